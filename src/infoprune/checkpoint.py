@@ -1,0 +1,204 @@
+"""Checkpoint: a pruned model as a folder that appears whole or not at all, and back again bit by bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from infoprune.errors import InputError
+from infoprune.plan import Plan, carry_plan, plan_of
+from infoprune.sites import find_sites
+from infoprune.surgery import cut_site
+
+PLAN = "plan.json"
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+
+@contextmanager
+def new_folder(folder: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+    """A folder to fill beside its destination; it takes the destination's name only when the block ends without error.
+
+    Raises:
+        InputError: the destination is there and not empty, and `force` is not set.
+    """
+    out = Path(folder).absolute()
+    check_new(out, force=force)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        draft.chmod(0o755)
+        yield draft
+        if out.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+            out.rename(old / out.name)
+            draft.rename(out)
+            shutil.rmtree(old)
+        else:
+            draft.rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def check_new(folder: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Raises InputError where results must not be written: a file, or a folder that holds something already."""
+    out = Path(folder)
+    if out.is_file():
+        raise InputError(f"{out} is a file, expected the name of a new folder; choose another name")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise InputError(f"{out} exists and is not empty, expected a new folder; choose another name or pass --force")
+
+
+def save(
+    model: PreTrainedModel,
+    folder: str | os.PathLike[str],
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    force: bool = False,
+) -> None:
+    """Writes a model, the plan it carries and a tokenizer as a new folder.
+
+    Args:
+        model: from `prune`, `repair` or `compress`; a dense model is saved without a plan.
+        folder: does not exist, or is empty, or `force` is set.
+        tokenizer: saved beside the model if given.
+        force: replace what is there.
+
+    Raises:
+        InputError: the folder is there and not empty, and `force` is not set.
+    """
+    with new_folder(folder, force=force) as draft:
+        write_model(model, draft, tokenizer)
+
+
+def write_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+    """Fills a folder: weights in one safetensors file, config, plan, tokenizer."""
+    model.save_pretrained(folder, max_shard_size="1000GB")
+    plan = plan_of(model)
+    if plan is not None:
+        (folder / PLAN).write_text(plan.to_json() + "\n", encoding="utf-8")
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
+def load(folder: str | os.PathLike[str]) -> PreTrainedModel:
+    """Opens a model that `save` wrote, or any dense model folder, in the precision it was saved in and in eval mode.
+
+    Raises:
+        InputError: no such folder, no config or weights in it, an unknown class, or a plan that does not fit.
+
+    Example:
+        >>> small = infoprune.load("runs/small")
+        >>> small(**tokenizer("A fine film.", return_tensors="pt")).logits
+    """
+    path = check_model_folder(folder)
+    if not (path / PLAN).is_file():
+        return load_dense(path)
+    plan = read_plan(path)
+    model = _skeleton(path)
+    tensors = _read_weights(path / WEIGHTS)
+    for site in find_sites(model):
+        stored = tensors.get(f"{site.reader}.weight")
+        units = site.units if stored is None else stored.shape[-1] // site.size
+        if plan.counts.get(site.name, (units,))[0] != units or not 0 < units <= site.units:
+            raise InputError(
+                f"{path / PLAN} and {WEIGHTS} differ at site {site.name} ({units} units in the weights); "
+                "the folder is damaged, prune again"
+            )
+        cut_site(model, site, torch.arange(units))
+    _fill(model, tensors, path / WEIGHTS)
+    carry_plan(model, plan)
+    model.eval()
+    return model
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan in a folder."""
+    try:
+        return Plan.from_json((folder / PLAN).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(f"{folder / PLAN} is not UTF-8; the file is damaged, prune again") from None
+
+
+def check_model_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder, if it holds a config and weights; raises InputError otherwise."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(
+            f"there is no folder {path}, expected one with a model saved by save_pretrained; check the path"
+        )
+    if not (path / CONFIG).is_file():
+        raise InputError(f"{path} has no {CONFIG}, expected a model saved by save_pretrained; check the path")
+    if not any(path.glob("*.safetensors")):
+        raise InputError(
+            f"{path} has no weights (*.safetensors); save the model with save_pretrained of a recent transformers"
+        )
+    return path
+
+
+def load_dense(path: Path) -> PreTrainedModel:
+    """A dense model of the class that its config names."""
+    model: PreTrainedModel = _model_class(path).from_pretrained(path, use_safetensors=True, dtype="auto")
+    model.eval()
+    return model
+
+
+def _model_class(path: Path) -> type[PreTrainedModel]:
+    config = _config(path)
+    names = config.architectures or []
+    found = getattr(transformers, names[0], None) if len(names) == 1 else None
+    if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
+        raise InputError(
+            f"{path / CONFIG} names the architectures {names}, expected one class of transformers; "
+            "save the model with save_pretrained from its own class"
+        )
+    return found
+
+
+def _config(path: Path) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path / CONFIG} cannot be read by transformers ({reason}); check the file") from None
+    return config
+
+
+def _skeleton(path: Path) -> PreTrainedModel:
+    config = _config(path)
+    dtype = getattr(config, "dtype", None) or torch.float32
+    model: PreTrainedModel = _model_class(path)._from_config(config, dtype=dtype)
+    return model
+
+
+def _read_weights(weights: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{weights} cannot be read ({error}); the file is damaged, prune again") from None
+
+
+def _fill(model: PreTrainedModel, tensors: dict[str, Tensor], weights: Path) -> None:
+    try:
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{weights} does not fit the config ({reason}); the folder is damaged, prune again") from None
+    model.tie_weights()
+    lacking = set(missing) - set(getattr(model, "_tied_weights_keys", None) or ())
+    if unexpected or lacking:
+        raise InputError(
+            f"{weights} lacks {sorted(lacking)[:3]} and has {sorted(unexpected)[:3]} too many; "
+            "the folder is damaged, prune again"
+        )

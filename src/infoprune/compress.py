@@ -1,0 +1,172 @@
+"""Compress: the whole flow in one call, in rounds."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from transformers import PreTrainedModel
+
+from infoprune.allocate import Counts, Keep, allocate
+from infoprune.calibration import Batch, Progress, warn_few_tokens
+from infoprune.collect import collect
+from infoprune.criteria import ChannelInformation, Criterion
+from infoprune.errors import InputError
+from infoprune.plan import Plan, plan_of
+from infoprune.rank import Rankings, rank
+from infoprune.repair import repair as repair_readers
+from infoprune.report import Report, describe
+from infoprune.sites import find_sites
+from infoprune.statistics import Statistics
+from infoprune.surgery import prune
+
+StageProgress = Callable[[str, int, int], None]
+Refresh = Literal["site", "round", "never"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A smaller model, what was kept of it, and what that cost."""
+
+    model: PreTrainedModel
+    plan: Plan
+    report: Report
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How `compress` goes about it; the defaults are those that did best on validation data (docs/ablation.md).
+
+    Args:
+        rounds: in how many parts the cut is made, each followed by a repair.
+        refresh: when the demand is taken anew through what has been cut above: before every "site" (one more pass per
+            site), before every "round", or "never" (every round follows the first ranking).
+        repair: re-fit the readers bottom-up after each part.
+        ridge: of that repair; None lets cross-validation choose.
+        producers: let the repair re-fit producers as well as readers.
+        floor: token weight of a token without gradient, in the moments and in the repair.
+
+    Raises:
+        InputError: a setting is out of range.
+    """
+
+    rounds: int = 2
+    refresh: Refresh = "round"
+    repair: bool = True
+    ridge: float | None = None
+    producers: bool = True
+    floor: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise InputError(f"rounds is {self.rounds}, expected at least 1; 2 is a good choice")
+        if self.refresh not in ("site", "round", "never"):
+            raise InputError(f"refresh is {self.refresh!r}, expected 'site', 'round' or 'never'")
+
+
+def compress(
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    keep: float = 0.5,
+    criterion: Criterion | None = None,
+    sites: Collection[str] | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    progress: StageProgress | None = None,
+) -> Result:
+    """Prunes a model: collect, rank, allocate, prune and repair, in rounds.
+
+    Args:
+        model: of a supported family; it is left as it is.
+        batches: tokenised calibration inputs; labels are not needed.
+        keep: share of the units of every site that stays.
+        criterion: what chooses the units; `ChannelInformation()` by default.
+        sites: kinds of site to cut, for example ("ffn", "heads"); all that the family has by default.
+        settings: rounds, refresh and repair; `Settings()` by default.
+        seed: of everything that draws.
+        progress: called with (stage, done, of).
+
+    Raises:
+        InputError: something about the model, the inputs or the options is wrong; the message says what to do.
+
+    Example:
+        >>> result = infoprune.compress(model, batches, keep=0.5)
+        >>> result.report.kept["layers.0.ffn"]
+        (768, 1536)
+    """
+    criterion = criterion or ChannelInformation()
+    settings = settings or Settings()
+    targets = find_sites(model, sites)
+    units = {site.name: site.units for site in targets}
+    goal = {site.name: Keep(keep).count(site) for site in targets}
+    warn_few_tokens(targets, batches)
+    clock = _Clock(progress)
+    small = model
+    plan = Plan.of_everything(model.config.model_type, units, criterion.name, seed)
+    worth: Statistics | None = None
+    rankings: Rankings | None = None
+    for part in range(settings.rounds):
+        counts = Counts({name: _after(units[name], goal[name], part, settings.rounds) for name in units})
+        for names in _groups(list(units), settings.refresh):
+            if settings.refresh == "never" and rankings is not None and part > 0:
+                step = allocate(rankings.among(plan), counts)
+                small = prune(small, step)
+            else:
+                chosen = [site for site in find_sites(small) if site.name in names]
+                with clock.stage("collect") as report:
+                    statistics = collect(small, batches, sites=chosen, seed=seed, floor=settings.floor, progress=report)
+                with clock.stage("rank") as report:
+                    rankings = rank(statistics, criterion, seed=seed, progress=report)
+                    step = allocate(rankings, counts)
+                    small = prune(small, step, statistics)
+                worth = statistics if worth is None else worth.joined(statistics)
+            plan = plan.then(step)
+        if settings.repair:
+            with clock.stage("repair") as report:
+                small = repair_readers(
+                    small,
+                    model,
+                    batches,
+                    statistics=worth,
+                    floor=settings.floor,
+                    ridge=settings.ridge,
+                    producers=settings.producers,
+                    progress=report,
+                )
+    carried = plan_of(small) or plan
+    inputs = sum(len(next(iter(batch.values()))) for batch in batches)
+    return Result(small, carried, describe(model, small, carried, samples=inputs, seconds=clock.seconds()))
+
+
+def _after(units: int, goal: int, part: int, parts: int) -> int:
+    """Units left after a part of the cut: every part keeps the same share of what it finds."""
+    left: float = units * (goal / units) ** ((part + 1) / parts)
+    return max(goal, round(left))
+
+
+def _groups(names: list[str], refresh: Refresh) -> list[list[str]]:
+    """Sites that share a pass: all of them, or one at a time from the top."""
+    return [[name] for name in reversed(names)] if refresh == "site" else [names]
+
+
+class _Clock:
+    """Seconds by stage, and each stage's own progress callback."""
+
+    def __init__(self, progress: StageProgress | None) -> None:
+        self._progress = progress
+        self._spent: dict[str, float] = defaultdict(float, collect=0.0, rank=0.0, repair=0.0, distill=0.0)
+        self._started = time.perf_counter()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Progress | None]:
+        started, progress = time.perf_counter(), self._progress
+        yield None if progress is None else lambda done, of: progress(name, done, of)
+        self._spent[name] += time.perf_counter() - started
+
+    def seconds(self) -> dict[str, float]:
+        return {**self._spent, "total": time.perf_counter() - self._started}

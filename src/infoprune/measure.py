@@ -1,0 +1,187 @@
+"""What a model costs: parameters, bytes, FLOPs and time."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PretrainedConfig
+
+from infoprune.errors import InputError
+
+_WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The time of one forward pass in milliseconds: the median and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count a model's parameters; those that modules share count once.
+
+    Example:
+        >>> count_parameters(nn.Linear(3, 2))
+        8
+    """
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_bytes(model: nn.Module | str | Path) -> int:
+    """Count the bytes of a model's weights, in memory or in a checkpoint folder.
+
+    Args:
+        model: A model (its parameters and buffers; shared ones count once), or a folder (its weight files).
+
+    Raises:
+        InputError: The folder has no weight file.
+
+    Example:
+        >>> count_bytes(nn.Linear(3, 2))
+        32
+    """
+    if isinstance(model, nn.Module):
+        tensors = [*model.parameters(), *model.buffers()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    files = [file for pattern in _WEIGHT_FILES for file in Path(model).glob(pattern)]
+    if not files:
+        raise InputError(f"{model}: no weight file ({', '.join(_WEIGHT_FILES)}); pass the folder of a saved model")
+    return sum(file.stat().st_size for file in files)
+
+
+def count_flops(model: nn.Module, batch: Mapping[str, Tensor]) -> int:
+    """Count the floating-point operations of one forward pass, a multiplication with its addition as two.
+
+    Matrix products and attention count, as is usual; normalisations and activations do not. Padding counts as text
+    does, and causal attention as full attention.
+
+    Args:
+        model: The model; it runs once on its own device, and its mode is restored afterwards.
+        batch: Its inputs; ``labels`` is left out.
+
+    Example:
+        >>> count_flops(model, example_batch(model.config, batch_size=1, length=128))
+        2869200384
+    """
+    inputs = _inputs(model, batch)
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+            model(**inputs)
+    finally:
+        model.train(training)
+    return int(counter.get_total_flops())
+
+
+def measure_latency(
+    models: Sequence[nn.Module], batch: Mapping[str, Tensor], *, repeats: int = 10, warmup: int = 2
+) -> list[Latency]:
+    """Time the forward pass of models side by side, in alternating runs, so that a busy machine slows all alike.
+
+    Args:
+        models: The models; each runs on its own device, and its mode is restored afterwards.
+        batch: The inputs of all; ``labels`` is left out.
+        repeats: Timed rounds; each runs every model once.
+        warmup: Rounds before these, not timed.
+
+    Returns:
+        A latency for each model, in milliseconds a batch.
+
+    Raises:
+        ValueError: ``repeats`` is below 1 or ``warmup`` below 0.
+
+    Example:
+        >>> dense, pruned = measure_latency([model, small], batch)
+        >>> dense.median / pruned.median
+        1.93
+    """
+    if repeats < 1 or warmup < 0:
+        raise ValueError(
+            f"repeats={repeats}, warmup={warmup}: expected repeats >= 1 and warmup >= 0; pass e.g. 10 and 2"
+        )
+    inputs = [_inputs(model, batch) for model in models]
+    modes = [model.training for model in models]
+    times: list[list[float]] = [[] for _ in models]
+    try:
+        for model in models:
+            model.eval()
+        with torch.inference_mode():
+            for _ in range(warmup + repeats):
+                for model, given, taken in zip(models, inputs, times, strict=True):
+                    taken.append(_milliseconds(model, given))
+    finally:
+        for model, mode in zip(models, modes, strict=True):
+            model.train(mode)
+    return [_latency(taken[warmup:]) for taken in times]
+
+
+def example_batch(
+    config: PretrainedConfig, batch_size: int = 32, length: int = 64, device: torch.device | str = "cpu"
+) -> dict[str, Tensor]:
+    """Make inputs of random tokens without padding, the same at every call, for counting and timing.
+
+    Args:
+        config: The model's configuration, for its vocabulary.
+        batch_size: Inputs.
+        length: Tokens of each.
+        device: Where the tensors are put.
+
+    Returns:
+        ``input_ids`` and ``attention_mask``, both (batch_size, length).
+
+    Example:
+        >>> example_batch(model.config, batch_size=2, length=5)["attention_mask"].shape
+        torch.Size([2, 5])
+    """
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, config.vocab_size, (batch_size, length), generator=generator)
+    return {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
+
+
+def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
+    inputs, heads, queries, size = query
+    return 2 * inputs * heads * queries * key[-2] * (size + value[-1])
+
+
+# PyTorch's counter knows the fused attention of GPUs but not the CPU's, and would count its products as nothing.
+_CPU_ATTENTION: dict[Any, Callable[..., int]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+}
+
+
+def _inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    device = next(model.parameters()).device
+    return {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
+
+
+def _milliseconds(model: nn.Module, inputs: Mapping[str, Tensor]) -> float:
+    device = next(iter(inputs.values())).device
+    _synchronize(device)
+    start = time.perf_counter()
+    model(**inputs)
+    _synchronize(device)
+    return 1000 * (time.perf_counter() - start)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _latency(times: Sequence[float]) -> Latency:
+    if len(times) == 1:
+        return Latency(median=times[0], low=times[0], high=times[0])
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    return Latency(median=median, low=low, high=high)

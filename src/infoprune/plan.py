@@ -1,0 +1,135 @@
+"""Plan: which units stay, as a frozen value that is a JSON file and part of the checkpoint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+from torch import nn
+
+from infoprune.errors import InputError
+
+VERSION = 1
+CARRIED = "infoprune_plan"
+MOST_UNITS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is kept of a model.
+
+    Args:
+        model_type: family the plan was made for.
+        units: how many units each site had.
+        kept: which of them stay, ascending.
+        criterion: what chose them.
+        seed: of the choice.
+        nats_lost: predicted loss, nats per input; None where the criterion does not speak nats.
+    """
+
+    model_type: str
+    units: dict[str, int]
+    kept: dict[str, tuple[int, ...]]
+    criterion: str
+    seed: int
+    nats_lost: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that the plan makes sense; raises InputError that names the site."""
+        if self.units.keys() != self.kept.keys():
+            raise InputError("plan: 'units' and 'kept' name different sites, expected the same ones")
+        for site, kept in self.kept.items():
+            units = self.units[site]
+            if not 0 < units <= MOST_UNITS:
+                raise InputError(f"plan: {site} has {units} units, expected between 1 and {MOST_UNITS}")
+            if not kept:
+                raise InputError(f"plan: {site} keeps none of its {units} units, expected at least one")
+            if any(a >= b for a, b in pairwise(kept)) or kept[0] < 0 or kept[-1] >= units:
+                raise InputError(f"plan: kept units of {site} are not ascending, distinct and within 0..{units - 1}")
+
+    @classmethod
+    def of_everything(cls, model_type: str, units: dict[str, int], criterion: str, seed: int) -> Plan:
+        """The plan that cuts nothing."""
+        return cls(model_type, units, {site: tuple(range(n)) for site, n in units.items()}, criterion, seed, 0.0)
+
+    @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """(kept, of) for every site."""
+        return {site: (len(kept), self.units[site]) for site, kept in self.kept.items()}
+
+    def then(self, later: Plan) -> Plan:
+        """This plan followed by one that was made for the model after this cut, as one plan for the dense model."""
+        kept, units = dict(self.kept), dict(self.units)
+        for site, chosen in later.kept.items():
+            before = self.kept.get(site)
+            kept[site] = chosen if before is None else tuple(before[i] for i in chosen)
+            units.setdefault(site, later.units[site])
+        nats = None if self.nats_lost is None or later.nats_lost is None else self.nats_lost + later.nats_lost
+        return Plan(self.model_type, units, kept, later.criterion, later.seed, nats)
+
+    def to_json(self) -> str:
+        """Text of plan.json."""
+        return json.dumps({"version": VERSION, **asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Reads plan.json back, and trusts nothing in it.
+
+        Raises:
+            InputError: not JSON, of another version, or with a field of the wrong type.
+        """
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"plan.json is not JSON ({error}); the file is damaged, prune again") from None
+        if not isinstance(data, dict) or data.get("version") != VERSION:
+            raise InputError(f"plan.json is not a plan of version {VERSION}; prune again with this release")
+        units = _table(data, "units")
+        kept = _table(data, "kept")
+        if not all(_is_integer(n) for n in units.values()):
+            raise InputError("plan.json: 'units' must hold integers")
+        if not all(isinstance(k, list) and all(_is_integer(i) for i in k) for k in kept.values()):
+            raise InputError("plan.json: 'kept' must hold lists of integers")
+        nats = data.get("nats_lost")
+        if not isinstance(data.get("model_type"), str) or not isinstance(data.get("criterion"), str):
+            raise InputError("plan.json: 'model_type' and 'criterion' must be texts")
+        if not _is_integer(data.get("seed")) or not (nats is None or isinstance(nats, int | float)):
+            raise InputError("plan.json: 'seed' must be an integer and 'nats_lost' a number or null")
+        return cls(
+            data["model_type"], units, {s: tuple(k) for s, k in kept.items()}, data["criterion"], data["seed"], nats
+        )
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key)
+    if not isinstance(value, dict):
+        raise InputError(f"plan.json: {key!r} must be an object by site name")
+    return value
+
+
+def kept_within(small: nn.Module, dense: nn.Module, site: str, units: int) -> tuple[int, ...]:
+    """Which of the `units` that a model has at a site its pruned descendant has kept."""
+    plan, before = plan_of(small), plan_of(dense)
+    if plan is None or site not in plan.kept:
+        return tuple(range(units))
+    if before is None or site not in before.kept:
+        return plan.kept[site]
+    position = {unit: index for index, unit in enumerate(before.kept[site])}
+    return tuple(position[unit] for unit in plan.kept[site])
+
+
+def plan_of(model: nn.Module) -> Plan | None:
+    """The plan that a pruned model carries with it, counted from the dense model; None for a dense model."""
+    plan: Plan | None = vars(model).get(CARRIED)
+    return plan
+
+
+def carry_plan(model: nn.Module, plan: Plan) -> None:
+    """Makes a model carry its plan, so that `save` can write it."""
+    setattr(model, CARRIED, plan)

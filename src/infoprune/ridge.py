@@ -1,0 +1,109 @@
+"""Weighted ridge regression toward given coefficients, its strength chosen by cross-validation over inputs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+GRID = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 100.0)
+
+
+@dataclass
+class Sums:
+    """Weighted products of inputs (with a constant column) and targets; they add up over any split of the rows.
+
+    Args:
+        xx: (n + 1, n + 1) float64.
+        xt: (n + 1, o) float64.
+        tt: weighted sum of squared targets.
+    """
+
+    xx: Float[Tensor, "m m"]
+    xt: Float[Tensor, "m o"]
+    tt: float
+
+    @classmethod
+    def empty(cls, n: int, o: int, device: torch.device) -> "Sums":
+        """Sums of no rows."""
+        xx = torch.zeros(n + 1, n + 1, dtype=torch.float64, device=device)
+        return cls(xx, torch.zeros(n + 1, o, dtype=torch.float64, device=device), 0.0)
+
+    def update(self, x: Float[Tensor, "t n"], target: Float[Tensor, "t o"], weights: Float[Tensor, " t"]) -> None:
+        """Adds t rows."""
+        root = weights.double().sqrt()[:, None]
+        ones = torch.ones(len(x), 1, dtype=torch.float64, device=x.device)
+        x, target = torch.cat([x.double(), ones], 1) * root, target.double() * root
+        self.xx.addmm_(x.T, x)
+        self.xt.addmm_(x.T, target)
+        self.tt += float(target.square().sum())
+
+    def plus(self, other: "Sums", sign: int = 1) -> "Sums":
+        """Sum (or difference) of two."""
+        return Sums(self.xx + sign * other.xx, self.xt + sign * other.xt, self.tt + sign * other.tt)
+
+    def error(self, weight: Float[Tensor, "o n"], bias: Float[Tensor, " o"]) -> float:
+        """Weighted sum of squared residuals of a linear map on these rows."""
+        full = torch.cat([weight, bias[:, None]], 1)
+        return self.tt - 2 * float((full * self.xt.T).sum()) + float((full @ self.xx * full).sum())
+
+
+def fit_ridge(
+    rows: Iterable[tuple[Tensor, Tensor, Tensor]],
+    anchor: Float[Tensor, "o n"],
+    *,
+    folds: int,
+    ridge: float | None,
+    intercept: bool = True,
+) -> tuple[Float[Tensor, "o n"], Float[Tensor, " o"]]:
+    """The linear map with bias that takes x to the targets, pulled toward `anchor`; float64.
+
+    Args:
+        rows: of every batch the inputs (batch, length, n), targets (batch, length, o) and weights (batch, length); the
+            first axis counts texts, which are dealt out to the folds.
+        anchor: coefficients to stay near.
+        folds: how many parts for cross-validation.
+        ridge: strength, as a fraction of the mean variance of the inputs; None chooses it from `GRID`.
+        intercept: whether there is a bias; without one it comes back as zeros.
+    """
+    anchor = anchor.double()
+    parts = [Sums.empty(anchor.shape[1], anchor.shape[0], anchor.device) for _ in range(folds)]
+    for x, target, weights in rows:
+        for fold, part in enumerate(parts):
+            w = weights[fold::folds].reshape(-1)
+            real = w > 0
+            part.update(x[fold::folds].flatten(0, -2)[real], target[fold::folds].flatten(0, -2)[real], w[real])
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole.plus(part)
+    if ridge is None:
+        ridge = _cross_validated(parts, whole, anchor, intercept)
+    return solve_ridge(whole, anchor, ridge, intercept)
+
+
+def _cross_validated(parts: Sequence[Sums], whole: Sums, anchor: Float[Tensor, "o n"], intercept: bool) -> float:
+    usable = [part for part in parts if float(part.xx[-1, -1]) > 0]
+    if len(usable) < 2:
+        return GRID[-1]
+    rests = [(part, whole.plus(part, -1)) for part in usable]
+    errors = [sum(part.error(*solve_ridge(rest, anchor, ridge, intercept)) for part, rest in rests) for ridge in GRID]
+    return GRID[min(range(len(GRID)), key=errors.__getitem__)]
+
+
+def solve_ridge(
+    sums: Sums, anchor: Float[Tensor, "o n"], ridge: float, intercept: bool = True
+) -> tuple[Float[Tensor, "o n"], Float[Tensor, " o"]]:
+    """Normal equations W = W_0 + (S_tx - W_0 S_xx)(S_xx + ridge mean(diag S_xx) 1)^-1, centred if there is a bias."""
+    total = float(sums.xx[-1, -1])
+    x_mean, t_mean = sums.xx[-1, :-1] / total, sums.xt[-1] / total
+    if not intercept:
+        x_mean, t_mean = torch.zeros_like(x_mean), torch.zeros_like(t_mean)
+    xx = sums.xx[:-1, :-1] / total - torch.outer(x_mean, x_mean)
+    xt = sums.xt[:-1] / total - torch.outer(x_mean, t_mean)
+    level = float(xx.diagonal().mean())
+    strength = ridge * level if level > 0 else 1.0
+    identity = torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
+    factor = torch.linalg.cholesky(xx + strength * identity)
+    weight = anchor + torch.cholesky_solve(xt - xx @ anchor.T, factor).T
+    return weight, t_mean - weight @ x_mean

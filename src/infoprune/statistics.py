@@ -1,0 +1,102 @@
+"""Statistics: what one pass over the calibration inputs tells about every site."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from infoprune.moments import Moments
+from infoprune.sites import Site, linear
+
+
+@dataclass(frozen=True)
+class SiteStatistics:
+    """What one pass tells about a site; n coordinates are read into o outputs.
+
+    Args:
+        site: where.
+        tokens: moments of the reader's input, every real token counted once, (n,) and (n, n).
+        worth: the same, every token weighted by its squared gradient.
+        demand: (o, o) float64, Fisher information at the reader's output in nats per squared output unit, summed over
+            the tokens of an input and averaged over inputs: half of x^T demand x is the KL divergence that a shift x of
+            every token causes to first order.
+        reader: (o, n) float64, the weight of the reader.
+        produced: (units,) float64, Euclidean norm of the rows that produce a unit.
+        floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
+        ridge: shrinkage of the covariance, a fraction of its mean diagonal.
+    """
+
+    site: Site
+    tokens: Moments
+    worth: Moments
+    demand: Float[Tensor, "o o"]
+    reader: Float[Tensor, "o n"]
+    produced: Float[Tensor, " units"]
+    floor: float
+    ridge: float
+
+    @classmethod
+    def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
+        """Statistics of no tokens."""
+        weight = linear(model, site.reader).weight.detach().double()
+        outputs, inputs = weight.shape
+        produced = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
+        for path in site.producers:
+            rows = linear(model, path).weight.detach().double().square().sum(1)
+            produced += rows.reshape(site.units, site.size).sum(1)
+        return cls(
+            site=site,
+            tokens=Moments.empty(inputs, weight.device),
+            worth=Moments.empty(inputs, weight.device),
+            demand=torch.zeros(outputs, outputs, dtype=torch.float64, device=weight.device),
+            reader=weight,
+            produced=produced.sqrt(),
+            floor=floor,
+            ridge=ridge,
+        )
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Moments with token weights |g|^2 / mean(|g|^2) + floor; all tokens alike where none has worth."""
+        if self.worth.weight <= 0 or math.isinf(self.floor):
+            return self.tokens
+        mixed = self.worth.scaled(self.tokens.weight / self.worth.weight)
+        mixed.merge(self.tokens.scaled(self.floor))
+        return mixed
+
+    @cached_property
+    def covariance(self) -> Float[Tensor, "n n"]:
+        """C + ridge mean(diag C) 1 of the weighted moments; the identity where nothing ever moves."""
+        covariance = self.moments.covariance
+        level = float(covariance.diagonal().mean())
+        covariance.diagonal().add_(self.ridge * level if level > 0 else 1.0)
+        return covariance
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of all sites, bottom to top, and of the inputs they came from.
+
+    Args:
+        sites: by site name.
+        model_type: of the model.
+        inputs: how many texts were seen.
+        tokens: how many tokens, padding not counted.
+        worth: for every site and batch the worth |g|^2 of each token, (batch, length) float32: four bytes per token and
+            site, the one thing here that grows with the inputs; the repair weighs its regression with it.
+    """
+
+    sites: dict[str, SiteStatistics]
+    model_type: str
+    inputs: int
+    tokens: int
+    worth: dict[str, tuple[Float[Tensor, "batch length"], ...]]
+
+    def joined(self, other: Statistics) -> Statistics:
+        """These statistics, and those of other sites on the same inputs; where both have a site, this one's stand."""
+        return replace(self, sites={**other.sites, **self.sites}, worth={**other.worth, **self.worth})

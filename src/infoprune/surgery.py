@@ -1,0 +1,109 @@
+"""Surgery: cuts a model along a plan. One generic cut serves every family."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from infoprune.eliminate import compensate
+from infoprune.errors import InputError
+from infoprune.plan import Plan, carry_plan, plan_of
+from infoprune.sites import Site, find_sites, linear
+from infoprune.statistics import SiteStatistics, Statistics
+
+
+def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = None) -> PreTrainedModel:
+    """A smaller, dense copy of the model that holds only the units a plan keeps; the model itself is untouched.
+
+    The copy carries the plan, counted from the first dense model, so that `save` can write it.
+
+    Args:
+        model: the model that the plan was made for.
+        plan: what stays.
+        statistics: of this model. If given, every reader takes over what the lost units said, as far as the kept ones
+            know it: W' = W C_:S C_SS^-1, and the means go into the bias. If not, the readers are only sliced.
+
+    Raises:
+        InputError: the plan names sites that the model does not have, or other numbers of units.
+    """
+    sites = {site.name: site for site in find_sites(model)}
+    _check_fit(model, sites, plan)
+    small = copy.deepcopy(model)
+    for name, kept in plan.kept.items():
+        if len(kept) == sites[name].units:
+            continue
+        cut_site(small, sites[name], torch.tensor(kept))
+        if statistics is not None:
+            _compensate(small, statistics.sites[name], torch.tensor(kept))
+    _update_config(small)
+    before = plan_of(model)
+    carry_plan(small, plan if before is None else before.then(plan))
+    return small
+
+
+def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
+    """Keeps some units of one site, in place."""
+    coordinates = unit_coordinates(kept, site.size)
+    for path in site.producers:
+        _slice(linear(model, path), 0, coordinates)
+    for path in site.readers:
+        _slice(linear(model, path), 1, coordinates)
+    for attribute in site.attributes:
+        value = len(kept) if attribute.counts == "units" else len(coordinates)
+        setattr(model.get_submodule(attribute.module), attribute.name, value)
+
+
+def unit_coordinates(kept: Int[Tensor, " k"], size: int) -> Int[Tensor, " coordinates"]:
+    """Coordinates that belong to units, in order: unit u owns u size .. (u + 1) size - 1."""
+    return (kept[:, None] * size + torch.arange(size, device=kept.device)).reshape(-1)
+
+
+def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> None:
+    if plan.model_type != model.config.model_type:
+        raise InputError(
+            f"the plan is for model type {plan.model_type!r}, the model is {model.config.model_type!r}; "
+            "use the model that the plan was made for"
+        )
+    for name, units in plan.units.items():
+        if name not in sites or sites[name].units != units:
+            there = f"has {sites[name].units}" if name in sites else "does not exist"
+            raise InputError(
+                f"the plan counts {units} units in {name}, which {there} in this model; "
+                "use the model that the plan was made for"
+            )
+
+
+def _compensate(model: nn.Module, statistics: SiteStatistics, kept: Int[Tensor, " k"]) -> None:
+    reader = linear(model, statistics.site.reader)
+    mean = statistics.moments.mean
+    coordinates = unit_coordinates(kept, statistics.site.size).to(mean.device)
+    weight = compensate(statistics.covariance, statistics.reader, coordinates)
+    reader.weight.data.copy_(weight)
+    if reader.bias is not None:
+        reader.bias.data += (statistics.reader @ mean - weight @ mean[coordinates]).to(reader.bias.dtype)
+
+
+def _slice(module: nn.Linear, axis: int, coordinates: Int[Tensor, " k"]) -> None:
+    """Keeps some output rows (axis 0) or input columns (axis 1) of a linear module, in place."""
+    index = coordinates.to(module.weight.device)
+    asks = module.weight.requires_grad
+    module.weight = nn.Parameter(module.weight.detach().index_select(axis, index).contiguous(), requires_grad=asks)
+    if axis == 1:
+        module.in_features = len(index)
+        return
+    module.out_features = len(index)
+    if module.bias is not None:
+        module.bias = nn.Parameter(module.bias.detach().index_select(0, index).contiguous(), requires_grad=asks)
+
+
+def _update_config(model: PreTrainedModel) -> None:
+    """Writes the new sizes into the config where it has a word for them and they are the same in every layer."""
+    sites = find_sites(model)
+    for field in {site.config for site in sites if site.config is not None}:
+        counts = {site.units for site in sites if site.config == field}
+        if len(counts) == 1:
+            setattr(model.config, field, counts.pop())
