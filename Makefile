@@ -37,13 +37,13 @@ test: env lint types ## lint, types and all tests
 	$(BIN)/python -m pytest
 
 demo: env ## prune a real classifier and print the report
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m experiments.demo
 
 reproduce: env ## re-make every figure and table of the docs
-	$(BIN)/python experiments/reproduce.py
+	$(BIN)/python -m experiments.reproduce
 
 bench: env ## time and measure on the real models
-	$(BIN)/python benchmarks/run.py
+	set -e; for script in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
 clean: ## remove caches and build outputs; the environment stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -8,9 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -43,7 +45,11 @@ def new_folder(folder: str | os.PathLike[str], *, force: bool = False) -> Iterat
         if out.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
             out.rename(old / out.name)
-            draft.rename(out)
+            try:
+                draft.rename(out)
+            except BaseException:
+                (old / out.name).rename(out)
+                raise
             shutil.rmtree(old)
         else:
             draft.rename(out)
@@ -108,7 +114,13 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedModel:
     plan = read_plan(path)
     model = _skeleton(path)
     tensors = _read_weights(path / WEIGHTS)
-    for site in find_sites(model):
+    sites = find_sites(model)
+    if plan.model_type != model.config.model_type or plan.kept.keys() - {site.name for site in sites}:
+        raise InputError(
+            f"{path / PLAN} is for a {plan.model_type} with sites that {path / CONFIG} does not have; "
+            "the folder is damaged, prune again"
+        )
+    for site in sites:
         stored = tensors.get(f"{site.reader}.weight")
         units = site.units if stored is None else stored.shape[-1] // site.size
         if plan.counts.get(site.name, (units,))[0] != units or not 0 < units <= site.units:
@@ -149,7 +161,20 @@ def check_model_folder(folder: str | os.PathLike[str]) -> Path:
 
 def load_dense(path: Path) -> PreTrainedModel:
     """A dense model of the class that its config names."""
-    model: PreTrainedModel = _model_class(path).from_pretrained(path, use_safetensors=True, dtype="auto")
+    kind = _model_class(path)
+    try:
+        loaded: Any = kind.from_pretrained(path, use_safetensors=True, dtype="auto", output_loading_info=True)
+    except (SafetensorError, RuntimeError, OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"the weights in {path} cannot be loaded ({_reason(error)}); check or download them again"
+        ) from None
+    model: PreTrainedModel = loaded[0]
+    info: dict[str, Any] = loaded[1]
+    if info["missing_keys"]:
+        raise InputError(
+            f"the weights in {path} lack {sorted(info['missing_keys'])[:3]} of {kind.__name__}; "
+            "fine-tune the model first (infoprune finetune), or check the file"
+        )
     model.eval()
     return model
 
@@ -169,16 +194,23 @@ def _model_class(path: Path) -> type[PreTrainedModel]:
 def _config(path: Path) -> PretrainedConfig:
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path / CONFIG} cannot be read by transformers ({reason}); check the file") from None
+    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        raise InputError(f"{path / CONFIG} cannot be read by transformers ({_reason(error)}); check the file") from None
     return config
+
+
+def _reason(error: Exception) -> str:
+    """What another library said, on one line."""
+    return " ".join(str(error).split())[:200]
 
 
 def _skeleton(path: Path) -> PreTrainedModel:
     config = _config(path)
     dtype = getattr(config, "dtype", None) or torch.float32
-    model: PreTrainedModel = _model_class(path)._from_config(config, dtype=dtype)
+    try:
+        model: PreTrainedModel = _model_class(path)._from_config(config, dtype=dtype)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"{path / CONFIG} describes no model ({_reason(error)}); check the file") from None
     return model
 
 
@@ -193,8 +225,9 @@ def _fill(model: PreTrainedModel, tensors: dict[str, Tensor], weights: Path) -> 
     try:
         missing, unexpected = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{weights} does not fit the config ({reason}); the folder is damaged, prune again") from None
+        raise InputError(
+            f"{weights} does not fit the config ({_reason(error)}); the folder is damaged, prune again"
+        ) from None
     model.tie_weights()
     lacking = set(missing) - set(getattr(model, "_tied_weights_keys", None) or ())
     if unexpected or lacking:

@@ -57,12 +57,11 @@ def collect(
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     inputs, tokens = 0, 0
-    with _frozen(model), _taps(model, chosen) as taps:
+    with _frozen(model), _taps(model, chosen) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
             fed = model_inputs(batch, device)
             mask = real_tokens(fed)
-            with torch.enable_grad():
-                logits = model(**fed).logits
+            logits = _logits(model, fed)
             squares = _pull(logits, directions(logits.detach(), draws, generator), taps, gathered)
             for name, tap in taps.items():
                 real = mask if tap.x.ndim == mask.ndim + 1 else mask.new_ones(tap.x.shape[:-1])
@@ -105,15 +104,35 @@ def _taps(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[str, _Tap]]:
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients for weights, for a while."""
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     asks = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     try:
         model.eval().requires_grad_(False)
         yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
         for parameter, wanted in asks:
             parameter.requires_grad_(wanted)
+
+
+def _logits(model: PreTrainedModel, fed: Mapping[str, Tensor]) -> Tensor:
+    """What the softmax is taken of."""
+    logits: Tensor | None = getattr(model(**fed), "logits", None)
+    if logits is None:
+        raise InputError(
+            f"{type(model).__name__} gives no logits, expected a model with a task head; load the class of its task"
+        )
+    if logits.shape[-1] < 2:
+        raise InputError(
+            "the model has one output (regression), expected a softmax over at least 2 classes; pass a classifier"
+        )
+    if not torch.isfinite(logits).all():
+        raise InputError(
+            "the model's logits are not finite on the calibration inputs, expected finite numbers; "
+            "try the model in float32, and look at the inputs"
+        )
+    return logits
 
 
 def _pull(
@@ -123,11 +142,6 @@ def _pull(
     into: Mapping[str, SiteStatistics],
 ) -> dict[str, Float[Tensor, ...]]:
     """Pulls every direction down to every site, adds to the demand, and returns |g|^2 of every token by site."""
-    if not torch.isfinite(logits).all():
-        raise InputError(
-            "the model's logits are not finite on the calibration inputs, expected finite numbers; "
-            "try the model in float32, and look at the inputs"
-        )
     # half precision: the gradients of a sure prediction are tiny, a power of two brings them into range exactly
     scale = 2.0**12 if logits.dtype == torch.float16 else 1.0
     outputs = [tap.y for tap in taps.values()]

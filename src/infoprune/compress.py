@@ -39,31 +39,34 @@ class Result:
 
 @dataclass(frozen=True)
 class Settings:
-    """How `compress` goes about it; the defaults are those that did best on validation data (docs/ablation.md).
+    """How `compress` goes about it; the defaults are what did best on validation data (docs/ablation.md).
 
     Args:
-        rounds: in how many parts the cut is made, each followed by a repair.
+        rounds: in how many parts the units are chosen; after each part the dense model is cut and repaired, and the next
+            part looks at the result.
         refresh: when the demand is taken anew through what has been cut above: before every "site" (one more pass per
             site), before every "round", or "never" (every round follows the first ranking).
         repair: re-fit the readers bottom-up after each part.
         ridge: of that repair; None lets cross-validation choose.
         producers: let the repair re-fit producers as well as readers.
         floor: token weight of a token without gradient, in the moments and in the repair.
+        shrinkage: ridge of the covariances that the units are chosen by.
 
     Raises:
         InputError: a setting is out of range.
     """
 
-    rounds: int = 2
+    rounds: int = 1
     refresh: Refresh = "round"
     repair: bool = True
     ridge: float | None = None
     producers: bool = True
     floor: float = 3.0
+    shrinkage: float = 1e-2
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
-            raise InputError(f"rounds is {self.rounds}, expected at least 1; 2 is a good choice")
+            raise InputError(f"rounds is {self.rounds}, expected at least 1; 1 is a good choice")
         if self.refresh not in ("site", "round", "never"):
             raise InputError(f"refresh is {self.refresh!r}, expected 'site', 'round' or 'never'")
 
@@ -108,31 +111,44 @@ def compress(
     clock = _Clock(progress)
     small = model
     plan = Plan.of_everything(model.config.model_type, units, criterion.name, seed)
-    worth: Statistics | None = None
+    dense: Statistics | None = None
     rankings: Rankings | None = None
     for part in range(settings.rounds):
         counts = Counts({name: _after(units[name], goal[name], part, settings.rounds) for name in units})
-        for names in _groups(list(units), settings.refresh):
-            if settings.refresh == "never" and rankings is not None and part > 0:
-                step = allocate(rankings.among(plan), counts)
-                small = prune(small, step)
-            else:
-                chosen = [site for site in find_sites(small) if site.name in names]
-                with clock.stage("collect") as report:
-                    statistics = collect(small, batches, sites=chosen, seed=seed, floor=settings.floor, progress=report)
-                with clock.stage("rank") as report:
-                    rankings = rank(statistics, criterion, seed=seed, progress=report)
-                    step = allocate(rankings, counts)
-                    small = prune(small, step, statistics)
-                worth = statistics if worth is None else worth.joined(statistics)
-            plan = plan.then(step)
+        groups = _groups(list(units), settings.refresh)
+        current = small
+        for names in groups:
+            if rankings is not None and settings.refresh == "never":
+                plan = plan.then(allocate(rankings.among(plan), counts))
+                continue
+            with clock.stage("collect") as report:
+                statistics = collect(
+                    current,
+                    batches,
+                    sites=[site for site in find_sites(current) if site.name in names],
+                    floor=settings.floor,
+                    ridge=settings.shrinkage,
+                    seed=seed,
+                    progress=report,
+                )
+            with clock.stage("rank") as report:
+                rankings = rank(statistics, criterion, seed=seed, progress=report)
+                step = allocate(rankings, counts)
+                plan = plan.then(step)
+                if len(groups) > 1:
+                    current = prune(current, step, statistics)
+            if part == 0:  # what is below a site is still whole when its turn comes, so these are of the dense model
+                dense = statistics if dense is None else dense.joined(statistics)
+        # always cut from the dense model: a repair that starts from an earlier repair fits the same texts twice
+        with clock.stage("rank"):
+            small = prune(model, plan, dense)
         if settings.repair:
             with clock.stage("repair") as report:
                 small = repair_readers(
                     small,
                     model,
                     batches,
-                    statistics=worth,
+                    statistics=dense,
                     floor=settings.floor,
                     ridge=settings.ridge,
                     producers=settings.producers,

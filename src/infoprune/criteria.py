@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from infoprune.errors import InputError
 from infoprune.statistics import SiteStatistics
 
 
+@runtime_checkable
 class Criterion(Protocol):
     """What `rank` needs of a criterion."""
 
@@ -58,6 +59,7 @@ class ChannelInformation:
         if log:
             # noise of variance sigma^2 x mean output variance, in the metric scaled to a mean diagonal of one
             output = (reader @ covariance * reader).sum() / len(reader)
+            output = torch.where(output > 0, output, 1.0)  # nothing is read: any noise drowns it
             metric = metric / (metric.diagonal().mean() * self.sigma**2 * output)
         gram = reader.T @ metric @ reader
         return eliminate(covariance, gram, size=statistics.site.size, log=log)

@@ -42,7 +42,7 @@ def eliminate(
     size: int = 1,
     keep: int = 0,
     log: bool = False,
-    panel: int = 64,
+    panel: int = 128,
 ) -> Elimination:
     """Removes units greedily, cheapest first, until `keep` are left.
 
@@ -58,8 +58,7 @@ def eliminate(
         With Q = identity the trace limit is optimal brain surgeon for a least-squares objective (Hassibi and Stork,
         NIPS 1993); the metric and the log-determinant are section 4 of docs/method.md.
     """
-    precision = torch.linalg.inv(covariance.double())
-    precision = (precision + precision.T) / 2
+    precision = torch.cholesky_inverse(torch.linalg.cholesky(covariance.double()))
     if size == 1:
         return _eliminate_units(precision, gram.double().clone(), keep, log, panel)
     return _eliminate_blocks(precision, gram.double().clone(), size, keep, log)
@@ -82,44 +81,42 @@ def _eliminate_units(m: Tensor, a: Tensor, keep: int, log: bool, panel: int) -> 
 
 def _panel(m: Tensor, a: Tensor, steps: int, log: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`steps` removals with the updates pending, then the updates applied to what is left."""
-    n, vectors = len(m), 3 if log else 2
-    ms = m.new_zeros(steps, n)  # sqrt(M_jj) m
-    left = m.new_zeros(steps * vectors, n)  # m, b, (sqrt(c) a)
-    right = m.new_zeros(steps * vectors, n)  # b, m, (sqrt(c) a)
+    n = len(m)
+    scaled, spread = m.new_empty(steps, n), m.new_empty(steps, n)  # m and b of every step
+    shared = m.new_empty(steps if log else 0, n)  # sqrt(c) a
+    pivots, lost = m.new_empty(steps), m.new_empty(steps)  # M_jj; v A_jj
+    removed = torch.empty(steps, dtype=torch.long, device=m.device)
     m_diagonal, a_diagonal = m.diagonal().clone(), a.diagonal().clone()
-    removed = torch.zeros(steps, dtype=torch.long, device=m.device)
-    lost = m.new_zeros(steps)
-    cost = torch.empty_like(m_diagonal)
-    gone: list[int] = []
+    cost, gone = torch.empty_like(m_diagonal), torch.zeros(n, dtype=torch.bool, device=m.device)
     for step in range(steps):
-        torch.div(a_diagonal, m_diagonal, out=cost)
-        if gone:
-            cost[gone] = torch.inf
+        torch.div(a_diagonal, m_diagonal, out=cost).masked_fill_(gone, torch.inf)
         j = int(cost.argmin())
-        gone.append(j)
-        lost[step] = cost[j].clamp_min(0)
-        row = m[j] - ms[:step, j] @ ms[:step]
-        scaled = row / row[j]
-        known = step * vectors
-        read = a[j] - right[:known, j] @ left[:known]
-        spread = read - (0.5 * read[j]) * scaled
-        ms[step] = row * row[j].rsqrt()
-        left[known], right[known] = scaled, spread
-        left[known + 1], right[known + 1] = spread, scaled
-        m_diagonal.addcmul_(row, scaled, value=-1)
-        a_diagonal.addcmul_(scaled, spread, value=-2)
+        removed[step], lost[step] = j, cost[j]
+        ms, bs, shares = scaled[:step], spread[:step], shared[:step]
+        row = torch.addmv(m[j], ms.T, ms[:, j] * pivots[:step], alpha=-1)
+        read = torch.addmv(a[j], ms.T, bs[:, j], alpha=-1).addmv_(bs.T, ms[:, j], alpha=-1)
         if log:
-            shared = (read - read[j] * scaled) * (row[j] + read[j]).rsqrt()
-            left[known + 2] = right[known + 2] = shared
-            a_diagonal.addcmul_(shared, shared, value=-1)
-        removed[step] = j
-    survives = torch.ones(n, dtype=torch.bool, device=m.device)
-    survives[removed] = False
-    rest = survives.nonzero()[:, 0]
-    ms, left, right = ms[:, rest], left[:, rest], right[:, rest]
-    m = m[rest[:, None], rest].addmm_(ms.T, ms, alpha=-1)
-    a = a[rest[:, None], rest].addmm_(left.T, right, alpha=-1)
+            read.addmv_(shares.T, shares[:, j], alpha=-1)
+        pivots[step] = row[j]
+        torch.mul(row, row[j].reciprocal(), out=scaled[step])
+        torch.addcmul(read, scaled[step], read[j], value=-0.5, out=spread[step])
+        m_diagonal.addcmul_(row, scaled[step], value=-1)
+        a_diagonal.addcmul_(scaled[step], spread[step], value=-2)
+        if log:
+            torch.mul(read - read[j] * scaled[step], (row[j] + read[j]).rsqrt(), out=shared[step])
+            a_diagonal.addcmul_(shared[step], shared[step], value=-1)
+        gone[j] = True
+    rest = (~gone).nonzero()[:, 0]
+    scaled, spread, shared = (each.index_select(1, rest) for each in (scaled, spread, shared))
+    m = _among(m, rest).addmm_(scaled.T * pivots, scaled, alpha=-1)
+    a = _among(a, rest).addmm_(torch.cat([scaled, spread, shared]).T, torch.cat([spread, scaled, shared]), alpha=-1)
+    lost.clamp_min_(0)
     return removed, lost.log1p() / 2 if log else lost / 2, m, a
+
+
+def _among(matrix: Float[Tensor, "n n"], rest: Int[Tensor, " k"]) -> Float[Tensor, "k k"]:
+    """matrix[rest][:, rest], several times faster."""
+    return matrix.index_select(0, rest).gather(1, rest.expand(len(rest), -1))
 
 
 def _eliminate_blocks(m: Tensor, a: Tensor, size: int, keep: int, log: bool) -> Elimination:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -84,7 +85,7 @@ class Plan:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"plan.json is not JSON ({error}); the file is damaged, prune again") from None
-        if not isinstance(data, dict) or data.get("version") != VERSION:
+        if not isinstance(data, dict) or data.get("version") is True or data.get("version") != VERSION:
             raise InputError(f"plan.json is not a plan of version {VERSION}; prune again with this release")
         units = _table(data, "units")
         kept = _table(data, "kept")
@@ -95,7 +96,7 @@ class Plan:
         nats = data.get("nats_lost")
         if not isinstance(data.get("model_type"), str) or not isinstance(data.get("criterion"), str):
             raise InputError("plan.json: 'model_type' and 'criterion' must be texts")
-        if not _is_integer(data.get("seed")) or not (nats is None or isinstance(nats, int | float)):
+        if not _is_integer(data.get("seed")) or not (nats is None or _is_number(nats)):
             raise InputError("plan.json: 'seed' must be an integer and 'nats_lost' a number or null")
         return cls(
             data["model_type"], units, {s: tuple(k) for s, k in kept.items()}, data["criterion"], data["seed"], nats
@@ -104,6 +105,10 @@ class Plan:
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_integer(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _table(data: dict[str, Any], key: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def repair(
     places = {place.module: place for place in _places(repaired, dense) if producers or place.stream is not None}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
     masks = [real_tokens(batch) for batch in batches]
-    training = dense.training
+    modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
     try:
         with Lockstep(dense, batches, meetings) as ahead, Lockstep(repaired, batches, meetings) as behind:
@@ -82,8 +82,10 @@ def repair(
                 if progress is not None:
                     progress(done, len(places))
     finally:
-        dense.train(training)
-    repaired.train(small.training)
+        for module, training in modes:
+            module.training = training
+    for module, before in zip(repaired.modules(), small.modules(), strict=True):
+        module.training = before.training
     return repaired
 
 

@@ -1,5 +1,7 @@
 """Weighted ridge regression toward given coefficients, its strength chosen by cross-validation over inputs."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+MIXTURES = 64
+ROUNDING = 1e-9
 GRID = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 100.0)
 
 
@@ -25,7 +29,7 @@ class Sums:
     tt: float
 
     @classmethod
-    def empty(cls, n: int, o: int, device: torch.device) -> "Sums":
+    def empty(cls, n: int, o: int, device: torch.device) -> Sums:
         """Sums of no rows."""
         xx = torch.zeros(n + 1, n + 1, dtype=torch.float64, device=device)
         return cls(xx, torch.zeros(n + 1, o, dtype=torch.float64, device=device), 0.0)
@@ -39,9 +43,13 @@ class Sums:
         self.xt.addmm_(x.T, target)
         self.tt += float(target.square().sum())
 
-    def plus(self, other: "Sums", sign: int = 1) -> "Sums":
+    def plus(self, other: Sums, sign: int = 1) -> Sums:
         """Sum (or difference) of two."""
         return Sums(self.xx + sign * other.xx, self.xt + sign * other.xt, self.tt + sign * other.tt)
+
+    def mixed(self, mixture: Float[Tensor, "o m"]) -> Sums:
+        """The same rows with targets t replaced by t @ mixture; `tt`, which no choice depends on, is left out."""
+        return Sums(self.xx, self.xt @ mixture, 0.0)
 
     def error(self, weight: Float[Tensor, "o n"], bias: Float[Tensor, " o"]) -> float:
         """Weighted sum of squared residuals of a linear map on these rows."""
@@ -69,11 +77,14 @@ def fit_ridge(
     """
     anchor = anchor.double()
     parts = [Sums.empty(anchor.shape[1], anchor.shape[0], anchor.device) for _ in range(folds)]
+    texts = 0
     for x, target, weights in rows:
         for fold, part in enumerate(parts):
-            w = weights[fold::folds].reshape(-1)
+            members = slice((fold - texts) % folds, None, folds)  # text by text over all batches, however they are cut
+            w = weights[members].reshape(-1)
             real = w > 0
-            part.update(x[fold::folds].flatten(0, -2)[real], target[fold::folds].flatten(0, -2)[real], w[real])
+            part.update(x[members].flatten(0, -2)[real], target[members].flatten(0, -2)[real], w[real])
+        texts += len(x)
     whole = parts[0]
     for part in parts[1:]:
         whole = whole.plus(part)
@@ -83,12 +94,24 @@ def fit_ridge(
 
 
 def _cross_validated(parts: Sequence[Sums], whole: Sums, anchor: Float[Tensor, "o n"], intercept: bool) -> float:
+    """The strength from `GRID` with the least error on held-out texts, measured on random mixtures of the outputs."""
     usable = [part for part in parts if float(part.xx[-1, -1]) > 0]
     if len(usable) < 2:
         return GRID[-1]
-    rests = [(part, whole.plus(part, -1)) for part in usable]
+    mixture = _mixture(len(anchor), anchor.device)
+    anchor = mixture.T @ anchor
+    rests = [(part.mixed(mixture), whole.plus(part, -1).mixed(mixture)) for part in usable]
     errors = [sum(part.error(*solve_ridge(rest, anchor, ridge, intercept)) for part, rest in rests) for ridge in GRID]
     return GRID[min(range(len(GRID)), key=errors.__getitem__)]
+
+
+def _mixture(outputs: int, device: torch.device) -> Float[Tensor, "o m"]:
+    """Random mixtures keep the expected squared error of all outputs, and few of them say which ridge is best."""
+    if outputs <= MIXTURES:
+        return torch.eye(outputs, dtype=torch.float64, device=device)
+    drawn = torch.randn(outputs, MIXTURES, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mixture: Tensor = drawn.to(device) / MIXTURES**0.5
+    return mixture
 
 
 def solve_ridge(
@@ -102,7 +125,9 @@ def solve_ridge(
     xx = sums.xx[:-1, :-1] / total - torch.outer(x_mean, x_mean)
     xt = sums.xt[:-1] / total - torch.outer(x_mean, t_mean)
     level = float(xx.diagonal().mean())
-    strength = ridge * level if level > 0 else 1.0
+    size = float(sums.xx.diagonal()[:-1].mean()) / total
+    moves = level > ROUNDING * size  # below that the variance is what rounding has left of equal inputs
+    strength = ridge * level if moves else max(size, 1.0)
     identity = torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
     factor = torch.linalg.cholesky(xx + strength * identity)
     weight = anchor + torch.cholesky_solve(xt - xx @ anchor.T, factor).T

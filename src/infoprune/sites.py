@@ -46,19 +46,26 @@ class Site:
         return self.readers[0]
 
 
-def family_of(model: PreTrainedModel) -> Family:
-    """The table of the model's family.
+def family_named(model_type: str, kinds: Collection[str] | None = None) -> Family:
+    """The table of a family, if it has all of the kinds of site that are asked for.
 
     Raises:
-        InputError: the model_type is not in the table; the message lists those that are.
+        InputError: the model_type is not in the table, or the family has no site of such a kind; the message lists what
+            there is.
     """
-    model_type = model.config.model_type
     if model_type not in FAMILIES:
         raise InputError(
-            f"model type {model_type!r} is not supported; supported are: {', '.join(sorted(FAMILIES))}. "
-            "A family is a table of paths: docs/architecture.md shows how to add one"
+            f"model type {model_type!r} is not supported, expected one of: {', '.join(sorted(FAMILIES))}; "
+            "docs/architecture.md shows how to add a family, which is a table of paths"
         )
-    return FAMILIES[model_type]
+    family = FAMILIES[model_type]
+    available = [row.kind for row in family.sites]
+    if kinds is not None and (not kinds or set(kinds) - set(available)):
+        raise InputError(
+            f"sites {', '.join(kinds) or 'none'} were asked for, expected some of {', '.join(available)} "
+            f"for {model_type!r}; pass for example {available[0]!r}"
+        )
+    return family
 
 
 def find_sites(model: PreTrainedModel, kinds: Collection[str] | None = None) -> tuple[Site, ...]:
@@ -75,14 +82,7 @@ def find_sites(model: PreTrainedModel, kinds: Collection[str] | None = None) -> 
         >>> [site.name for site in find_sites(model)][:2]
         ['layers.0.heads', 'layers.0.ffn']
     """
-    family = family_of(model)
-    available = [row.kind for row in family.sites]
-    wanted = set(available if kinds is None else kinds)
-    if not wanted or wanted - set(available):
-        raise InputError(
-            f"sites {sorted(wanted)} were asked for, but family {family.model_type!r} has {available}; "
-            "pass a non-empty choice of these"
-        )
+    family = family_named(model.config.model_type, kinds)
     prefix = "" if model.base_model is model else model.base_model_prefix + "."
     layers = f"{prefix}{family.layers}"
     module = model.get_submodule(layers)
@@ -92,7 +92,7 @@ def find_sites(model: PreTrainedModel, kinds: Collection[str] | None = None) -> 
         _site(model, row, layer, f"{layers}.{layer}.")
         for layer in range(len(module))
         for row in family.sites
-        if row.kind in wanted
+        if kinds is None or row.kind in kinds
     )
 
 
@@ -141,7 +141,7 @@ def loads_in(sites: Collection[Site], counts: Mapping[str, tuple[int, int]]) -> 
     for kind in {site.kind for site in sites}:
         same = [site for site in sites if site.kind == kind]
         kept = {counts.get(site.name, (site.units, site.units))[0] for site in same}
-        untouched = all(counts.get(site.name, (site.units,))[0] == site.units for site in same)
+        untouched = all(left == of for left, of in (counts[site.name] for site in same if site.name in counts))
         if not untouched and (same[0].config is None or len(kept) > 1):
             return "infoprune"
     return "transformers"

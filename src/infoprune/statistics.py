@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -23,8 +22,8 @@ class SiteStatistics:
         tokens: moments of the reader's input, every real token counted once, (n,) and (n, n).
         worth: the same, every token weighted by its squared gradient.
         demand: (o, o) float64, Fisher information at the reader's output in nats per squared output unit, summed over
-            the tokens of an input and averaged over inputs: half of x^T demand x is the KL divergence that a shift x of
-            every token causes to first order.
+            the tokens of an input and averaged over inputs: half of x^T demand x is, to leading order, the KL
+            divergence that a shift x of one token causes, added up over the tokens of an input.
         reader: (o, n) float64, the weight of the reader.
         produced: (units,) float64, Euclidean norm of the rows that produce a unit.
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
@@ -60,16 +59,19 @@ class SiteStatistics:
             ridge=ridge,
         )
 
-    @cached_property
+    @property
     def moments(self) -> Moments:
-        """Moments with token weights |g|^2 / mean(|g|^2) + floor; all tokens alike where none has worth."""
+        """Moments with token weights |g|^2 / mean(|g|^2) + floor; all tokens alike where none has worth.
+
+        Mixed anew at every call: keeping the mixture would double the memory of the statistics.
+        """
         if self.worth.weight <= 0 or math.isinf(self.floor):
             return self.tokens
         mixed = self.worth.scaled(self.tokens.weight / self.worth.weight)
         mixed.merge(self.tokens.scaled(self.floor))
         return mixed
 
-    @cached_property
+    @property
     def covariance(self) -> Float[Tensor, "n n"]:
         """C + ridge mean(diag C) 1 of the weighted moments; the identity where nothing ever moves."""
         covariance = self.moments.covariance
@@ -95,7 +97,7 @@ class Statistics:
     model_type: str
     inputs: int
     tokens: int
-    worth: dict[str, tuple[Float[Tensor, "batch length"], ...]]
+    worth: dict[str, tuple[Float[Tensor, "_ _"], ...]]
 
     def joined(self, other: Statistics) -> Statistics:
         """These statistics, and those of other sites on the same inputs; where both have a site, this one's stand."""

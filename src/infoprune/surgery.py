@@ -28,10 +28,13 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
             know it: W' = W C_:S C_SS^-1, and the means go into the bias. If not, the readers are only sliced.
 
     Raises:
-        InputError: the plan names sites that the model does not have, or other numbers of units.
+        InputError: the plan names sites that the model does not have, or other numbers of units; or the statistics
+            are not of this model.
     """
     sites = {site.name: site for site in find_sites(model)}
     _check_fit(model, sites, plan)
+    if statistics is not None:
+        _check_statistics(sites, plan, statistics)
     small = copy.deepcopy(model)
     for name, kept in plan.kept.items():
         if len(kept) == sites[name].units:
@@ -74,6 +77,17 @@ def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> No
             raise InputError(
                 f"the plan counts {units} units in {name}, which {there} in this model; "
                 "use the model that the plan was made for"
+            )
+
+
+def _check_statistics(sites: dict[str, Site], plan: Plan, statistics: Statistics) -> None:
+    for name, kept in plan.kept.items():
+        if len(kept) < sites[name].units and (
+            name not in statistics.sites or statistics.sites[name].site.units != sites[name].units
+        ):
+            raise InputError(
+                f"the statistics are not of {name} with {sites[name].units} units; "
+                "pass those that collect gave of this very model, or none"
             )
 
 

@@ -1,0 +1,23 @@
+"""Cells of an experiment: each is a JSON line, computed once, so that a long run can be stopped and taken up again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+console = Console()
+
+
+def cell(path: Path, key: dict, compute: Callable[[], dict]) -> dict:
+    """The cell with this key, from the file or computed and appended to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        stored = json.loads(line)
+        if all(stored.get(name) == value for name, value in key.items()):
+            return stored
+    console.print("computing", key)
+    result = {**key, **compute()}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
+    return result

@@ -1,0 +1,84 @@
+"""The demo: fine-tune a real classifier, cut it to a half and to a quarter, look at what that cost. Run: make demo."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+import infoprune as ip
+from experiments.curves import draw
+from experiments.movie_reviews import CACHE, calibration, dense_folder, dense_model, labelled
+from infoprune.criteria import criterion_named
+from infoprune.evaluate import agreement, evaluate, mean_kl
+from infoprune.measure import Latency, count_flops, count_parameters, example_batch, measure_latency
+
+OUT = Path("runs/demo")
+KEEPS = (0.5, 0.25)
+CURVE = (0.75, 0.5, 0.25, 0.125)
+console = Console()
+
+
+def main() -> None:
+    """Fine-tunes (cached), prunes, prints one table and writes a picture."""
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bars:
+        if not (CACHE / "dense").is_dir():
+            console.print("Fine-tuning MiniLM on movie reviews: a few minutes, once.")
+            task = bars.add_task("fine-tune", total=None)
+            dense_folder(lambda done, of: bars.update(task, completed=done, total=of))
+        model, tokenizer = dense_model()
+        texts = calibration(tokenizer, seed=0)
+        test = labelled(tokenizer, model, "test")
+        dense = evaluate(model, test)
+
+        task = bars.add_task("collect statistics", total=None)
+        statistics = ip.collect(model, texts, progress=lambda done, of: bars.update(task, completed=done, total=of))
+        rankings = {name: ip.rank(statistics, criterion_named(name)) for name in ("information", "magnitude", "random")}
+        task = bars.add_task("prune, repair, evaluate", total=len(rankings) * len(CURVE))
+        cut, curves = {}, {}
+        whole = count_flops(model, example_batch(model.config))
+        for name, ranking in rankings.items():
+            curves[name] = [(1.0, *[dense.metrics["accuracy"]] * 3)]
+            for keep in CURVE:
+                plan = ip.allocate(ranking, ip.Keep(keep))
+                small = ip.repair(ip.prune(model, plan, statistics), model, texts, statistics=statistics)
+                answers = evaluate(small, test)
+                accuracy = answers.metrics["accuracy"]
+                flops = count_flops(small, example_batch(model.config))
+                curves[name].append((flops / whole, accuracy, accuracy, accuracy))
+                if name == "information" and keep in KEEPS:
+                    cut[keep] = (small, answers)
+                bars.advance(task)
+    for keep, (small, _) in cut.items():
+        ip.save(small, OUT / f"keep-{keep:g}", tokenizer, force=True)
+    console.print(table(model, dense, cut))
+    draw(curves, dense.metrics["accuracy"], OUT / "accuracy.png", title="MiniLM on movie reviews, no training")
+    console.print(f"Models: {', '.join(str(OUT / f'keep-{keep:g}') for keep in cut)}; picture: {OUT / 'accuracy.png'}")
+    console.print(f'Load one: import infoprune; model = infoprune.load("{OUT / "keep-0.25"}")')
+
+
+def table(model: object, dense: object, cut: dict) -> Table:
+    """One table: dense and pruned side by side."""
+    models = [model, *(small for small, _ in cut.values())]
+    batch = example_batch(model.config)
+    latencies: list[Latency] = measure_latency(models, batch)
+    flops = [count_flops(each, batch) for each in models]
+    logits = [dense.logits, *(answers.logits for _, answers in cut.values())]
+    rows = Table(title="Movie reviews, test split; no training after the cut")
+    rows.add_column("")
+    for name in ["dense", *(f"keep {keep:g}" for keep in cut)]:
+        rows.add_column(name, justify="right")
+    rows.add_row("parameters (M)", *(f"{count_parameters(each) / 1e6:.2f}" for each in models))
+    rows.add_row("GFLOPs, 32 x 64 tokens", *(f"{n / 1e9:.1f}" for n in flops))
+    rows.add_row("latency (ms)", *(f"{latency.median:.0f}" for latency in latencies))
+    rows.add_row("speed-up", *(f"{latencies[0].median / latency.median:.2f}x" for latency in latencies))
+    accuracy = [dense.metrics["accuracy"], *(answers.metrics["accuracy"] for _, answers in cut.values())]
+    rows.add_row("accuracy", *(f"{value:.2%}" for value in accuracy))
+    rows.add_row("agreement with dense", *(f"{agreement(logits[0], each):.2%}" for each in logits))
+    rows.add_row("KL (nats)", *(f"{mean_kl(logits[0], each):.4f}" for each in logits))
+    return rows
+
+
+if __name__ == "__main__":
+    main()

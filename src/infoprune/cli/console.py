@@ -1,0 +1,77 @@
+"""What the commands share on the terminal: one-line messages, progress bars, and silence from the libraries below."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+DEBUG = "INFOPRUNE_DEBUG"
+"""Environment variable; if set, tracebacks and the libraries' own warnings are shown."""
+
+
+def complain(message: str, status: int) -> int:
+    """Write an error as one line on stderr and return the exit code."""
+    _line("error", message)
+    return status
+
+
+def stdout() -> Console:
+    """The console of the results; lines that go into a file or a pipe are not folded."""
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+@contextmanager
+def clean_warnings() -> Iterator[None]:
+    """Show warnings that are meant for users as one line each; those meant for developers only when debugging."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        _line("warning", str(message))
+
+    with warnings.catch_warnings():
+        if not os.environ.get(DEBUG):
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars on stderr, one a stage, gone at the end; nothing where stderr is no terminal."""
+    _quiet_transformers()
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(stage: str, done: int, of: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=of)
+            progress.update(tasks[stage], completed=done, total=of)
+
+        yield advance
+
+
+def _quiet_transformers() -> None:
+    from transformers.utils import logging
+
+    if not os.environ.get(DEBUG):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
+def _line(kind: str, message: str) -> None:
+    typer.echo(f"{kind}: {' '.join(message.split())}", err=True)

@@ -1,0 +1,91 @@
+"""`infoprune prune`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infoprune.cli import options
+from infoprune.cli.console import bars, stdout
+
+if TYPE_CHECKING:
+    from infoprune.jobs.prune import Preview
+
+
+def prune_command(
+    model: options.Model,
+    out: options.Out,
+    data: options.Data,
+    text: options.Text = None,
+    text_pair: options.TextPair = None,
+    label: options.Label = None,
+    keep: Annotated[
+        str, typer.Option(metavar="SHARE", help="Share of the neurons and heads that stays in every layer.")
+    ] = "0.5",
+    sites: Annotated[
+        str | None,
+        typer.Option(metavar="KINDS", help="What is cut, e.g. ffn or ffn,heads; by default all that the family has."),
+    ] = None,
+    criterion: Annotated[
+        str, typer.Option(metavar="NAME", help="What chooses the units: information, magnitude or random.")
+    ] = "information",
+    rounds: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Parts in which the units are chosen, each with a repair; by default 1."),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair/--no-repair", help="Re-fit what is left to the dense model after the cut.")
+    ] = True,
+    samples: Annotated[
+        int, typer.Option(metavar="N", help="Texts that are drawn from FILE to choose the units.")
+    ] = 1024,
+    max_length: options.MaxLength = None,
+    batch_size: options.BatchSize = 32,
+    seed: options.Seed = 0,
+    device: options.Device = "auto",
+    eval_file: options.Eval = None,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Write only plan.json, which says what would be kept.")
+    ] = False,
+    force: options.Force = False,
+) -> None:
+    """Make a smaller, dense, faster model of the same family from a classifier and some texts, without training."""
+    share = options.number("--keep", keep, "0.5")
+    with bars() as advance:
+        from infoprune.compress import Settings
+        from infoprune.jobs.inputs import Columns, Packing
+        from infoprune.jobs.prune import Cut, Sources, prune_folder
+
+        settings = Settings(repair=repair) if rounds is None else Settings(rounds=rounds, repair=repair)
+        report = prune_folder(
+            model,
+            out,
+            Sources(data, eval_file, Columns(text, text_pair, label), samples),
+            cut=Cut(share, options.names(sites), criterion, settings, seed),
+            packing=Packing(batch_size, max_length),
+            device=device,
+            plan_only=plan_only,
+            force=force,
+            started=_announce,
+            progress=advance,
+        )
+    from infoprune.render import kept_table, summary, table
+
+    console = stdout()
+    if not plan_only:
+        console.print(table(report))
+    console.print(kept_table(report.kept))
+    for line in summary(report):
+        console.print(line, soft_wrap=True)
+    console.print(f"Written to {out}.", soft_wrap=True, markup=False)
+
+
+def _announce(preview: "Preview") -> None:
+    from infoprune.render import kept_in_words, loading
+
+    console = stdout()
+    console.print(
+        f"{preview.family} {preview.task}: keeps {kept_in_words(preview.kept)}, "
+        f"chosen on {preview.texts:,} texts ({preview.tokens:,} tokens).",
+        soft_wrap=True,
+    )
+    console.print(loading(preview.loads_in), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Jobs: what each command does from folder to folder, as functions; the command line only calls them."""

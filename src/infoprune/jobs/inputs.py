@@ -1,0 +1,210 @@
+"""What every job is given: files with columns, a model in a folder, a device."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from infoprune.batches import default_max_length, label_ids, label_numbers, make_batches
+from infoprune.checkpoint import CONFIG, check_model_folder, check_new, load
+from infoprune.data import TextData, read_texts
+from infoprune.errors import InputError
+from infoprune.report import task_of
+from infoprune.sites import family_named
+
+StrPath = str | PathLike[str]
+Batches = Sequence[Mapping[str, Tensor]]
+
+TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a file are read; None means the usual ones, see `read_texts`."""
+
+    text: str | None = None
+    text_pair: str | None = None
+    label: str | None = None
+
+    def read(self, path: StrPath, *, labels: bool = True, need_labels: bool = False) -> TextData:
+        """The texts of a file, and its labels where there are any and they are of interest."""
+        label = self.label if labels else None
+        return read_texts(Path(path), text=self.text, text_pair=self.text_pair, label=label, need_labels=need_labels)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How texts become batches.
+
+    Args:
+        batch_size: inputs a batch.
+        max_length: tokens after which an input is cut; None means what tokenizer and model allow, at most 512.
+
+    Raises:
+        InputError: a number is below 1.
+    """
+
+    batch_size: int = 32
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        check_positive("batch-size", self.batch_size)
+        if self.max_length is not None:
+            check_positive("max-length", self.max_length)
+
+    def length(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+        """Tokens after which an input of this model is cut.
+
+        Raises:
+            InputError: more were asked for than the model has positions.
+        """
+        positions = getattr(model.config, "max_position_embeddings", None)
+        if self.max_length is not None and positions is not None and self.max_length > positions:
+            raise InputError(
+                f"max length {self.max_length} is more than the {positions} positions of this model; "
+                f"pass --max-length {positions} or less"
+            )
+        return self.max_length or default_max_length(tokenizer, model.config)
+
+    def pack(
+        self,
+        data: TextData,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        samples: int | None = None,
+        labels: Sequence[int] | Sequence[float] | None = None,
+        seed: int = 0,
+    ) -> list[dict[str, Tensor]]:
+        """Batches of a file's texts for a model; see `make_batches`."""
+        return make_batches(
+            data,
+            tokenizer,
+            batch_size=self.batch_size,
+            max_length=self.length(model, tokenizer),
+            labels=labels,
+            samples=samples,
+            seed=seed,
+        )
+
+
+def check_positive(option: str, number: float) -> None:
+    """Raises InputError unless a number is above zero."""
+    if not number > 0:
+        raise InputError(f"--{option} is {number}, expected a number above 0; pass a larger one")
+
+
+def check_apart(out: StrPath, *inputs: StrPath | None, force: bool) -> None:
+    """Raises InputError where `out` must not be written: it is not empty, or replacing it would destroy an input."""
+    check_new(out, force=force)
+    place = Path(out).resolve()
+    for given in inputs:
+        if given is not None and Path(given).resolve().is_relative_to(place):
+            raise InputError(f"{out} holds the input {given}, expected a folder apart from it; choose another name")
+
+
+def read_config(folder: StrPath) -> dict[str, Any]:
+    """What config.json in a model's folder says; the weights are not read.
+
+    Raises:
+        InputError: the folder holds no model, or its config is damaged.
+    """
+    file = check_model_folder(folder) / CONFIG
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{file} is not JSON ({error}), expected a model's config; save the model anew") from None
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise InputError(f"{file} names no model_type, expected a model's config; save the model anew")
+    return config
+
+
+def check_family(folder: StrPath, kinds: Collection[str] | None = None) -> None:
+    """Raises InputError where a model's config says that it cannot be pruned; the weights are not read."""
+    family_named(read_config(folder)["model_type"], kinds)
+
+
+def device_named(name: str) -> torch.device:
+    """The device of that name; "auto" is the GPU where there is one.
+
+    Raises:
+        InputError: there is no such device.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count() if cuda else 0, "mps": int(mps)}
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or (device.index or 0) >= there.get(device.type, 0):
+        present = ", ".join(kind for kind, count in there.items() if count)
+        raise InputError(f"device {name!r} is not there, expected auto or one of: {present}; pass --device auto")
+    return device
+
+
+def open_tokenizer(folder: StrPath) -> PreTrainedTokenizerBase:
+    """The tokenizer that lies beside a model.
+
+    Raises:
+        InputError: there is none that can be read.
+    """
+    # Without these transformers makes an empty tokenizer from config.json, to which every word is unknown.
+    if not any(True for pattern in TOKENIZER_FILES for _ in Path(folder).glob(pattern)):
+        raise InputError(
+            f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}), expected one beside the model; "
+            "write it there with tokenizer.save_pretrained"
+        )
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:
+        # Which errors a broken tokenizer raises changes with its kind and with the release that reads it.
+        raise InputError(
+            f"{folder}: the tokenizer cannot be read ({type(error).__name__}), expected one that fits the model; "
+            "write it anew with tokenizer.save_pretrained"
+        ) from error
+    return tokenizer
+
+
+def open_classifier(folder: StrPath, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A classifier, dense or pruned, and its tokenizer.
+
+    Raises:
+        InputError: they cannot be opened, or the model is for another task.
+    """
+    read_config(folder)
+    tokenizer = open_tokenizer(folder)
+    model = load(folder)
+    task = task_of(model)
+    if task != "classification":
+        raise InputError(
+            f"{folder}: {type(model).__name__} is for {task}, expected a ...ForSequenceClassification; "
+            "train one with infoprune finetune"
+        )
+    model.to(device)  # type: ignore[arg-type]
+    return model, tokenizer
+
+
+def targets(model: PreTrainedModel, data: TextData) -> list[int] | list[float] | None:
+    """What a classifier should answer to each text; None where the data has no labels.
+
+    Raises:
+        InputError: a label is unknown to the model.
+    """
+    if data.labels is None:
+        return None
+    if model.config.num_labels == 1:
+        return label_numbers(data.labels)
+    try:
+        return label_ids(data.labels, model.config)
+    except InputError as error:
+        raise InputError(f"{data.source}: {error}") from None

@@ -1,0 +1,256 @@
+"""The job of `infoprune prune`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from infoprune.allocate import Keep
+from infoprune.calibration import real_tokens
+from infoprune.checkpoint import PLAN, new_folder, write_model
+from infoprune.compress import Result, Settings, StageProgress, compress
+from infoprune.criteria import criterion_named
+from infoprune.errors import InputError
+from infoprune.evaluate import Evaluation, agreement, evaluate, mean_kl
+from infoprune.jobs.inputs import (
+    Batches,
+    Columns,
+    Packing,
+    StrPath,
+    check_apart,
+    check_family,
+    check_positive,
+    device_named,
+    open_classifier,
+    targets,
+)
+from infoprune.plan import plan_of
+from infoprune.render import markdown
+from infoprune.report import Report, task_of, timed
+from infoprune.sites import find_sites, loads_in
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the texts come from.
+
+    Args:
+        data: file of calibration texts; labels are not needed.
+        eval: file of texts to compare the dense and the pruned model on, with labels or without.
+        columns: of both files.
+        samples: calibration texts to draw.
+
+    Raises:
+        InputError: no samples are asked for.
+    """
+
+    data: StrPath
+    eval: StrPath | None = None
+    columns: Columns = field(default_factory=Columns)
+    samples: int = 1024
+
+    def __post_init__(self) -> None:
+        check_positive("samples", self.samples)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is to be cut, and how that is chosen.
+
+    Args:
+        keep: share of the units of every site that stays.
+        sites: kinds of site; None means all that the family has.
+        criterion: name of what chooses the units.
+        settings: rounds and repair.
+        seed: of everything that draws.
+
+    Raises:
+        InputError: the share is out of range, or there is no such criterion.
+    """
+
+    keep: float = 0.5
+    sites: tuple[str, ...] | None = None
+    criterion: str = "information"
+    settings: Settings = field(default_factory=Settings)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        Keep(self.keep)
+        criterion_named(self.criterion)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What is known before the work begins.
+
+    Args:
+        family: the model_type.
+        task: what the model is for.
+        texts: calibration texts.
+        tokens: calibration tokens without padding.
+        kept: (units kept, of) for every site that will be cut.
+        loads_in: "transformers" or "infoprune": what will open the result.
+    """
+
+    family: str
+    task: str
+    texts: int
+    tokens: int
+    kept: dict[str, tuple[int, int]]
+    loads_in: str
+
+
+def prune_folder(
+    folder: StrPath,
+    out: StrPath,
+    sources: Sources,
+    *,
+    cut: Cut | None = None,
+    packing: Packing | None = None,
+    device: str = "auto",
+    plan_only: bool = False,
+    force: bool = False,
+    started: Callable[[Preview], None] | None = None,
+    progress: StageProgress | None = None,
+) -> Report:
+    """Prunes the classifier in a folder and writes the smaller one, with plan and report, as a new folder.
+
+    Args:
+        folder: with the model and its tokenizer.
+        out: new folder; it appears whole or not at all.
+        sources: calibration and evaluation texts.
+        cut: what to cut.
+        packing: batch size and length.
+        device: "auto", "cpu", "cuda", "mps".
+        plan_only: write only plan.json, the same that a full run would write.
+        force: replace `out` if it is there.
+        started: called once all input is checked, before the work begins.
+        progress: called with (stage, done, of).
+
+    Raises:
+        InputError: something about folder, data or options is wrong; the message says what to do.
+
+    Example:
+        >>> prune_folder("my-classifier", "half", Sources("train.csv", eval="valid.csv"), cut=Cut(keep=0.5)).kl
+        0.021
+    """
+    cut, packing = cut or Cut(), packing or Packing()
+    place = device_named(device)
+    check_apart(out, folder, sources.data, sources.eval, force=force)
+    check_family(folder, cut.sites)
+    texts = sources.columns.read(sources.data, labels=False)
+    judges = None if sources.eval is None else sources.columns.read(sources.eval)
+    if judges is None and sources.columns.label is not None:
+        warnings.warn(
+            f"label column {sources.columns.label!r} is not read: labels serve the evaluation alone; pass --eval FILE",
+            stacklevel=2,
+        )
+    model, tokenizer = open_classifier(folder, place)
+    batches = packing.pack(texts, model, tokenizer, samples=sources.samples, seed=cut.seed)
+    questions: Batches = ()
+    if judges is not None:
+        questions = packing.pack(judges, model, tokenizer, labels=targets(model, judges))
+    preview = _preview(model, batches, cut)
+    if started is not None:
+        started(preview)
+    result = compress(
+        model,
+        batches,
+        keep=cut.keep,
+        criterion=criterion_named(cut.criterion),
+        sites=cut.sites,
+        settings=cut.settings,
+        seed=cut.seed,
+        progress=progress,
+    )
+    if plan_only:
+        with new_folder(out, force=force) as draft:
+            (draft / PLAN).write_text(result.plan.to_json() + "\n", encoding="utf-8")
+        return result.report
+    report = _compared(_measured(model, result, progress), model, result.model, questions, progress)
+    with new_folder(out, force=force) as draft:
+        write_model(result.model, draft, tokenizer)
+        (draft / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
+        (draft / "report.md").write_text(markdown(report), encoding="utf-8")
+    return report
+
+
+def _preview(model: PreTrainedModel, batches: Batches, cut: Cut) -> Preview:
+    chosen = find_sites(model, cut.sites)
+    kept = {site.name: (Keep(cut.keep).count(site), site.units) for site in chosen}
+    # What was cut away before this cut counts as well.
+    before = plan_of(model)
+    earlier = {} if before is None else before.counts
+    whole = {**earlier, **{name: (left, earlier.get(name, (of, of))[1]) for name, (left, of) in kept.items()}}
+    masks = [real_tokens(batch) for batch in batches]
+    return Preview(
+        family=model.config.model_type,
+        task=task_of(model),
+        texts=sum(len(mask) for mask in masks),
+        tokens=sum(int(mask.sum()) for mask in masks),
+        kept=kept,
+        loads_in=loads_in(find_sites(model), whole),
+    )
+
+
+def _measured(model: PreTrainedModel, result: Result, progress: StageProgress | None) -> Report:
+    if progress is not None:
+        progress("time", 0, 1)
+    report = timed(result.report, model, result.model)
+    if progress is not None:
+        progress("time", 1, 1)
+    return report
+
+
+def _compared(
+    report: Report,
+    dense: PreTrainedModel,
+    small: PreTrainedModel,
+    questions: Batches,
+    progress: StageProgress | None,
+) -> Report:
+    """The report with metrics, agreement and KL divergence on the evaluation texts, if there are any."""
+    if not questions:
+        return report
+    before, after = _answers((dense, small), questions, progress)
+    report = replace(
+        report,
+        dense=replace(report.dense, metrics=before.metrics),
+        pruned=replace(report.pruned, metrics=after.metrics),
+    )
+    if before.logits.shape[1] < 2:
+        return report
+    return replace(report, agreement=agreement(before.logits, after.logits), kl=mean_kl(before.logits, after.logits))
+
+
+def _answers(models: Sequence[PreTrainedModel], questions: Batches, progress: StageProgress | None) -> list[Evaluation]:
+    answers = []
+    for index, model in enumerate(models):
+
+        def step(done: int, of: int, before: int = index * len(questions)) -> None:
+            if progress is not None:
+                progress("evaluate", before + done, len(models) * of)
+
+        answers.append(evaluate(model, questions, step))
+    return answers
+
+
+def read_report(folder: StrPath) -> Report:
+    """The report in a folder that `prune_folder` wrote.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    file = Path(folder) / REPORT
+    if not file.is_file():
+        raise InputError(f"{folder}: no {REPORT} in it, expected a folder written by infoprune prune; check the path")
+    try:
+        return Report.from_json(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is not UTF-8, expected JSON; the file is damaged, prune again") from None

@@ -1,0 +1,178 @@
+import warnings
+
+import pytest
+import torch
+from tiny import divergence, logits_of, make_batches
+from torch.testing import assert_close
+
+from infoprune.compress import Settings, compress
+from infoprune.criteria import ChannelInformation, Magnitude, Random, criterion_named
+from infoprune.errors import InputError
+from infoprune.plan import plan_of
+from infoprune.sites import find_sites
+
+BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 4)
+CRITERIA = (ChannelInformation(), ChannelInformation(sigma=0.3), Magnitude(), Random())
+
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: f"{c.name}-{getattr(c, 'sigma', '')}")
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_the_same_seed_gives_the_same_model(tiny_bert, criterion, rounds):
+    before = state(tiny_bert)
+    first, again = (
+        compress(tiny_bert, BATCHES, criterion=criterion, settings=Settings(rounds=rounds), seed=3) for _ in range(2)
+    )
+    assert first.plan == again.plan == plan_of(first.model)
+    assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True))
+    assert all(torch.equal(before[name], tensor) for name, tensor in tiny_bert.state_dict().items())
+    assert first.plan.counts == {site.name: (site.units // 2, site.units) for site in find_sites(tiny_bert)}
+    assert [site.units for site in find_sites(first.model)] == [2, 32, 2, 32]
+    assert torch.isfinite(logits_of(first.model, BATCHES)).all()
+
+
+def test_the_seed_of_random_counts(tiny_bert):
+    plans = [compress(tiny_bert, BATCHES, criterion=Random(), seed=seed).plan for seed in (0, 1)]
+    assert plans[0].kept != plans[1].kept
+
+
+@pytest.mark.parametrize("refresh", ["site", "round", "never"])
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+@pytest.mark.parametrize("repair", [True, False])
+def test_refresh_and_rounds(tiny_bert, refresh, rounds, repair):
+    settings = Settings(rounds=rounds, refresh=refresh, repair=repair)
+    result = compress(tiny_bert, BATCHES, keep=0.25, settings=settings)
+    assert result.plan.counts == {site.name: (site.units // 4, site.units) for site in find_sites(tiny_bert)}
+    assert result.plan.nats_lost > 0
+    assert torch.isfinite(logits_of(result.model, BATCHES)).all()
+
+
+def test_refreshing_by_site_looks_through_what_was_cut_above(tiny_bert):
+    by_site, by_round = (compress(tiny_bert, BATCHES, settings=Settings(refresh=r)).plan for r in ("site", "round"))
+    top = find_sites(tiny_bert)[-1].name
+    assert by_site.kept[top] == by_round.kept[top]  # nothing is above it
+    assert by_site.kept != by_round.kept
+
+
+def test_information_beats_chance_at_what_it_measures(tiny_bert64):
+    dense, plain = logits_of(tiny_bert64, BATCHES), Settings(repair=False)
+    chosen = compress(tiny_bert64, BATCHES, keep=0.75, settings=plain)
+    kl = divergence(dense, logits_of(chosen.model, BATCHES))
+    for seed in range(5):
+        other = compress(tiny_bert64, BATCHES, keep=0.75, criterion=Random(), settings=plain, seed=seed)
+        assert kl < divergence(dense, logits_of(other.model, BATCHES))
+
+
+def test_report(tiny_bert):
+    result = compress(tiny_bert, BATCHES, keep=0.5, sites=["ffn"], seed=7)
+    report, removed = result.report, 2 * 32 * (32 + 1 + 32)  # of 2 layers, 32 rows with biases and 32 columns
+    assert report.dense.parameters == sum(p.numel() for p in tiny_bert.parameters())
+    assert report.pruned.parameters == report.dense.parameters - removed
+    assert report.pruned.bytes == report.dense.bytes - 4 * removed
+    inputs, tokens = report.shape
+    assert report.dense.flops - report.pruned.flops == 2 * inputs * tokens * 2 * 2 * 32 * 32
+    assert report.kept == {"layers.0.ffn": (32, 64), "layers.1.ffn": (32, 64)}
+    assert (report.criterion, report.seed, report.samples) == ("information", 7, 32)
+    assert (report.family, report.task, report.loads_in) == ("bert", "classification", "transformers")
+    assert report.nats_lost == result.plan.nats_lost
+    parts = report.seconds["collect"] + report.seconds["rank"] + report.seconds["repair"]
+    assert 0 < parts <= report.seconds["total"]
+
+
+def test_keeping_everything_changes_next_to_nothing(tiny_bert64):
+    result = compress(tiny_bert64, BATCHES, keep=1.0)
+    assert result.plan.nats_lost == 0
+    assert_close(logits_of(result.model, BATCHES), logits_of(tiny_bert64, BATCHES), rtol=0, atol=1e-6)
+
+
+def test_a_pruned_model_can_be_pruned_again(tiny_bert):
+    once = compress(tiny_bert, BATCHES, keep=0.5)
+    twice = compress(once.model, BATCHES, keep=0.5)
+    assert twice.plan.counts == {site.name: (site.units // 4, site.units) for site in find_sites(tiny_bert)}
+    assert twice.plan == plan_of(twice.model)
+    assert all(set(twice.plan.kept[name]) < set(once.plan.kept[name]) for name in once.plan.kept)
+
+
+def test_no_head_left(tiny_bert):
+    with pytest.raises(InputError, match=r"keep 0\.1 leaves no head of 4 in layers\.0\.heads.*use keep 0\.125"):
+        compress(tiny_bert, BATCHES, keep=0.1)
+    assert compress(tiny_bert, BATCHES, keep=0.125).plan.counts["layers.0.heads"] == (1, 4)
+
+
+@pytest.mark.parametrize("keep", [0, -0.5, 1.5, float("nan")])
+def test_keep_out_of_range(tiny_bert, keep):
+    with pytest.raises(InputError, match="expected a number above 0 and at most 1"):
+        compress(tiny_bert, BATCHES, keep=keep)
+
+
+def test_settings_out_of_range():
+    with pytest.raises(InputError, match="rounds is 0"):
+        Settings(rounds=0)
+    with pytest.raises(InputError, match="information, magnitude, random"):
+        criterion_named("taste")
+
+
+def test_few_tokens_are_warned_of(tiny_bert):
+    few = make_batches(((5, 9), (7,)))
+    with pytest.warns(UserWarning, match=r"21 calibration tokens for the 64 inputs of .*\.output\.dense"):
+        compress(tiny_bert, few)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compress(tiny_bert, BATCHES)
+
+
+def still(model):
+    for layer in model.bert.encoder.layer:
+        layer.intermediate.dense.weight.data.zero_()  # constant neurons
+
+
+def dead(model):
+    for layer in model.bert.encoder.layer:
+        layer.intermediate.dense.weight.data.zero_()
+        layer.intermediate.dense.bias.data.zero_()  # gelu(0) = 0
+        layer.attention.self.value.weight.data.zero_()
+        layer.attention.self.value.bias.data.zero_()
+
+
+def unread(model):
+    for layer in model.bert.encoder.layer:
+        layer.output.dense.weight.data.zero_()
+        layer.attention.output.dense.weight.data.zero_()
+
+
+def half_dead(model):
+    model.bert.encoder.layer[0].intermediate.dense.weight.data[:40] = 0
+    model.bert.encoder.layer[0].intermediate.dense.bias.data[:40] = 0
+
+
+def sure(model):
+    model.classifier.bias.data += torch.tensor([5000.0, 0.0])  # no demand anywhere
+
+
+def same(model):
+    model.classifier.weight.data.zero_()
+
+
+@pytest.mark.filterwarnings("ignore:.*calibration tokens")
+@pytest.mark.parametrize("change", [still, dead, unread, half_dead, sure, same])
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: f"{c.name}-{getattr(c, 'sigma', '')}")
+def test_degenerate_models(tiny_bert, change, criterion):
+    change(tiny_bert)
+    result = compress(tiny_bert, BATCHES, criterion=criterion)
+    assert torch.isfinite(logits_of(result.model, BATCHES)).all()
+    assert result.plan.nats_lost is None or 0 <= result.plan.nats_lost < float("inf")
+    if change is half_dead and criterion.name == "information":
+        assert sum(unit >= 40 for unit in result.plan.kept["layers.0.ffn"]) == 24  # the living stay
+
+
+@pytest.mark.filterwarnings("ignore:.*calibration tokens")
+@pytest.mark.parametrize("lengths", [((1,),), ((5,),), ((1, 1, 1),), ((2,), (2,))], ids=str)
+@pytest.mark.parametrize("criterion", CRITERIA, ids=lambda c: f"{c.name}-{getattr(c, 'sigma', '')}")
+def test_next_to_no_inputs(tiny_bert, lengths, criterion):
+    batches = make_batches(lengths)
+    result = compress(tiny_bert, batches, criterion=criterion)
+    assert divergence(logits_of(tiny_bert, batches), logits_of(result.model, batches)) < 0.5
+    assert torch.isfinite(logits_of(result.model, BATCHES)).all()

@@ -1,0 +1,73 @@
+"""What may import what, and what the sources must not contain."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import infoprune
+
+PACKAGE = Path(infoprune.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+NUMERICS = ("moments", "demand", "eliminate", "ridge")  # information theory: torch and nothing else
+
+
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path):
+    """Full names of the modules that a file imports."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            yield node.module
+
+
+def top(name):
+    return name.partition(".")[0]
+
+
+def name_of(path):
+    return path.relative_to(PACKAGE).as_posix()
+
+
+@pytest.mark.parametrize("module", NUMERICS)
+def test_numerics_import_torch_alone(module):
+    for name in imports(PACKAGE / f"{module}.py"):
+        allowed = top(name) in {"torch", "jaxtyping"} | set(sys.stdlib_module_names)
+        assert allowed or name in {f"infoprune.{other}" for other in NUMERICS}, name
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "families").glob("*.py")), ids=name_of)
+def test_families_are_tables_of_strings(path):
+    assert all(name == "dataclasses" or name.startswith("infoprune.families.") for name in imports(path))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_the_library_does_not_import_the_command_line(path):
+    if path.is_relative_to(PACKAGE / "cli"):
+        return
+    assert not any(name.startswith("infoprune.cli") or top(name) == "typer" for name in imports(path))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_nothing_unsafe_and_no_print(path):
+    assert not {"pickle", "dill", "joblib", "marshal", "shelve"} & {top(name) for name in imports(path)}
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        assert called not in {"print", "eval", "exec", "torch.load", "torch.save"}, f"{called} in line {node.lineno}"
+        for keyword in node.keywords:
+            value = ast.unparse(keyword.value)
+            assert (keyword.arg, value) not in {("trust_remote_code", "True"), ("weights_only", "False")}
+            assert (keyword.arg, value) != ("shell", "True")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_errors_are_raised_not_asserted(path):
+    assert not [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]

@@ -1,0 +1,122 @@
+import json
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from infoprune.errors import InputError
+from infoprune.plan import Plan
+
+# The run-time type checker draws which items of a collection it looks at.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+
+GOOD = {
+    "version": 1,
+    "model_type": "bert",
+    "units": {"layers.0.ffn": 8, "layers.0.heads": 2},
+    "kept": {"layers.0.ffn": [0, 3, 7], "layers.0.heads": [1]},
+    "criterion": "information",
+    "seed": 0,
+    "nats_lost": 0.25,
+}
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+values = st.recursive(scalars, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(max_size=3), v, max_size=4))
+
+
+@st.composite
+def plans(draw):
+    units = draw(st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 50), max_size=4))
+    kept = {site: tuple(sorted(draw(st.sets(st.integers(0, n - 1), min_size=1)))) for site, n in units.items()}
+    nats = draw(st.none() | st.floats(0, 1e6))
+    return Plan(draw(st.text()), units, kept, draw(st.text()), draw(st.integers()), nats)
+
+
+@given(plans())
+def test_round_trip(plan):
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+@settings(max_examples=300, deadline=None)
+@given(values)
+@example([])
+@example({"version": 1})
+def test_nothing_but_input_errors(value):
+    with pytest.raises(InputError):
+        Plan.from_json(json.dumps(value))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(GOOD)), values)
+def test_one_strange_field(key, value):
+    try:
+        plan = Plan.from_json(json.dumps(GOOD | {key: value}))
+    except InputError:
+        return
+    else:
+        assert Plan.from_json(plan.to_json()) == plan
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text() | st.text(alphabet='{}[]",:0123e.-n '))
+@example("[" * 100_000)
+@example('{"a":' * 100_000)
+@example("1" * 5000)
+def test_any_text(text):
+    with pytest.raises(InputError):
+        Plan.from_json(text)
+
+
+def changed(**fields):
+    return json.dumps(GOOD | fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (changed(kept={"layers.0.ffn": [0, 3, 3], "layers.0.heads": [1]}), r"layers\.0\.ffn.*distinct"),
+        (changed(kept={"layers.0.ffn": [3, 0], "layers.0.heads": [1]}), r"layers\.0\.ffn.*ascending"),
+        (changed(kept={"layers.0.ffn": [-1, 0], "layers.0.heads": [1]}), r"within 0\.\.7"),
+        (changed(kept={"layers.0.ffn": [0, 8], "layers.0.heads": [1]}), r"within 0\.\.7"),
+        (changed(kept={"layers.0.ffn": [], "layers.0.heads": [1]}), r"layers\.0\.ffn keeps none of its 8"),
+        (changed(kept={"layers.0.ffn": [False, True], "layers.0.heads": [1]}), "lists of integers"),
+        (changed(kept={"layers.0.ffn": [0.0, 1.0], "layers.0.heads": [1]}), "lists of integers"),
+        (changed(kept={"layers.0.ffn": "012", "layers.0.heads": [1]}), "lists of integers"),
+        (changed(kept={"layers.0.ffn": [0]}), "different sites"),
+        (changed(units={"layers.0.ffn": True, "layers.0.heads": 2}), "'units' must hold integers"),
+        (changed(units={"layers.0.ffn": 10**12, "layers.0.heads": 2}), "1000000000000 units"),
+        (changed(units={"layers.0.ffn": 0, "layers.0.heads": 2}), "0 units"),
+        (changed(units=[8, 2]), "'units' must be an object"),
+        (changed(seed=True), "'seed' must be an integer"),
+        (changed(nats_lost="0"), "'nats_lost' a number"),
+        (changed(nats_lost=True), "'nats_lost' a number"),
+        (changed(nats_lost=float("nan")), "'nats_lost' a number"),
+        (changed(model_type=None), "must be texts"),
+        (changed(version=2), "version 1"),
+        (changed(version=True), "version 1"),
+        (json.dumps({key: value for key, value in GOOD.items() if key != "kept"}), "'kept' must be an object"),
+        ("[" * 100_000, "not JSON"),
+        ("", "not JSON"),
+    ],
+)
+def test_what_is_refused(text, words):
+    with pytest.raises(InputError, match=words):
+        Plan.from_json(text)
+
+
+def test_counts():
+    assert Plan.from_json(json.dumps(GOOD)).counts == {"layers.0.ffn": (3, 8), "layers.0.heads": (1, 2)}
+
+
+@given(plans(), st.randoms(use_true_random=False))
+def test_one_cut_after_another(plan, random):
+    later = {
+        site: tuple(sorted(random.sample(range(len(k)), random.randint(1, len(k))))) for site, k in plan.kept.items()
+    }
+    units = {site: len(k) for site, k in plan.kept.items()}
+    both = plan.then(Plan(plan.model_type, units, later, "magnitude", 1, None))
+    assert both.units == plan.units
+    for site, chosen in both.kept.items():
+        everything = list(range(plan.units[site]))
+        once = [everything[i] for i in plan.kept[site]]
+        assert list(chosen) == [once[i] for i in later[site]]
