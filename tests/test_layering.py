@@ -10,7 +10,7 @@ import infoprune
 
 PACKAGE = Path(infoprune.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-NUMERICS = ("moments", "demand", "eliminate", "ridge")  # information theory: torch and nothing else
+NUMERICS = ("moments", "demand", "eliminate", "ridge", "precision")  # information theory: torch and nothing else
 
 
 def tree_of(path):

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from infoprune.calibration import Batch, Progress, check_batches, check_finite_weights, model_inputs, real_tokens
 from infoprune.demand import directions
 from infoprune.errors import InputError
+from infoprune.precision import exact
 from infoprune.sites import Site, find_sites
 from infoprune.statistics import SiteStatistics, Statistics
 
@@ -64,9 +65,10 @@ def collect(
             logits = _logits(model, fed)
             squares = _pull(logits, directions(logits.detach(), draws, generator), taps, gathered)
             for name, tap in taps.items():
-                real = mask if tap.x.ndim == mask.ndim + 1 else mask.new_ones(tap.x.shape[:-1])
-                gathered[name].tokens.update(tap.x[real])
-                gathered[name].worth.update(tap.x[real], squares[name][real])
+                x = exact(tap.x)
+                real = mask.to(x.device) if x.ndim == mask.ndim + 1 else torch.ones_like(x[..., 0], dtype=torch.bool)
+                gathered[name].tokens.update(x[real])
+                gathered[name].worth.update(x[real], squares[name][real])
                 worth[name].append((squares[name] * real).float())
             inputs, tokens = inputs + len(mask), tokens + int(mask.sum())
             if progress is not None:
@@ -145,12 +147,12 @@ def _pull(
     # half precision: the gradients of a sure prediction are tiny, a power of two brings them into range exactly
     scale = 2.0**12 if logits.dtype == torch.float16 else 1.0
     outputs = [tap.y for tap in taps.values()]
-    squares = {name: tap.y.new_zeros(tap.y.shape[:-1], dtype=torch.float64) for name, tap in taps.items()}
+    squares = {name: torch.zeros_like(exact(tap.y[..., 0])) for name, tap in taps.items()}
     for k, direction in enumerate(factors):
-        objective = (logits * (direction * scale).to(logits.dtype)).sum()
+        objective = (logits * (direction * scale).to(logits.dtype).to(logits.device)).sum()
         gradients = torch.autograd.grad(objective, outputs, retain_graph=k + 1 < len(factors))
         for name, gradient in zip(taps, gradients, strict=True):
-            rows = gradient.detach().double().div_(scale).flatten(0, -2)
+            rows = exact(gradient).div(scale).flatten(0, -2)
             squares[name] += rows.square().sum(-1).reshape(squares[name].shape)
             into[name].demand.addmm_(rows.T, rows)
     return squares

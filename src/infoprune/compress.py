@@ -42,8 +42,8 @@ class Settings:
     """How `compress` goes about it; the defaults are what did best on validation data (docs/ablation.md).
 
     Args:
-        rounds: in how many parts the units are chosen; after each part the dense model is cut and repaired, and the next
-            part looks at the result.
+        rounds: in how many parts the units are chosen; after each part the dense model is cut and repaired, and the
+            next part looks at the result.
         refresh: when the demand is taken anew through what has been cut above: before every "site" (one more pass per
             site), before every "round", or "never" (every round follows the first ranking).
         repair: re-fit the readers bottom-up after each part.

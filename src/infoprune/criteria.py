@@ -45,6 +45,12 @@ class ChannelInformation:
     tau: float = 0.1
     name: str = "information"
 
+    def __post_init__(self) -> None:
+        """Raises InputError where sigma or tau is not positive."""
+        for option, value in (("sigma", self.sigma), ("tau", self.tau)):
+            if not value > 0:
+                raise InputError(f"{option} is {value}, expected a number above 0; infinity is allowed")
+
     @property
     def nats(self) -> bool:
         """In the trace limit of the demand's own metric they are."""

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from infoprune.precision import exact
+
 EXACT_CLASSES = 16
 
 
@@ -26,7 +28,7 @@ def softmax_factor(logits: Float[Tensor, "*batch k"]) -> Float[Tensor, "directio
         K. Tanabe and M. Sagae, *An exact Cholesky decomposition and the generalized inverse of the variance-covariance
         matrix of the multinomial distribution*, J. R. Stat. Soc. B 54 (1992), 211-219.
     """
-    p = logits.double().softmax(-1)
+    p = exact(logits).softmax(-1)
     tail = p.flip(-1).cumsum(-1).flip(-1)  # s_j
     tiny = torch.finfo(torch.float64).tiny
     columns = []
@@ -44,7 +46,7 @@ def softmax_draws(
     logits: Float[Tensor, "*batch k"], draws: int, generator: torch.Generator
 ) -> Float[Tensor, "directions *batch k"]:
     """Unbiased factor of the softmax Fisher: e_c - p with c drawn from p, divided by the square root of the draws."""
-    p = logits.double().softmax(-1)
+    p = exact(logits).softmax(-1)
     flat = p.reshape(-1, p.shape[-1]).cpu()
     chosen = torch.multinomial(flat, draws, replacement=True, generator=generator).to(p.device)
     hot = torch.nn.functional.one_hot(chosen, p.shape[-1]).to(p.dtype).reshape(*p.shape[:-1], draws, p.shape[-1])

@@ -8,7 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-PANEL = 256
+from infoprune.precision import exact
+
+PANEL = 384
 
 
 @dataclass
@@ -52,10 +54,10 @@ class Moments:
         """Adds t rows; rows of weight zero are skipped. Weights are not negative; None means one each."""
         if weights is not None:
             counted = weights > 0
-            x, weights = x[counted], weights[counted].double()
+            x, weights = x[counted], exact(weights[counted])
         if len(x) == 0:
             return
-        x = x.double()
+        x = exact(x)
         if weights is None:
             weight, mean = float(len(x)), x.mean(0)
             centred = x - mean
@@ -97,4 +99,5 @@ class Moments:
 def add_products(triangle: Float[Tensor, "n n"], x: Float[Tensor, "t n"]) -> None:
     """Adds x^T x to the lower triangle, panel by panel: little more than half of the work of the full product."""
     for start in range(0, x.shape[1], PANEL):
-        triangle[start:, start : start + PANEL].addmm_(x[:, start:].T, x[:, start : start + PANEL])
+        end = start + PANEL
+        triangle[start:end, :end].addmm_(x[:, start:end].T, x[:, :end])

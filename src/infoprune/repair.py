@@ -17,6 +17,7 @@ from infoprune.collect import collect
 from infoprune.errors import InputError
 from infoprune.lockstep import Arrival, Lockstep, Meeting
 from infoprune.plan import kept_within
+from infoprune.precision import exact
 from infoprune.ridge import fit_ridge
 from infoprune.sites import find_sites, linear
 from infoprune.statistics import Statistics
@@ -66,7 +67,7 @@ def repair(
     repaired.eval()
     places = {place.module: place for place in _places(repaired, dense) if producers or place.stream is not None}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    masks = [real_tokens(batch) for batch in batches]
+    masks = [real_tokens(batch).cpu() for batch in batches]
     modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
     try:
@@ -117,8 +118,8 @@ def token_weights(
     worth = statistics.worth.get(site)
     mean = 0.0 if worth is None else sum(float(w.sum()) for w in worth) / max(statistics.tokens, 1)
     if worth is None or mean <= 0 or floor == float("inf"):
-        return [mask.double() for mask in masks]
-    return [(w.to(mask.device).double() / mean + floor) * mask for w, mask in zip(worth, masks, strict=True)]
+        return [exact(mask) for mask in masks]
+    return [(exact(w).to(mask.device) / mean + floor) * mask for w, mask in zip(worth, masks, strict=True)]
 
 
 def _refit(
@@ -136,15 +137,15 @@ def _refit(
     for arrival, goal, residual, weight in zip(arrivals, goals, residuals, weights, strict=True):
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
-        rows.append((arrival.x, wanted - residual, weight.to(residual.device)))
+        rows.append((arrival.x, wanted - residual, weight))
     weight, bias = fit_ridge(rows, module.weight.detach(), folds=FOLDS, ridge=ridge, intercept=module.bias is not None)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
             f"the regression at {place.module} is not finite, expected finite activations; try the model in float32"
         )
-    module.weight.data.copy_(weight)
+    module.weight.data.copy_(weight.to(module.weight.dtype))
     if module.bias is not None:
-        module.bias.data.copy_(bias)
+        module.bias.data.copy_(bias.to(module.bias.dtype))
     # not module(x): its hooks belong to the passes
     return [
         residual + functional.linear(arrival.x, module.weight, module.bias).detach()

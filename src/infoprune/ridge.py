@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from infoprune.precision import exact
+
 MIXTURES = 64
 ROUNDING = 1e-9
 GRID = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 100.0)
@@ -36,9 +38,9 @@ class Sums:
 
     def update(self, x: Float[Tensor, "t n"], target: Float[Tensor, "t o"], weights: Float[Tensor, " t"]) -> None:
         """Adds t rows."""
-        root = weights.double().sqrt()[:, None]
-        ones = torch.ones(len(x), 1, dtype=torch.float64, device=x.device)
-        x, target = torch.cat([x.double(), ones], 1) * root, target.double() * root
+        x, target = exact(x), exact(target)
+        root = exact(weights).to(x.device).sqrt()[:, None]
+        x, target = torch.cat([x, torch.ones_like(root)], 1) * root, target * root
         self.xx.addmm_(x.T, x)
         self.xt.addmm_(x.T, target)
         self.tt += float(target.square().sum())
@@ -75,7 +77,7 @@ def fit_ridge(
         ridge: strength, as a fraction of the mean variance of the inputs; None chooses it from `GRID`.
         intercept: whether there is a bias; without one it comes back as zeros.
     """
-    anchor = anchor.double()
+    anchor = exact(anchor)
     parts = [Sums.empty(anchor.shape[1], anchor.shape[0], anchor.device) for _ in range(folds)]
     texts = 0
     for x, target, weights in rows:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from infoprune.moments import Moments
+from infoprune.precision import exact
 from infoprune.sites import Site, linear
 
 
@@ -42,11 +43,11 @@ class SiteStatistics:
     @classmethod
     def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
         """Statistics of no tokens."""
-        weight = linear(model, site.reader).weight.detach().double()
+        weight = exact(linear(model, site.reader).weight)
         outputs, inputs = weight.shape
         produced = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
         for path in site.producers:
-            rows = linear(model, path).weight.detach().double().square().sum(1)
+            rows = exact(linear(model, path).weight).square().sum(1)
             produced += rows.reshape(site.units, site.size).sum(1)
         return cls(
             site=site,

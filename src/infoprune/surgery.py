@@ -96,9 +96,10 @@ def _compensate(model: nn.Module, statistics: SiteStatistics, kept: Int[Tensor, 
     mean = statistics.moments.mean
     coordinates = unit_coordinates(kept, statistics.site.size).to(mean.device)
     weight = compensate(statistics.covariance, statistics.reader, coordinates)
-    reader.weight.data.copy_(weight)
+    reader.weight.data.copy_(weight.to(reader.weight.dtype))
     if reader.bias is not None:
-        reader.bias.data += (statistics.reader @ mean - weight @ mean[coordinates]).to(reader.bias.dtype)
+        lost = statistics.reader @ mean - weight @ mean[coordinates]
+        reader.bias.data += lost.to(reader.bias.dtype).to(reader.bias.device)
 
 
 def _slice(module: nn.Linear, axis: int, coordinates: Int[Tensor, " k"]) -> None:
