@@ -15,7 +15,7 @@ from infoprune.measure import Latency, count_flops, count_parameters, example_ba
 
 OUT = Path("runs/demo")
 KEEPS = (0.5, 0.25)
-CURVE = (0.75, 0.5, 0.25)
+CURVE = KEEPS
 console = Console()
 
 

@@ -142,6 +142,8 @@ def compress(
         # always cut from the dense model: a repair that starts from an earlier repair fits the same texts twice
         with clock.stage("rank"):
             small = prune(model, plan, dense)
+        if part + 1 == settings.rounds and dense is not None:
+            dense = statistics = dense.worth_alone()  # the moments have served; the repair needs their memory
         if settings.repair:
             with clock.stage("repair") as report:
                 small = repair_readers(

@@ -100,6 +100,10 @@ class Statistics:
     tokens: int
     worth: dict[str, tuple[Float[Tensor, "_ _"], ...]]
 
+    def worth_alone(self) -> Statistics:
+        """Only what a repair needs, so that the moments can be forgotten."""
+        return replace(self, sites={})
+
     def joined(self, other: Statistics) -> Statistics:
         """These statistics, and those of other sites on the same inputs; where both have a site, this one's stand."""
         return replace(self, sites={**other.sites, **self.sites}, worth={**other.worth, **self.worth})
