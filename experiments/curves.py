@@ -28,7 +28,7 @@ def draw(
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     axes.axhline(100 * dense, color="black", linewidth=0.8, linestyle=":")
-    axes.annotate("dense", (50, 100 * dense), textcoords="offset points", xytext=(0, 4), ha="center", fontsize=9)
+    axes.annotate("dense", (50, 100 * dense), textcoords="offset points", xytext=(0, 3), ha="center", fontsize=9)
     for name, points in curves.items():
         ordered = sorted(points)
         x = [100 * share for share, *_ in ordered]

@@ -39,7 +39,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Settings:
-    """How `compress` goes about it; the defaults are what did best on validation data (docs/ablation.md).
+    """How `compress` goes about it; docs/ablation.md shows what each choice buys.
 
     Args:
         rounds: in how many parts the units are chosen; after each part the dense model is cut and repaired, and the
