@@ -1,0 +1,223 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from rows import NEGATIVE, POSITIVE, write_rows
+from transformers import AutoModelForSequenceClassification, BertModel
+
+import infoprune
+
+REPORT_KEYS = {
+    "version",
+    "family",
+    "task",
+    "criterion",
+    "seed",
+    "samples",
+    "kept",
+    "loads_in",
+    "dense",
+    "pruned",
+    "agreement",
+    "kl",
+    "nats_lost",
+    "seconds",
+}
+MEASURED_KEYS = {"parameters", "flops", "bytes", "latency_ms", "metrics"}
+
+
+# What works
+
+
+def test_prune_writes_everything_that_a_model_needs(run, saved_bert, reviews, out):
+    status, printed, err = run("prune", saved_bert, out, "--data", reviews, "--eval", reviews, "--keep", "0.5")
+    assert err == ""
+    assert status == 0
+    assert {file.name for file in out.iterdir()} >= {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "plan.json",
+        "report.json",
+        "report.md",
+    }
+    report = json.loads((out / "report.json").read_text())
+    assert report.keys() >= REPORT_KEYS
+    assert report["dense"].keys() >= MEASURED_KEYS
+    assert report["pruned"].keys() >= MEASURED_KEYS
+    assert report["dense"]["latency_ms"].keys() == {"median", "low", "high"}
+    assert report["seconds"].keys() >= {"collect", "rank", "repair", "distill", "total"}
+    assert report["kept"] == {
+        "layers.0.heads": [2, 4],
+        "layers.0.ffn": [32, 64],
+        "layers.1.heads": [2, 4],
+        "layers.1.ffn": [32, 64],
+    }
+    assert (report["loads_in"], report["samples"], report["criterion"]) == ("infoprune", 72, "information")
+    assert report["pruned"]["parameters"] < report["dense"]["parameters"]
+    assert 0 <= report["agreement"] <= 1
+    assert report["kl"] >= 0
+    first, second = printed.splitlines()[:2]
+    assert "4 of 8 heads, 64 of 128 neurons" in first
+    assert "infoprune.load" in second, "what opens the result is said before the work begins"
+    for word in ("parameters", "FLOPs", "latency", "accuracy", "agreement", "KL (nats)", "layers.1", str(out)):
+        assert word in printed
+    assert sorted(out.parent.iterdir()) == sorted([saved_bert, reviews, out]), "no draft is left behind"
+
+
+def test_report_evaluate_and_finetune_take_the_pruned_folder(run, small, reviews, tmp_path):
+    status, printed, err = run("report", small)
+    assert err == ""
+    assert status == 0
+    assert "parameters" in printed
+    assert "32 of 64" in printed
+
+    status, printed, err = run("evaluate", small, "--data", reviews, "--json")
+    assert err == ""
+    assert status == 0
+    scores = json.loads(printed)
+    report = json.loads((small / "report.json").read_text())
+    assert scores["metrics"] == report["pruned"]["metrics"]
+    assert scores["parameters"] == report["pruned"]["parameters"]
+    assert scores["inputs"] == 72
+
+    tuned = tmp_path / "tuned"
+    status, printed, err = run("finetune", small, tuned, "--data", reviews, "--eval", reviews, "--epochs", "1")
+    assert err == ""
+    assert status == 0
+    assert "train loss" in printed
+    assert (tuned / "plan.json").read_text() == (small / "plan.json").read_text(), "it stays the same small model"
+    assert infoprune.load(tuned).num_parameters() == report["pruned"]["parameters"]
+
+
+def test_evaluate_prints_a_table(run, saved_bert, reviews):
+    status, printed, err = run("evaluate", saved_bert, "--data", reviews)
+    assert err == ""
+    assert status == 0
+    assert "accuracy" in printed
+    assert "72 texts" in printed
+
+
+def test_finetune_gives_a_base_model_a_head(run, make_tiny_bert, tokenizer, tmp_path, out):
+    base = tmp_path / "base"
+    BertModel(make_tiny_bert().config).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    rows = [(f"{word} film", "pos" if word in POSITIVE else "neg") for word in (*POSITIVE, *NEGATIVE)]
+    data = write_rows(tmp_path / "named.csv", rows)
+    status, _, err = run("finetune", base, out, "--data", data, "--epochs", "1")
+    assert err == ""
+    assert status == 0
+    assert AutoModelForSequenceClassification.from_pretrained(out).config.id2label == {0: "neg", 1: "pos"}
+
+
+def test_finetune_keeps_the_numbering_of_a_head_that_knows_the_labels(run, make_tiny_bert, tokenizer, tmp_path, out):
+    folder = tmp_path / "named"
+    make_tiny_bert(id2label={0: "pos", 1: "neg"}, label2id={"pos": 0, "neg": 1}).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    data = write_rows(tmp_path / "named.csv", [("good film", "pos"), ("bad film", "neg")])
+    assert run("finetune", folder, out, "--data", data, "--epochs", "1")[0] == 0
+    assert AutoModelForSequenceClassification.from_pretrained(out).config.id2label == {0: "pos", 1: "neg"}
+
+
+def test_the_same_seed_gives_the_same_plan(run, saved_bert, reviews, tmp_path):
+    plans = []
+    for name, seed in (("a", 3), ("b", 3)):
+        folder = tmp_path / name
+        assert run("prune", saved_bert, folder, "--data", reviews, "--samples", "40", "--seed", seed)[0] == 0
+        plans.append((folder / "plan.json").read_bytes())
+    assert plans[0] == plans[1]
+
+
+def test_plan_only_writes_the_plan_of_a_full_run_and_nothing_else(run, saved_bert, reviews, small, tmp_path):
+    folder = tmp_path / "plan"
+    status, printed, err = run("prune", saved_bert, folder, "--data", reviews, "--plan-only")
+    assert err == ""
+    assert status == 0
+    assert [file.name for file in folder.iterdir()] == ["plan.json"]
+    assert (folder / "plan.json").read_bytes() == (small / "plan.json").read_bytes()
+    assert "32 of 64" in printed
+
+
+def test_neurons_alone_leave_a_model_that_plain_transformers_loads(run, saved_bert, reviews, out):
+    status, printed, _ = run("prune", saved_bert, out, "--data", reviews, "--sites", "ffn", "--criterion", "magnitude")
+    assert status == 0
+    assert "loads in plain transformers" in printed.splitlines()[1]
+    own = infoprune.load(out)
+    theirs = AutoModelForSequenceClassification.from_pretrained(out)
+    for name, parameter in own.named_parameters():
+        assert torch.equal(parameter, theirs.get_parameter(name))
+
+
+def test_evaluation_without_labels_still_compares_the_two_models(run, saved_bert, tmp_path, out):
+    data = tmp_path / "texts.txt"
+    data.write_text("good film\nbad plot\nthe film is fine\n")
+    status, printed, _ = run("prune", saved_bert, out, "--data", data, "--eval", data, "--rounds", "1", "--no-repair")
+    assert status == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["pruned"]["metrics"] == {}
+    assert report["agreement"] is not None
+    assert "agreement" in printed
+
+
+def test_a_pruned_folder_can_be_pruned_again(run, small, reviews, tmp_path):
+    again = tmp_path / "again"
+    assert run("prune", small, again, "--data", reviews)[0] == 0
+    assert infoprune.load(again).num_parameters() < infoprune.load(small).num_parameters()
+
+
+def test_families_and_version(run):
+    status, printed, _ = run("families")
+    assert status == 0
+    assert re.search(r"bert\W+heads\W+infoprune only", printed)
+    assert re.search(r"bert\W+ffn\W+transformers", printed)
+    assert run("--version") == (0, f"infoprune {infoprune.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", [(), ("prune",), ("evaluate",), ("finetune",), ("report",), ("families",)])
+def test_help_teaches_by_example(run, command):
+    status, printed, err = run(*command, "--help")
+    assert err == ""
+    assert status == 0
+    assert "Example: infoprune" in printed
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, infoprune.cli\n"
+        "assert infoprune.cli.main(['prune', '--help']) == 0\n"
+        "assert not {'torch', 'transformers', 'sklearn'} & set(sys.modules), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+
+
+def test_public_names_are_never_hidden_by_modules_of_the_same_name():
+    code = (
+        "import infoprune.collect, infoprune.compress, infoprune\n"
+        "for name in infoprune.__all__: assert not isinstance(getattr(infoprune, name), type(infoprune.errors)), name\n"
+        "assert callable(infoprune.collect) and callable(infoprune.evaluate)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=120)
+
+
+# What warns
+
+
+def test_fewer_tokens_than_inputs_is_a_warning_with_the_number(run, saved_bert, tmp_path, out):
+    data = write_rows(tmp_path / "few.csv", [("good film", 1), ("bad film", 0)])
+    status, _, err = run("prune", saved_bert, out, "--data", data)
+    assert status == 0
+    assert len(err.splitlines()) == 1
+    assert err.startswith("warning: 8 calibration tokens for")
+    assert "64 inputs" in err
+    assert all(torch.isfinite(parameter).all() for parameter in infoprune.load(out).parameters())
+
+
+def test_labels_that_are_not_used_are_a_warning(run, saved_bert, reviews, out):
+    status, _, err = run("prune", saved_bert, out, "--data", reviews, "--label", "label")
+    assert status == 0
+    assert err.startswith("warning: label column 'label' is not read")
+    assert len(err.splitlines()) == 1
