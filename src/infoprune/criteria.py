@@ -33,7 +33,7 @@ class Criterion(Protocol):
 
 @dataclass(frozen=True)
 class ChannelInformation:
-    """Loss of what the preserved readers above can still receive (docs/method.md, section 4). The default.
+    """Loss of what the preserved readers above can still receive (docs/method.md, section 5). The default.
 
     Args:
         sigma: tolerated noise, as a fraction of the mean output variance; inf is the trace limit, whose losses are the

@@ -56,7 +56,7 @@ def eliminate(
 
     Source:
         With Q = identity the trace limit is optimal brain surgeon for a least-squares objective (Hassibi and Stork,
-        NIPS 1993); the metric and the log-determinant are section 4 of docs/method.md.
+        NIPS 1993); the metric and the log-determinant are section 5 of docs/method.md.
     """
     precision = torch.cholesky_inverse(torch.linalg.cholesky(covariance.double()))
     if size == 1:
