@@ -10,7 +10,9 @@ import infoprune
 
 PACKAGE = Path(infoprune.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-NUMERICS = ("moments", "demand", "eliminate", "ridge", "precision")  # information theory: torch and nothing else
+# information theory: torch and nothing else
+NUMERICS = ("moments", "demand", "eliminate", "ridge", "precision")
+ESTIMATORS = sorted((PACKAGE / "information").glob("*.py"))
 
 
 def tree_of(path):
@@ -40,6 +42,13 @@ def test_numerics_import_torch_alone(module):
     for name in imports(PACKAGE / f"{module}.py"):
         allowed = top(name) in {"torch", "jaxtyping"} | set(sys.stdlib_module_names)
         assert allowed or name in {f"infoprune.{other}" for other in NUMERICS}, name
+
+
+@pytest.mark.parametrize("path", ESTIMATORS, ids=name_of)
+def test_estimators_import_torch_and_the_error_alone(path):
+    for name in imports(path):
+        allowed = top(name) in {"torch", "jaxtyping"} | set(sys.stdlib_module_names)
+        assert allowed or name == "infoprune.errors" or name.startswith("infoprune.information."), name
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "families").glob("*.py")), ids=name_of)
