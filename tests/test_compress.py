@@ -8,11 +8,12 @@ from torch.testing import assert_close
 from infoprune.compress import Settings, compress
 from infoprune.criteria import ChannelInformation, Magnitude, Random, criterion_named
 from infoprune.errors import InputError
+from infoprune.fan2021 import Fan2021
 from infoprune.plan import plan_of
 from infoprune.sites import find_sites
 
 BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 4)
-CRITERIA = (ChannelInformation(), ChannelInformation(sigma=0.3), Magnitude(), Random())
+CRITERIA = (ChannelInformation(), ChannelInformation(sigma=0.3), Fan2021(), Magnitude(), Random())
 
 
 def state(model):
@@ -111,7 +112,7 @@ def test_keep_out_of_range(tiny_bert, keep):
 def test_settings_out_of_range():
     with pytest.raises(InputError, match="rounds is 0"):
         Settings(rounds=0)
-    with pytest.raises(InputError, match="information, magnitude, random"):
+    with pytest.raises(InputError, match="information, fan2021, magnitude, random"):
         criterion_named("taste")
 
 

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from infoprune.batches import make_batches
     from infoprune.checkpoint import load, save
     from infoprune.collect import collect
+    from infoprune.collect_pairs import collect_pairs
     from infoprune.compress import Result, Settings, compress
     from infoprune.criteria import ChannelInformation, Magnitude, Random
     from infoprune.data import read_texts
     from infoprune.errors import InputError
     from infoprune.evaluate import evaluate
+    from infoprune.fan2021 import Fan2021
     from infoprune.finetune import finetune
     from infoprune.plan import Plan
     from infoprune.rank import rank
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChannelInformation",
+    "Fan2021",
     "InputError",
     "Keep",
     "Magnitude",
@@ -46,6 +49,7 @@ __all__ = [
     "__version__",
     "allocate",
     "collect",
+    "collect_pairs",
     "compress",
     "evaluate",
     "find_sites",
@@ -64,11 +68,13 @@ _HOMES = {
     "batches": ("make_batches",),
     "checkpoint": ("load", "save"),
     "collect": ("collect",),
+    "collect_pairs": ("collect_pairs",),
     "compress": ("Result", "Settings", "compress"),
     "criteria": ("ChannelInformation", "Magnitude", "Random"),
     "data": ("read_texts",),
     "errors": ("InputError",),
     "evaluate": ("evaluate",),
+    "fan2021": ("Fan2021",),
     "finetune": ("finetune",),
     "plan": ("Plan",),
     "rank": ("rank",),

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel
 from infoprune.allocate import Counts, Keep, allocate
 from infoprune.calibration import Batch, Progress, warn_few_tokens
 from infoprune.collect import collect
-from infoprune.criteria import ChannelInformation, Criterion
+from infoprune.collect_pairs import collect_pairs
+from infoprune.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
 from infoprune.rank import Rankings, rank
@@ -131,8 +132,8 @@ def compress(
                     seed=seed,
                     progress=report,
                 )
-            with clock.stage("rank") as report:
-                rankings = rank(statistics, criterion, seed=seed, progress=report)
+            rankings = _ranked(current, batches, statistics, criterion, counts, seed, clock)
+            with clock.stage("rank"):
                 step = allocate(rankings, counts)
                 plan = plan.then(step)
                 if len(groups) > 1:
@@ -159,6 +160,23 @@ def compress(
     carried = plan_of(small) or plan
     inputs = sum(len(next(iter(batch.values()))) for batch in batches)
     return Result(small, carried, describe(model, small, carried, samples=inputs, seconds=clock.seconds()))
+
+
+def _ranked(
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    statistics: Statistics,
+    criterion: Criterion,
+    budget: Counts,
+    seed: int,
+    clock: _Clock,
+) -> Rankings:
+    """Rankings, for which a criterion may have to see more of the model; that is forgotten again."""
+    if isinstance(criterion, PairedCriterion):
+        with clock.stage("collect") as report:
+            statistics = collect_pairs(model, batches, statistics, criterion.pairing, seed=seed, progress=report)
+    with clock.stage("rank") as report:
+        return rank(statistics, criterion, budget=budget, seed=seed, progress=report)
 
 
 def _after(units: int, goal: int, part: int, parts: int) -> int:

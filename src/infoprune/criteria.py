@@ -12,6 +12,8 @@ from torch import Tensor
 
 from infoprune.eliminate import Elimination, eliminate
 from infoprune.errors import InputError
+from infoprune.fan2021 import Fan2021
+from infoprune.pairs import Pairing
 from infoprune.statistics import SiteStatistics
 
 
@@ -29,6 +31,15 @@ class Criterion(Protocol):
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
         """All units of one site in the order of removal, with the loss of each."""
+
+
+@runtime_checkable
+class PairedCriterion(Criterion, Protocol):
+    """A criterion that has to see the units of a site beside those preserved above it, from the top down."""
+
+    @property
+    def pairing(self) -> Pairing:
+        """What `collect_pairs` is to collect for it."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,7 @@ def demand_metric(demand: Float[Tensor, "o o"], tau: float) -> Float[Tensor, "o 
     return demand + tau * level * identity
 
 
-CRITERIA = {"information": ChannelInformation, "magnitude": Magnitude, "random": Random}
+CRITERIA = {"information": ChannelInformation, "fan2021": Fan2021, "magnitude": Magnitude, "random": Random}
 
 
 def criterion_named(name: str) -> Criterion:

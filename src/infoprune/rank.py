@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from infoprune.calibration import Progress
 from infoprune.criteria import Criterion
+from infoprune.pairs import Pairs
 from infoprune.plan import Plan
 from infoprune.sites import Site
-from infoprune.statistics import Statistics
+from infoprune.statistics import SiteStatistics, Statistics
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,31 @@ def _among(ranking: Ranking, kept: tuple[int, ...]) -> Ranking:
     return Ranking(site, new[ranking.order][stays], ranking.losses[stays])
 
 
-def rank(statistics: Statistics, criterion: Criterion, *, seed: int = 0, progress: Progress | None = None) -> Rankings:
+@runtime_checkable
+class SiteBudget(Protocol):
+    """A budget that says beforehand how many units of a site stay, as `Keep` does."""
+
+    def count(self, site: Site) -> int:
+        """How many units of a site stay."""
+
+
+def rank(
+    statistics: Statistics,
+    criterion: Criterion,
+    *,
+    budget: SiteBudget | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Rankings:
     """Orders the units of every site by a criterion.
+
+    A site with `pairs` is ranked after the one above it, and sees of that one only the units that the budget preserves:
+    such rankings serve the budget that they were made for.
 
     Args:
         statistics: from `collect`.
         criterion: for example `ChannelInformation()`.
+        budget: where the statistics have pairs: what will be kept; None preserves everything above.
         seed: for criteria that draw.
         progress: called with (sites done, sites in all).
 
@@ -76,10 +97,24 @@ def rank(statistics: Statistics, criterion: Criterion, *, seed: int = 0, progres
         tensor(811)
     """
     generator = torch.Generator().manual_seed(seed)
-    ranked = {}
-    for name, site in statistics.sites.items():
+    ranked: dict[str, Ranking] = {}
+    names = list(statistics.sites)
+    paired = any(site.pairs is not None for site in statistics.sites.values())
+    for name in reversed(names) if paired else names:
+        site = statistics.sites[name]
+        if site.pairs is not None and budget is not None and site.pairs.above is not None:
+            site = _below(site, site.pairs, ranked.get(site.pairs.above.name), budget)
         elimination = criterion.rank_site(site, generator)
         ranked[name] = Ranking(site.site, elimination.order.cpu(), elimination.losses.cpu())
         if progress is not None:
-            progress(len(ranked), len(statistics.sites))
+            progress(len(ranked), len(names))
+    ranked = {name: ranked[name] for name in names}
     return Rankings(ranked, statistics.model_type, criterion.name, seed, criterion.nats)
+
+
+def _below(statistics: SiteStatistics, pairs: Pairs, above: Ranking | None, budget: SiteBudget) -> SiteStatistics:
+    """The statistics of a site with only the units above it that stay; a site that is not cut stays whole."""
+    if above is None:
+        return statistics
+    removed = above.site.units - budget.count(above.site)
+    return replace(statistics, pairs=pairs.preserving(above.order[removed:].tolist()))

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from infoprune.moments import Moments
+from infoprune.pairs import Pairs
 from infoprune.precision import exact
 from infoprune.sites import Site, linear
 
@@ -29,6 +30,7 @@ class SiteStatistics:
         produced: (units,) float64, Euclidean norm of the rows that produce a unit.
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: shrinkage of the covariance, a fraction of its mean diagonal.
+        pairs: the units beside what stands above them, where `collect_pairs` was asked for it.
     """
 
     site: Site
@@ -39,6 +41,7 @@ class SiteStatistics:
     produced: Float[Tensor, " units"]
     floor: float
     ridge: float
+    pairs: Pairs | None = None
 
     @classmethod
     def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:

@@ -152,6 +152,13 @@ def test_neurons_alone_leave_a_model_that_plain_transformers_loads(run, saved_be
         assert torch.equal(parameter, theirs.get_parameter(name))
 
 
+def test_the_papers_selection_by_name(run, saved_bert, reviews, out):
+    status, _, err = run("prune", saved_bert, out, "--data", reviews, "--criterion", "fan2021", "--no-repair")
+    assert (status, err) == (0, "")
+    report = json.loads((out / "report.json").read_text())
+    assert (report["criterion"], report["nats_lost"]) == ("fan2021", None)
+
+
 def test_evaluation_without_labels_still_compares_the_two_models(run, saved_bert, tmp_path, out):
     data = tmp_path / "texts.txt"
     data.write_text("good film\nbad plot\nthe film is fine\n")

@@ -26,7 +26,7 @@ def prune_command(
         typer.Option(metavar="KINDS", help="What is cut, e.g. ffn or ffn,heads; by default all that the family has."),
     ] = None,
     criterion: Annotated[
-        str, typer.Option(metavar="NAME", help="What chooses the units: information, magnitude or random.")
+        str, typer.Option(metavar="NAME", help="What chooses the units: information, fan2021, magnitude or random.")
     ] = "information",
     rounds: Annotated[
         int | None,
