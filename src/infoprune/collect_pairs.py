@@ -56,42 +56,53 @@ def collect_pairs(
         >>> statistics = collect_pairs(model, batches, collect(model, batches), criterion.pairing)
         >>> rankings = rank(statistics, criterion, budget=Keep(0.5))
     """
-    chain = {site.name: above for site, above in _chain(find_sites(model)) if site.name in statistics.sites}
+    sites = find_sites(model)
+    chain = {site.name: above for site, above in zip(sites, (*sites[1:], None), strict=True)}
+    chain = {name: above for name, above in chain.items() if name in statistics.sites}
     masks = [real_tokens(batch).cpu() for batch in batches]
-    weights = {name: token_weights(statistics, name, masks, pairing.floor) for name in chain}
     generator = torch.Generator().manual_seed(seed)
-    drawn = {name: _draw(each, pairing.samples, generator) for name, each in weights.items() if pairing.samples}
-    sums: dict[str, Moments] = {}
-    widths: dict[str, int] = {}
-    rows: dict[str, list[Tensor]] = {name: [] for name in chain}
+    gathered = {
+        name: _Gathered(token_weights(statistics, name, masks, pairing.floor), pairing.samples, generator)
+        for name in chain
+    }
     device = next(model.parameters()).device
-    watched = [statistics.sites[name].site for name in chain] + [above for above in chain.values() if above is not None]
-    with _inputs(model, watched) as seen, torch.no_grad():
+    with _inputs(model, sites) as seen, torch.no_grad():
         for index, batch in enumerate(batches):
             logits = model(**model_inputs(batch, device)).logits
             for name, above in chain.items():
                 y = _target(logits, batch, pairing.target) if above is None else seen[above.name]
-                both = torch.cat([seen[name], _beside(seen[name], y)], -1).flatten(0, -2)
-                widths[name] = both.shape[1]
-                if pairing.samples:
-                    rows[name].append(both[drawn[name][index].to(both.device)].float())
-                    continue
-                both = exact(both)
-                sums.setdefault(name, Moments.empty(both.shape[1], both.device))
-                sums[name].update(both, weights[name][index].flatten().to(both.device))
+                gathered[name].add(index, torch.cat([seen[name], _beside(seen[name], y)], -1).flatten(0, -2))
             if progress is not None:
                 progress(index + 1, len(batches))
     found = {}
     for name, above in chain.items():
-        joint = torch.cat(rows[name]) if pairing.samples else sums[name]
-        here = statistics.sites[name].reader.shape[1]
-        found[name] = replace(statistics.sites[name], pairs=Pairs(above, here, widths[name] - here, joint))
+        site = statistics.sites[name]
+        found[name] = replace(site, pairs=gathered[name].pairs(above, site.reader.shape[1]))
     return replace(statistics, sites={**statistics.sites, **found})
 
 
-def _chain(sites: Sequence[Site]) -> Iterator[tuple[Site, Site | None]]:
-    """Every site and the next one above it."""
-    yield from zip(sites, [*sites[1:], None], strict=True)
+class _Gathered:
+    """Rows (x, y) of one site as they come in, batch by batch: their moments, or those that are drawn."""
+
+    def __init__(self, weights: list[Tensor], samples: int | None, generator: torch.Generator) -> None:
+        self._weights = weights
+        self._drawn = None if samples is None else _draw(weights, samples, generator)
+        self._moments = Moments.empty(0)
+        self._rows: list[Tensor] = []
+
+    def add(self, batch: int, rows: Float[Tensor, "t n_m"]) -> None:
+        if self._drawn is not None:
+            self._rows.append(rows[self._drawn[batch].to(rows.device)].float())
+            return
+        rows = exact(rows)
+        if batch == 0:
+            self._moments = Moments.empty(rows.shape[1], rows.device)
+        self._moments.update(rows, self._weights[batch].flatten().to(rows.device))
+
+    def pairs(self, above: Site | None, here: int) -> Pairs:
+        joint = self._moments if self._drawn is None else torch.cat(self._rows)
+        width = joint.mean.numel() if isinstance(joint, Moments) else joint.shape[1]
+        return Pairs(above, here, width - here, joint)
 
 
 @contextmanager
