@@ -1,6 +1,8 @@
 """What may import what, and what the sources must not contain."""
 
 import ast
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -49,6 +51,13 @@ def test_estimators_import_torch_and_the_error_alone(path):
     for name in imports(path):
         allowed = top(name) in {"torch", "jaxtyping"} | set(sys.stdlib_module_names)
         assert allowed or name == "infoprune.errors" or name.startswith("infoprune.information."), name
+
+
+def test_estimators_are_for_use_alone():
+    said = "import infoprune.information, sys; print({'transformers', 'sklearn', 'scipy'} & {*sys.modules})"
+    here = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    printed = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True, env=here).stdout
+    assert printed == "set()\n"
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "families").glob("*.py")), ids=name_of)
