@@ -4,7 +4,6 @@ import pytest
 import torch
 from tiny import make_batches
 from torch.testing import assert_close
-from transformers import BertModel
 
 from infoprune.collect import collect
 from infoprune.errors import InputError
@@ -128,10 +127,3 @@ def test_all_padding(tiny_bert):
 def test_no_batches(tiny_bert):
     with pytest.raises(InputError, match=r"no calibration inputs.*pass some texts"):
         collect(tiny_bert, [])
-
-
-def test_no_softmax(make_tiny_bert):
-    with pytest.raises(InputError, match="one output"):
-        collect(make_tiny_bert(num_labels=1), make_batches())
-    with pytest.raises(InputError, match=r"BertModel.*logits"):
-        collect(BertModel(make_tiny_bert().config), make_batches())

@@ -15,8 +15,13 @@ def fisher(logits):
     return torch.diag_embed(p) - p[..., :, None] * p[..., None, :]
 
 
+def stacked(factor):
+    return torch.stack(tuple(factor))
+
+
 def product(factor):
     """Sum over directions of d d^T, for every softmax."""
+    factor = stacked(factor)
     return torch.einsum("d...i,d...j->...ij", factor, factor)
 
 
@@ -83,17 +88,43 @@ def test_draws_are_unbiased(draws):
 
 def test_few_classes_are_exact_and_many_are_drawn():
     few, many = normal(3, EXACT_CLASSES), normal(3, EXACT_CLASSES + 1)
-    assert_close(directions(few, 4, generator()), softmax_factor(few))
-    assert directions(many, 4, generator()).shape == (4, 3, EXACT_CLASSES + 1)
+    assert_close(stacked(directions(few, 4, generator())), softmax_factor(few))
+    assert stacked(directions(many, 4, generator())).shape == (4, 3, EXACT_CLASSES + 1)
 
 
 def test_a_softmax_at_every_token_is_drawn():
     logits = normal(3, 5, 2)
-    assert_close(directions(logits, 7, generator()), softmax_draws(logits, 7, generator()))
+    assert_close(stacked(directions(logits, 7, generator())), stacked(softmax_draws(logits, 7, generator())))
 
 
 def test_the_seed_decides_the_draw():
     logits = normal(50, 20)
-    first, again, other = (softmax_draws(logits, 4, generator(seed)) for seed in (0, 0, 1))
+    first, again, other = (stacked(softmax_draws(logits, 4, generator(seed))) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def fisher_of_sigmoids(logits):
+    p = logits.double().sigmoid()
+    return torch.diag_embed(p * (1 - p))
+
+
+def test_several_labels_and_numbers_have_exact_factors():
+    few = 3 * normal(4, 5)
+    assert_close(product(directions(few, 4, generator(), "sigmoid")), fisher_of_sigmoids(few))
+    assert_close(product(directions(few, 4, generator(), "gaussian")), torch.eye(5).double().expand(4, 5, 5))
+
+
+def test_a_sure_label_keeps_its_digits():
+    z = torch.tensor([[40.0]], dtype=torch.float64)
+    assert product(directions(z, 4, generator(), "sigmoid")).item() == pytest.approx(math.exp(-40), rel=1e-12)
+
+
+@pytest.mark.parametrize("law", ["sigmoid", "gaussian"])
+def test_draws_of_other_laws_are_unbiased(law):
+    outputs = normal(1, EXACT_CLASSES + 1)
+    rows = outputs.repeat(20_000, 1)
+    factor = stacked(directions(rows, 2, generator(), law))
+    expected = fisher_of_sigmoids(outputs)[0] if law == "sigmoid" else torch.eye(EXACT_CLASSES + 1).double()
+    samples = torch.einsum("dri,drj->ij", factor, factor) / len(rows)
+    assert_close(samples, expected, rtol=0, atol=6 / len(rows) ** 0.5)

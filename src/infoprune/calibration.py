@@ -20,11 +20,12 @@ def model_inputs(batch: Batch, device: torch.device) -> dict[str, Tensor]:
 
 
 def real_tokens(batch: Batch) -> Bool[Tensor, "batch length"]:
-    """Which tokens are not padding."""
+    """Which tokens are not padding; one entry for all patches of a picture, whose number the model alone knows."""
     if "attention_mask" in batch:
         return batch["attention_mask"].bool()
     first = next(iter(batch.values()))
-    return torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)
+    length = 1 if "pixel_values" in batch else first.shape[1]
+    return torch.ones(len(first), length, dtype=torch.bool, device=first.device)
 
 
 def check_batches(batches: Sequence[Batch]) -> None:
@@ -48,6 +49,8 @@ def check_finite_weights(model: nn.Module) -> None:
 
 def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:
     """Warns where there are fewer calibration tokens than a reader has inputs; shrinkage keeps the result finite."""
+    if any("pixel_values" in batch for batch in batches):
+        return
     tokens = sum(int(real_tokens(batch).sum()) for batch in batches)
     widest = max(sites, key=lambda site: site.units * site.size)
     inputs = widest.units * widest.size

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from infoprune.answer import Answer, answer_of
 from infoprune.calibration import Batch, Progress, check_batches, check_finite_weights, model_inputs, real_tokens
 from infoprune.demand import directions
 from infoprune.errors import InputError
@@ -32,13 +34,14 @@ def collect(
     """Moments and demand of every site, in one forward pass and a few backward passes per batch.
 
     Args:
-        model: a model with a softmax on top; it is left as it was found.
+        model: with any head that `answer_of` can read, or with none; it is left as it was found.
         batches: tokenised inputs as `model(**batch)` takes them; labels are ignored. Padding, where the attention mask
             is 0, does not count.
         sites: which sites; None means all of them.
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: shrinkage of the covariances, a fraction of their mean diagonal.
-        draws: samples per softmax where it has more than 16 classes or stands at every token.
+        draws: samples per distribution where it has more than 16 outputs or stands at every token; each costs a
+            backward pass.
         seed: of those samples.
         progress: called with (batches done, batches in all).
 
@@ -62,15 +65,21 @@ def collect(
         for index, batch in enumerate(batches):
             fed = model_inputs(batch, device)
             mask = real_tokens(fed)
-            logits = _logits(model, fed)
-            squares = _pull(logits, directions(logits.detach(), draws, generator), taps, gathered)
+            answer = answer_of(model, model(**fed), mask)
+            squares = _pull(answer, draws, generator, taps, gathered)
+            seen = 0
             for name, tap in taps.items():
-                x = exact(tap.x)
-                real = mask.to(x.device) if x.ndim == mask.ndim + 1 else torch.ones_like(x[..., 0], dtype=torch.bool)
-                gathered[name].tokens.update(x[real])
-                gathered[name].worth.update(x[real], squares[name][real])
-                worth[name].append((squares[name] * real).float())
-            inputs, tokens = inputs + len(mask), tokens + int(mask.sum())
+                total = torch.zeros((), device=mask.device)
+                for passed, square in zip(tap.passed, squares[name], strict=True):
+                    x = exact(passed.x)
+                    real = _real(x, mask)
+                    gathered[name].tokens.update(x[real])
+                    gathered[name].worth.update(x[real], square[real])
+                    total = total + (square * real).float().reshape(len(mask), -1)
+                    seen = int(real.sum())
+                worth[name].append(total)
+                tap.passed.clear()
+            inputs, tokens = inputs + len(mask), tokens + seen
             if progress is not None:
                 progress(index + 1, len(batches))
     for statistics in gathered.values():
@@ -80,16 +89,33 @@ def collect(
     return Statistics(gathered, model.config.model_type, inputs, tokens, kept)
 
 
-class _Tap:
-    """Catches a reader's input and output; the output is made to ask for a gradient."""
+def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool[Tensor, ...]:
+    """Which rows of an activation are no padding."""
+    if x.ndim > mask.ndim:
+        return mask.expand(x.shape[:-1])
+    if len(x) == mask.numel():  # a family that joins all tokens of a batch into one axis
+        return mask.flatten()
+    return torch.ones_like(x[..., 0], dtype=torch.bool)
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """Input of a reader, and its output with gradient."""
 
     x: Tensor
     y: Tensor
 
+
+class _Tap:
+    """Catches what passes a reader, once for every time that its layer is applied."""
+
+    def __init__(self) -> None:
+        self.passed: list[_Passed] = []
+
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        self.x = inputs[0].detach()
-        self.y = output if output.requires_grad else output.requires_grad_()
-        return self.y
+        y = output if output.requires_grad else output.requires_grad_()
+        self.passed.append(_Passed(inputs[0].detach(), y))
+        return y
 
 
 @contextmanager
@@ -118,42 +144,26 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(wanted)
 
 
-def _logits(model: PreTrainedModel, fed: Mapping[str, Tensor]) -> Tensor:
-    """What the softmax is taken of."""
-    logits: Tensor | None = getattr(model(**fed), "logits", None)
-    if logits is None:
-        raise InputError(
-            f"{type(model).__name__} gives no logits, expected a model with a task head; load the class of its task"
-        )
-    if logits.shape[-1] < 2:
-        raise InputError(
-            "the model has one output (regression), expected a softmax over at least 2 classes; pass a classifier"
-        )
-    if not torch.isfinite(logits).all():
-        raise InputError(
-            "the model's logits are not finite on the calibration inputs, expected finite numbers; "
-            "try the model in float32, and look at the inputs"
-        )
-    return logits
-
-
 def _pull(
-    logits: Tensor,
-    factors: Float[Tensor, "directions ..."],
+    answer: Answer,
+    draws: int,
+    generator: torch.Generator,
     taps: Mapping[str, _Tap],
     into: Mapping[str, SiteStatistics],
-) -> dict[str, Float[Tensor, ...]]:
+) -> dict[str, list[Float[Tensor, ...]]]:
     """Pulls every direction down to every site, adds to the demand, and returns |g|^2 of every token by site."""
+    values = answer.values
     # half precision: the gradients of a sure prediction are tiny, a power of two brings them into range exactly
-    scale = 2.0**12 if logits.dtype == torch.float16 else 1.0
-    outputs = [tap.y for tap in taps.values()]
-    squares = {name: torch.zeros_like(exact(tap.y[..., 0])) for name, tap in taps.items()}
-    for k, direction in enumerate(factors):
-        objective = (logits * (direction * scale).to(logits.dtype).to(logits.device)).sum()
-        gradients = torch.autograd.grad(objective, outputs, retain_graph=k + 1 < len(factors))
-        for name, gradient in zip(taps, gradients, strict=True):
+    scale = 2.0**12 if values.dtype == torch.float16 else 1.0
+    passes = [(name, index, each.y) for name, tap in taps.items() for index, each in enumerate(tap.passed)]
+    squares = {name: [torch.zeros_like(exact(each.y[..., 0])) for each in tap.passed] for name, tap in taps.items()}
+    for direction in directions(values.detach(), draws, generator, answer.law):
+        factor = direction.to(values.device).mul_(scale).mul_(answer.counts[..., None])
+        objective = (values * factor.to(values.dtype)).sum()
+        gradients = torch.autograd.grad(objective, [y for _, _, y in passes], retain_graph=True)
+        for (name, index, _), gradient in zip(passes, gradients, strict=True):
             rows = exact(gradient).div(scale).flatten(0, -2)
-            squares[name] += rows.square().sum(-1).reshape(squares[name].shape)
+            squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
             into[name].demand.addmm_(rows.T, rows)
     return squares
 

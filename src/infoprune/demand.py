@@ -6,6 +6,9 @@ J^T F J, which is the Fisher information about y. One backward pass per directio
 softmax down to every layer at once.
 """
 
+from collections.abc import Iterator
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +16,7 @@ from torch import Tensor
 from infoprune.precision import exact
 
 EXACT_CLASSES = 16
+Law = Literal["softmax", "sigmoid", "gaussian"]
 
 
 def softmax_factor(logits: Float[Tensor, "*batch k"]) -> Float[Tensor, "directions *batch k"]:
@@ -44,23 +48,46 @@ def softmax_factor(logits: Float[Tensor, "*batch k"]) -> Float[Tensor, "directio
 
 def softmax_draws(
     logits: Float[Tensor, "*batch k"], draws: int, generator: torch.Generator
-) -> Float[Tensor, "directions *batch k"]:
+) -> Iterator[Float[Tensor, "*batch k"]]:
     """Unbiased factor of the softmax Fisher: e_c - p with c drawn from p, divided by the square root of the draws."""
     p = exact(logits).softmax(-1)
-    flat = p.reshape(-1, p.shape[-1]).cpu()
-    chosen = torch.multinomial(flat, draws, replacement=True, generator=generator).to(p.device)
-    hot = torch.nn.functional.one_hot(chosen, p.shape[-1]).to(p.dtype).reshape(*p.shape[:-1], draws, p.shape[-1])
-    drawn: Tensor = (hot.movedim(-2, 0) - p) / draws**0.5
-    return drawn
+    flat = p.reshape(-1, p.shape[-1])
+    chosen = torch.multinomial(flat.cpu(), draws, replacement=True, generator=generator).to(p.device)
+    one = torch.ones(len(flat), 1, dtype=p.dtype, device=p.device)
+    for drawn in chosen.T:
+        yield (-flat).scatter_add_(1, drawn[:, None], one).div_(draws**0.5).reshape(p.shape)
+
+
+def sigmoid_factor(logits: Float[Tensor, "*batch k"]) -> Float[Tensor, "k *batch k"]:
+    """Exact factor of the Fisher of k independent answers, F = diag(p (1 - p)), in k directions."""
+    z = exact(logits)
+    return torch.diag_embed((z.sigmoid() * (-z).sigmoid()).sqrt()).movedim(-2, 0)
+
+
+def gaussian_factor(outputs: Float[Tensor, "*batch k"]) -> Float[Tensor, "k *batch k"]:
+    """Exact factor of the Fisher of a mean with unit variance, F = 1, in k directions."""
+    return torch.diag_embed(torch.ones_like(exact(outputs))).movedim(-2, 0)
 
 
 def directions(
-    logits: Float[Tensor, "*batch k"], draws: int, generator: torch.Generator
-) -> Float[Tensor, "directions *batch k"]:
-    """Directions whose gradients make up the Fisher information of a softmax over the last axis.
+    outputs: Float[Tensor, "*batch k"], draws: int, generator: torch.Generator, law: Law = "softmax"
+) -> Iterator[Float[Tensor, "*batch k"]]:
+    """Directions whose gradients make up the Fisher information of a distribution over the last axis, one by one.
 
-    Exact for at most 16 classes and one softmax per input, drawn from the model's own prediction otherwise.
+    Exact for at most 16 outputs and one distribution per input. Otherwise scores of answers that are drawn from the
+    model's own prediction (softmax, sigmoid) or random projections (gaussian): unbiased.
     """
-    if logits.ndim == 2 and logits.shape[-1] <= EXACT_CLASSES:
-        return softmax_factor(logits)
-    return softmax_draws(logits, draws, generator)
+    factors = {"softmax": softmax_factor, "sigmoid": sigmoid_factor, "gaussian": gaussian_factor}
+    if outputs.ndim == 2 and outputs.shape[-1] <= EXACT_CLASSES:
+        yield from factors[law](outputs)
+    elif law == "softmax":
+        yield from softmax_draws(outputs, draws, generator)
+    else:
+        z = exact(outputs)
+        for _ in range(draws):
+            if law == "gaussian":
+                score = torch.randn(z.shape, dtype=z.dtype, generator=generator).to(z.device)
+            else:
+                p = z.sigmoid()
+                score = (torch.rand(z.shape, dtype=z.dtype, generator=generator).to(z.device) < p).to(z.dtype) - p
+            yield score / draws**0.5
