@@ -13,7 +13,7 @@ from infoprune.sites import find_sites
 def meetings(model):
     places = []
     for site in find_sites(model):
-        places += [Meeting(path, None) for path in site.refit]
+        places += [Meeting(producer.module, None) for producer in site.refit]
         places.append(Meeting(site.reader, site.stream))
     return places
 

@@ -14,8 +14,6 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.errors import InputError
@@ -112,27 +110,38 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedModel:
     if not (path / PLAN).is_file():
         return load_dense(path)
     plan = read_plan(path)
-    model = _skeleton(path)
-    tensors = _read_weights(path / WEIGHTS)
-    sites = find_sites(model)
-    if plan.model_type != model.config.model_type or plan.kept.keys() - {site.name for site in sites}:
-        raise InputError(
-            f"{path / PLAN} is for a {plan.model_type} with sites that {path / CONFIG} does not have; "
-            "the folder is damaged, prune again"
-        )
-    for site in sites:
-        stored = tensors.get(f"{site.reader}.weight")
-        units = site.units if stored is None else stored.shape[-1] // site.size
-        if plan.counts.get(site.name, (units,))[0] != units or not 0 < units <= site.units:
+    kind = _model_class(path)
+    model = _load(path, _cut_class(kind, plan, path))
+    model.__class__ = kind
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()  # from the mapped file into aligned memory, on which the last bits depend
+    carry_plan(model, plan)
+    return model
+
+
+def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreTrainedModel]:
+    """The class with the plan's cut at the end of its constructor, so that transformers' own loader can fill it.
+
+    The loader knows the names that weights had in earlier releases; reading the file here would mean to know them too.
+    """
+
+    def construct(self: PreTrainedModel, config: PretrainedConfig, *args: object, **kwargs: object) -> None:
+        kind.__init__(self, config, *args, **kwargs)
+        sites = {site.name: site for site in find_sites(self)}
+        if plan.model_type != config.model_type or plan.kept.keys() - sites.keys():
             raise InputError(
-                f"{path / PLAN} and {WEIGHTS} differ at site {site.name} ({units} units in the weights); "
+                f"{path / PLAN} is for a {plan.model_type} with sites that {path / CONFIG} does not have; "
                 "the folder is damaged, prune again"
             )
-        cut_site(model, site, torch.arange(units))
-    _fill(model, tensors, path / WEIGHTS)
-    carry_plan(model, plan)
-    model.eval()
-    return model
+        for name, (units, _) in plan.counts.items():
+            if units > sites[name].units:
+                raise InputError(
+                    f"{path / PLAN} keeps {units} units of {name}, {path / CONFIG} has {sites[name].units}; "
+                    "the folder is damaged, prune again"
+                )
+            cut_site(self, sites[name], torch.arange(units))
+
+    return type(kind.__name__, (kind,), {"__init__": construct, "__module__": kind.__module__})
 
 
 def read_plan(folder: Path) -> Plan:
@@ -161,12 +170,18 @@ def check_model_folder(folder: str | os.PathLike[str]) -> Path:
 
 def load_dense(path: Path) -> PreTrainedModel:
     """A dense model of the class that its config names."""
-    kind = _model_class(path)
+    return _load(path, _model_class(path))
+
+
+def _load(path: Path, kind: type[PreTrainedModel]) -> PreTrainedModel:
     try:
         loaded: Any = kind.from_pretrained(path, use_safetensors=True, dtype="auto", output_loading_info=True)
+    except InputError:
+        raise
     except (SafetensorError, RuntimeError, OSError, ValueError, TypeError) as error:
+        plan = f" (with {PLAN})" if (path / PLAN).is_file() else ""
         raise InputError(
-            f"the weights in {path} cannot be loaded ({_reason(error)}); check or download them again"
+            f"the weights in {path}{plan} cannot be loaded ({_reason(error)}); check or download them again"
         ) from None
     model: PreTrainedModel = loaded[0]
     info: dict[str, Any] = loaded[1]
@@ -202,36 +217,3 @@ def _config(path: Path) -> PretrainedConfig:
 def _reason(error: Exception) -> str:
     """What another library said, on one line."""
     return " ".join(str(error).split())[:200]
-
-
-def _skeleton(path: Path) -> PreTrainedModel:
-    config = _config(path)
-    dtype = getattr(config, "dtype", None) or torch.float32
-    try:
-        model: PreTrainedModel = _model_class(path)._from_config(config, dtype=dtype)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"{path / CONFIG} describes no model ({_reason(error)}); check the file") from None
-    return model
-
-
-def _read_weights(weights: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{weights} cannot be read ({error}); the file is damaged, prune again") from None
-
-
-def _fill(model: PreTrainedModel, tensors: dict[str, Tensor], weights: Path) -> None:
-    try:
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        raise InputError(
-            f"{weights} does not fit the config ({_reason(error)}); the folder is damaged, prune again"
-        ) from None
-    model.tie_weights()
-    lacking = set(missing) - set(getattr(model, "_tied_weights_keys", None) or ())
-    if unexpected or lacking:
-        raise InputError(
-            f"{weights} lacks {sorted(lacking)[:3]} and has {sorted(unexpected)[:3]} too many; "
-            "the folder is damaged, prune again"
-        )

@@ -19,6 +19,7 @@ from infoprune.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
 from infoprune.rank import Rankings, rank
+from infoprune.repair import check_repairable
 from infoprune.repair import repair as repair_readers
 from infoprune.report import Report, describe
 from infoprune.sites import find_sites
@@ -108,6 +109,8 @@ def compress(
     targets = find_sites(model, sites)
     units = {site.name: site.units for site in targets}
     goal = {site.name: Keep(keep).count(site) for site in targets}
+    if settings.repair:
+        check_repairable(targets)
     warn_few_tokens(targets, batches)
     clock = _Clock(progress)
     small = model

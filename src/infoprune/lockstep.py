@@ -20,7 +20,7 @@ from infoprune.calibration import model_inputs
 
 @dataclass(frozen=True)
 class Arrival:
-    """One pass, paused where what a linear module has written is taken up.
+    """One pass, paused where a linear module has written.
 
     Args:
         place: path of the linear module.
@@ -41,7 +41,7 @@ class Meeting:
 
     Args:
         place: path of a linear module.
-        stream: path of the module whose first input is its output plus the residual; None where no residual is added.
+        stream: path of a module whose first input is the residual that is added to its output, or None.
     """
 
     place: str
@@ -65,9 +65,10 @@ class Lockstep:
     def __init__(self, model: nn.Module, batches: Sequence[Mapping[str, Tensor]], meetings: Sequence[Meeting]) -> None:
         self._model = model
         self._home = getcurrent()
-        self._latest: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
+        self._latest: dict[tuple[int, str], Tensor] = {}
         self._handles = [h for meeting in meetings for h in self._hooks(meeting)]
         self._passes = [greenlet(self._run(batch)) for batch in batches]
+        self._rows = {each: len(next(iter(batch.values()))) for each, batch in zip(self._passes, batches, strict=True)}
         self._replies: list[Tensor | None] = [None] * len(batches)
 
     def __enter__(self) -> Lockstep:
@@ -104,22 +105,27 @@ class Lockstep:
         return run
 
     def _hooks(self, meeting: Meeting) -> Iterator[torch.utils.hooks.RemovableHandle]:
-        def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            self._latest[id(getcurrent()), meeting.place] = (inputs[0], output)
+        """The residual is noted before it is needed; the pass waits where the module's output appears."""
 
-        def pause(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            current = getcurrent()
-            x, y = self._latest.pop((id(current), meeting.place))
-            total = self._home.switch(Arrival(meeting.place, x, y, inputs[0]))
-            return (total, *inputs[1:])
+        def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._latest[id(getcurrent()), meeting.place] = inputs[0]
 
-        def pause_at_once(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            total: Tensor = self._home.switch(Arrival(meeting.place, inputs[0], output, output))
-            return total
+        def pause(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            residual = self._latest.pop((id(getcurrent()), meeting.place), None)
+            total = output if residual is None else output + residual
+            rows = self._rows[getcurrent()]
+            arrival = Arrival(meeting.place, *(_by_text(each, rows) for each in (inputs[0], output, total)))
+            reply: Tensor = self._home.switch(arrival)
+            if reply is arrival.total:  # nothing new: not even a rounding
+                return output
+            reply = reply.reshape(output.shape)
+            return reply if residual is None else reply - residual
 
-        writer = self._model.get_submodule(meeting.place)
-        if meeting.stream is None:
-            yield writer.register_forward_hook(pause_at_once)
-            return
-        yield writer.register_forward_hook(note)
-        yield self._model.get_submodule(meeting.stream).register_forward_pre_hook(pause)
+        yield self._model.get_submodule(meeting.place).register_forward_hook(pause)
+        if meeting.stream is not None:
+            yield self._model.get_submodule(meeting.stream).register_forward_pre_hook(note)
+
+
+def _by_text(x: Tensor, rows: int) -> Tensor:
+    """(inputs, length, n), also of a family that joins all tokens of a batch into one axis."""
+    return x.reshape(rows, -1, x.shape[-1]) if x.ndim == 2 else x

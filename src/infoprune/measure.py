@@ -74,12 +74,15 @@ def count_flops(model: nn.Module, batch: Mapping[str, Tensor]) -> int:
     """
     inputs = _inputs(model, batch)
     training = model.training
-    model.eval()
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    model.eval().requires_grad_(False)  # the counter trips over a parameter that goes from module to module
     try:
         with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
             model(**inputs)
     finally:
         model.train(training)
+        for parameter in asking:
+            parameter.requires_grad_(True)
     return int(counter.get_total_flops())
 
 
@@ -128,24 +131,44 @@ def measure_latency(
 def example_batch(
     config: PretrainedConfig, batch_size: int = 32, length: int = 64, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """Make inputs of random tokens without padding, the same at every call, for counting and timing.
+    """Make inputs of random tokens without padding, or random pictures, the same at every call, to count and time.
 
     Args:
-        config: The model's configuration, for its vocabulary.
+        config: The model's configuration, for its vocabulary or the size of its pictures.
         batch_size: Inputs.
-        length: Tokens of each.
+        length: Tokens of each; a picture has as many as the model makes of it.
         device: Where the tensors are put.
 
     Returns:
-        ``input_ids`` and ``attention_mask``, both (batch_size, length).
+        ``input_ids`` and ``attention_mask``, both (batch_size, length), or ``pixel_values``.
 
     Example:
         >>> example_batch(model.config, batch_size=2, length=5)["attention_mask"].shape
         torch.Size([2, 5])
     """
     generator = torch.Generator().manual_seed(0)
+    if takes_pictures(config):
+        shape = (batch_size, config.num_channels, *_pair(config.image_size))
+        return {"pixel_values": torch.randn(shape, generator=generator).to(device)}
     ids = torch.randint(0, config.vocab_size, (batch_size, length), generator=generator)
     return {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
+
+
+def takes_pictures(config: PretrainedConfig) -> bool:
+    """Whether a model's inputs are pictures."""
+    return getattr(config, "image_size", None) is not None and getattr(config, "patch_size", None) is not None
+
+
+def example_length(config: PretrainedConfig, length: int) -> int:
+    """Tokens of an example input: as asked, but not more than the model has positions; a picture's patches and one."""
+    if takes_pictures(config):
+        (height, width), (rows, columns) = _pair(config.image_size), _pair(config.patch_size)
+        return (height // rows) * (width // columns) + 1
+    return min(length, int(getattr(config, "max_position_embeddings", None) or length))
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:

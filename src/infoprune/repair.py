@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,13 +15,13 @@ from transformers import PreTrainedModel
 from infoprune.calibration import Batch, Progress, real_tokens
 from infoprune.collect import collect
 from infoprune.errors import InputError
+from infoprune.linear import linear
 from infoprune.lockstep import Arrival, Lockstep, Meeting
 from infoprune.plan import kept_within
 from infoprune.precision import exact
 from infoprune.ridge import fit_ridge
-from infoprune.sites import find_sites, linear
+from infoprune.sites import Site, find_sites
 from infoprune.statistics import Statistics
-from infoprune.surgery import unit_coordinates
 
 FOLDS = 4
 
@@ -59,13 +59,14 @@ def repair(
         progress: called with (places done, places in all).
 
     Raises:
-        InputError: the statistics are of other batches, or a regression is not finite.
+        InputError: the statistics are of other batches, a regression is not finite, or layers are shared.
     """
+    check_repairable(find_sites(small))
     statistics = collect(dense, batches) if statistics is None else statistics
     _check_same_batches(statistics, batches)
     repaired = copy.deepcopy(small)
     repaired.eval()
-    places = {place.module: place for place in _places(repaired, dense) if producers or place.stream is not None}
+    places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
     masks = [real_tokens(batch).cpu() for batch in batches]
     modes = [(module, module.training) for module in dense.modules()]
@@ -90,14 +91,25 @@ def repair(
     return repaired
 
 
+def check_repairable(sites: Collection[Site]) -> None:
+    """Raises InputError where one weight serves several layers, which would have to be re-fitted as one."""
+    for site in sites:
+        if site.shared:
+            raise InputError(
+                f"{site.reader} is applied several times in a pass, expected a layer of its own for every application: "
+                "the repair cannot re-fit it yet; cut without (repair=False, --no-repair)"
+            )
+
+
 @dataclass(frozen=True)
 class _Place:
-    """A linear module to re-fit, the site it belongs to, and which rows of the dense module it still has."""
+    """A linear module to re-fit, the site that it writes or reads, and which rows of the dense module it still has."""
 
     module: str
     site: str
     stream: str | None
     rows: Int[Tensor, " rows"] | None
+    reads: bool
 
 
 def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
@@ -105,10 +117,10 @@ def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
     for site in find_sites(small):
         units = whole[site.name].units
         kept = torch.tensor(kept_within(small, dense, site.name, units))
-        rows = None if len(kept) == units else unit_coordinates(kept, site.size)
-        for path in site.refit:
-            yield _Place(path, site.name, None, rows)
-        yield _Place(site.reader, site.name, site.stream, None)
+        for producer in site.refit:
+            rows = None if len(kept) == units else producer.rows(kept, units)
+            yield _Place(producer.module, site.name, None, rows, reads=False)
+        yield _Place(site.reader, site.name, site.stream, None, reads=True)
 
 
 def token_weights(
@@ -137,26 +149,29 @@ def _refit(
     for arrival, goal, residual, weight in zip(arrivals, goals, residuals, weights, strict=True):
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
-        rows.append((arrival.x, wanted - residual, weight))
-    weight, bias = fit_ridge(rows, module.weight.detach(), folds=FOLDS, ridge=ridge, intercept=module.bias is not None)
+        rows.append((arrival.x, wanted - residual, weight.expand(arrival.x.shape[:-1])))
+    weight, bias = fit_ridge(rows, module.weight, folds=FOLDS, ridge=ridge, intercept=module.bias is not None)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
             f"the regression at {place.module} is not finite, expected finite activations; try the model in float32"
         )
-    module.weight.data.copy_(weight.to(module.weight.dtype))
+    module.weight.copy_(weight)
     if module.bias is not None:
-        module.bias.data.copy_(bias.to(module.bias.dtype))
+        module.bias.copy_(bias)
     # not module(x): its hooks belong to the passes
     return [
-        residual + functional.linear(arrival.x, module.weight, module.bias).detach()
+        residual + functional.linear(arrival.x, module.weight, module.bias)
         for residual, arrival in zip(residuals, arrivals, strict=True)
     ]
 
 
 def _check_same_batches(statistics: Statistics, batches: Sequence[Batch]) -> None:
-    shapes = [real_tokens(batch).shape for batch in batches]
+    masks = [real_tokens(batch) for batch in batches]
     for name, worth in statistics.worth.items():
-        if [w.shape for w in worth] != shapes:
+        # one entry of a mask may stand for all patches of a picture
+        if len(worth) != len(masks) or any(
+            len(w) != len(mask) or mask.shape[1] not in (1, w.shape[1]) for w, mask in zip(worth, masks, strict=True)
+        ):
             raise InputError(
                 f"the statistics of {name} are of other batches; pass the batches that they were collected from"
             )

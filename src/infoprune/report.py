@@ -10,7 +10,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.measure import Latency, count_bytes, count_flops, count_parameters, example_batch, measure_latency
+from infoprune.measure import (
+    Latency,
+    count_bytes,
+    count_flops,
+    count_parameters,
+    example_batch,
+    example_length,
+    measure_latency,
+)
 from infoprune.plan import Plan
 from infoprune.sites import find_sites, loads_in
 
@@ -109,7 +117,7 @@ def describe(
     dense: PreTrainedModel, small: PreTrainedModel, plan: Plan, *, samples: int, seconds: dict[str, float]
 ) -> Report:
     """The part of a report that needs no evaluation inputs and no clock: sizes, FLOPs, what was kept."""
-    length = min(SHAPE[1], int(getattr(dense.config, "max_position_embeddings", SHAPE[1])))
+    length = example_length(dense.config, SHAPE[1])
     batch = example_batch(dense.config, SHAPE[0], length)
 
     def measured(model: PreTrainedModel) -> Measured:
@@ -145,6 +153,8 @@ def timed(report: Report, dense: PreTrainedModel, small: PreTrainedModel, *, rep
 
 TASKS = {
     "ForSequenceClassification": "classification",
+    "ForImageClassification": "image-classification",
+    "ForMaskedLM": "masked-lm",
     "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
     "ForCausalLM": "causal-lm",

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from infoprune.linear import linear
 from infoprune.moments import Moments
 from infoprune.pairs import Pairs
 from infoprune.precision import exact
-from infoprune.sites import Site, linear
+from infoprune.sites import Site
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class SiteStatistics:
             the tokens of an input and averaged over inputs: half of x^T demand x is, to leading order, the KL
             divergence that a shift x of one token causes, added up over the tokens of an input.
         reader: (o, n) float64, the weight of the reader.
+        centred: whether the reader has a bias, which takes up what a cut does to the mean.
         produced: (units,) float64, Euclidean norm of the rows that produce a unit.
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: shrinkage of the covariance, a fraction of its mean diagonal.
@@ -38,6 +40,7 @@ class SiteStatistics:
     worth: Moments
     demand: Float[Tensor, "o o"]
     reader: Float[Tensor, "o n"]
+    centred: bool
     produced: Float[Tensor, " units"]
     floor: float
     ridge: float
@@ -46,18 +49,20 @@ class SiteStatistics:
     @classmethod
     def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
         """Statistics of no tokens."""
-        weight = exact(linear(model, site.reader).weight)
+        reader = linear(model, site.reader)
+        weight = exact(reader.weight)
         outputs, inputs = weight.shape
         produced = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
-        for path in site.producers:
-            rows = exact(linear(model, path).weight).square().sum(1)
-            produced += rows.reshape(site.units, site.size).sum(1)
+        for producer in site.producers:
+            rows = exact(linear(model, producer.module).weight).square().sum(1)
+            produced.index_add_(0, producer.owners(site.units).to(rows.device), rows)
         return cls(
             site=site,
             tokens=Moments.empty(inputs, weight.device),
             worth=Moments.empty(inputs, weight.device),
             demand=torch.zeros(outputs, outputs, dtype=torch.float64, device=weight.device),
             reader=weight,
+            centred=reader.bias is not None,
             produced=produced.sqrt(),
             floor=floor,
             ridge=ridge,
@@ -77,8 +82,14 @@ class SiteStatistics:
 
     @property
     def covariance(self) -> Float[Tensor, "n n"]:
-        """C + ridge mean(diag C) 1 of the weighted moments; the identity where nothing ever moves."""
-        covariance = self.moments.covariance
+        """C + ridge mean(diag C) 1 of the weighted moments, about zero where no bias takes up the mean.
+
+        The identity where nothing ever moves.
+        """
+        moments = self.moments
+        covariance = moments.covariance
+        if not self.centred:
+            covariance.addr_(moments.mean, moments.mean)
         level = float(covariance.diagonal().mean())
         covariance.diagonal().add_(self.ridge * level if level > 0 else 1.0)
         return covariance

@@ -11,8 +11,10 @@ from transformers import PreTrainedModel
 
 from infoprune.eliminate import compensate
 from infoprune.errors import InputError
+from infoprune.linear import linear
 from infoprune.plan import Plan, carry_plan, plan_of
-from infoprune.sites import Site, find_sites, linear
+from infoprune.sites import Site, Size, find_sites
+from infoprune.slices import unit_coordinates
 from infoprune.statistics import SiteStatistics, Statistics
 
 
@@ -50,19 +52,21 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
 
 def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
     """Keeps some units of one site, in place."""
-    coordinates = unit_coordinates(kept, site.size)
-    for path in site.producers:
-        _slice(linear(model, path), 0, coordinates)
+    for producer in site.producers:
+        linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
     for path in site.readers:
-        _slice(linear(model, path), 1, coordinates)
+        linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
     for attribute in site.attributes:
-        value = len(kept) if attribute.counts == "units" else len(coordinates)
-        setattr(model.get_submodule(attribute.module), attribute.name, value)
+        _write(model, attribute, len(kept))
 
 
-def unit_coordinates(kept: Int[Tensor, " k"], size: int) -> Int[Tensor, " coordinates"]:
-    """Coordinates that belong to units, in order: unit u owns u size .. (u + 1) size - 1."""
-    return (kept[:, None] * size + torch.arange(size, device=kept.device)).reshape(-1)
+def _write(model: nn.Module, attribute: Size, units: int) -> None:
+    """Writes a size into a module; a field of its config into a copy of its own, since layers may differ."""
+    module = model.get_submodule(attribute.module or "")
+    place, _, name = attribute.name.rpartition(".")
+    if place:
+        setattr(module, place, copy.copy(getattr(module, place)))
+    setattr(getattr(module, place) if place else module, name, attribute.of(units))
 
 
 def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> None:
@@ -96,29 +100,18 @@ def _compensate(model: nn.Module, statistics: SiteStatistics, kept: Int[Tensor, 
     mean = statistics.moments.mean
     coordinates = unit_coordinates(kept, statistics.site.size).to(mean.device)
     weight = compensate(statistics.covariance, statistics.reader, coordinates)
-    reader.weight.data.copy_(weight.to(reader.weight.dtype))
+    reader.weight.copy_(weight)
     if reader.bias is not None:
         lost = statistics.reader @ mean - weight @ mean[coordinates]
-        reader.bias.data += lost.to(reader.bias.dtype).to(reader.bias.device)
-
-
-def _slice(module: nn.Linear, axis: int, coordinates: Int[Tensor, " k"]) -> None:
-    """Keeps some output rows (axis 0) or input columns (axis 1) of a linear module, in place."""
-    index = coordinates.to(module.weight.device)
-    asks = module.weight.requires_grad
-    module.weight = nn.Parameter(module.weight.detach().index_select(axis, index).contiguous(), requires_grad=asks)
-    if axis == 1:
-        module.in_features = len(index)
-        return
-    module.out_features = len(index)
-    if module.bias is not None:
-        module.bias = nn.Parameter(module.bias.detach().index_select(0, index).contiguous(), requires_grad=asks)
+        reader.bias.add_(lost.to(reader.bias.dtype).to(reader.bias.device))
 
 
 def _update_config(model: PreTrainedModel) -> None:
-    """Writes the new sizes into the config where it has a word for them and they are the same in every layer."""
+    """Writes the new sizes into the config where it has words for them and they are the same in every layer."""
     sites = find_sites(model)
-    for field in {site.config for site in sites if site.config is not None}:
-        counts = {site.units for site in sites if site.config == field}
-        if len(counts) == 1:
-            setattr(model.config, field, counts.pop())
+    for kind in {site.kind for site in sites}:
+        same = [site for site in sites if site.kind == kind]
+        units = same[0].units
+        if same[0].stock(units) and all(site.units == units for site in same):
+            for field in same[0].config:
+                setattr(model.config, field.name, field.of(units))

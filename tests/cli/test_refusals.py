@@ -6,7 +6,7 @@ import sys
 import pytest
 from rows import write_rows
 from safetensors.torch import load_file, save_file
-from transformers import BertModel, GPT2Config, GPT2LMHeadModel
+from transformers import BertModel, BloomConfig, BloomForCausalLM
 
 from infoprune.jobs import prune as prune_job
 
@@ -46,10 +46,10 @@ def test_a_folder_without_tokenizer(refused, saved_bert, reviews, out):
 
 
 def test_an_unsupported_family_lists_what_is_supported(refused, tmp_path, tokenizer, reviews, out):
-    folder = tmp_path / "gpt2"
-    GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=100)).save_pretrained(folder)
+    folder = tmp_path / "bloom"
+    BloomForCausalLM(BloomConfig(n_layer=1, hidden_size=8, n_head=2, vocab_size=100)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    refused("prune", folder, out, "--data", reviews, words=["'gpt2'", "not supported", "bert"])
+    refused("prune", folder, out, "--data", reviews, words=["'bloom'", "not supported", "bert"])
 
 
 def test_a_model_without_a_classifier(refused, make_tiny_bert, tokenizer, tmp_path, reviews, out):

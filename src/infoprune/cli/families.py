@@ -1,18 +1,25 @@
 """`infoprune families`."""
 
+from typing import Annotated
+
+import typer
 from rich.table import Table
 
+from infoprune.catalogue import COLUMNS, catalogue, markdown
 from infoprune.cli.console import stdout
-from infoprune.families import FAMILIES
 
 
-def families_command() -> None:
-    """List the supported model types, what can be cut in them, and what opens the result."""
-    table = Table()
-    for name in ("model type", "site", "after a cut loads in"):
-        table.add_column(name)
-    for model_type, family in FAMILIES.items():
-        for row in family.sites:
-            opens = "infoprune only" if row.config is None else f"transformers (config field {row.config})"
-            table.add_row(model_type, row.kind, opens)
+def families_command(
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/families.md.")] = False,
+) -> None:
+    """List the supported model types, what can be cut in them, and what opens the result.
+
+    A cut that is not the same in every layer loads in infoprune only.
+    """
+    if as_markdown:
+        stdout().print(markdown(), soft_wrap=True, end="", markup=False, highlight=False)
+        return
+    table = Table(*COLUMNS)
+    for entry in catalogue():
+        table.add_row(entry.model_type, entry.models, entry.kind, entry.unit, entry.opens, entry.repair)
     stdout().print(table)

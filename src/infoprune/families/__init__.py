@@ -1,8 +1,35 @@
 """Families: for every supported model_type a table of paths, and nothing else."""
 
-from infoprune.families.bert import BERT
-from infoprune.families.table import Attribute, Family, SiteRow
+from infoprune.families.albert import ALBERT
+from infoprune.families.bert import BERT, CAMEMBERT, ELECTRA, ROBERTA, XLM_ROBERTA
+from infoprune.families.deberta import DEBERTA_V2
+from infoprune.families.distilbert import DISTILBERT
+from infoprune.families.gpt2 import GPT2
+from infoprune.families.gpt_neox import GPT_NEOX
+from infoprune.families.llama import GEMMA2, GEMMA3, LLAMA, MISTRAL, PHI3, QWEN2, QWEN3, SMOLLM3
+from infoprune.families.modernbert import MODERNBERT
+from infoprune.families.mpnet import MPNET
+from infoprune.families.nomic import NOMIC_BERT
+from infoprune.families.opt import OPT
+from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
+from infoprune.families.vit import DEIT, VIT
 
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (BERT,)}
+ENCODERS = (
+    BERT,
+    ROBERTA,
+    XLM_ROBERTA,
+    CAMEMBERT,
+    ELECTRA,
+    DISTILBERT,
+    MPNET,
+    ALBERT,
+    DEBERTA_V2,
+    MODERNBERT,
+    NOMIC_BERT,
+    VIT,
+    DEIT,
+)
+DECODERS = (LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, GEMMA2, GEMMA3, PHI3, GPT2, GPT_NEOX, OPT)
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS)}
 
-__all__ = ["FAMILIES", "Attribute", "Family", "SiteRow"]
+__all__ = ["FAMILIES", "Attribute", "Family", "Rows", "Setting", "SiteRow"]

@@ -1,6 +1,24 @@
-"""The vocabulary in which a family is described: strings only, no arithmetic and no import of a model class."""
+"""The vocabulary in which a family is described: strings and small numbers, no arithmetic, no model class."""
 
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Output rows of a linear module that belong to units. How many rows a unit owns follows from the module's shape.
+
+    Args:
+        module: path of the module, relative to the layer.
+        parts: one number for each part of a fused weight, bottom to top, in proportion to the rows that a unit owns
+            there; in every part the units follow one another. (1,) is one matrix, or one whose units are interleaved
+            (GPT-NeoX: query, key and value of a head side by side); (1, 1, 1) is query, key and value one below the
+            other. A proportion may be "module:attribute".
+        optional: not in every model of the family.
+    """
+
+    module: str
+    parts: tuple[int | str, ...] = (1,)
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -9,13 +27,31 @@ class Attribute:
 
     Args:
         module: path of the module, relative to the layer.
-        name: the attribute.
-        counts: what it counts: "units" or "coordinates" (units times the size of a unit).
+        name: the attribute; "config.<field>" is a field of the config that the module looks at, of which it gets a
+            copy of its own.
+        each: what it counts for every unit: a number, or "module:attribute".
     """
 
     module: str
     name: str
-    counts: str
+    each: int | str = 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of the model's config that says a size, to be rewritten after a cut that is the same in every layer.
+
+    Args:
+        name: the field.
+        each: what it counts for every unit: a number, or "module:attribute" relative to the layer.
+        fixed: the field says `each` itself, which a stock config would otherwise derive from the number of units.
+        divides: another field, of which a stock config wants this one to be a divisor.
+    """
+
+    name: str
+    each: int | str = 1
+    fixed: bool = False
+    divides: str | None = None
 
 
 @dataclass(frozen=True)
@@ -23,26 +59,26 @@ class SiteRow:
     """One kind of site, as it stands in every layer. All paths are relative to the layer.
 
     Args:
-        kind: "ffn" or "heads".
-        producers: linear modules whose output rows are the units.
+        kind: "ffn" or "heads"; with grouped queries a unit of "heads" is a key/value head with all of its queries.
+        producers: what writes the units.
         readers: linear modules whose input columns are the units.
-        stream: the module whose first input is the reader's output plus the residual.
-        refit: the producers that a repair re-fits as well: those whose output is used as it is or through an
-            activation.
-        unit_size: "module:attribute" that says how many coordinates a unit owns; None means one.
+        stream: a module whose first input is the residual that the reader's output is added to; None where something
+            stands in between (a norm, or another branch).
+        refit: the producers that a repair re-fits as well.
+        unit_size: "module:attribute"s whose product says how many coordinates of the reader a unit owns; none mean one.
         attributes: sizes to rewrite after a cut.
-        config: the config field that says the number of units in *every* layer; None where a stock config has no word
+        config: the fields of a stock config that say the number of units in *every* layer; none where it has no word
             for it, so that a cut model cannot be loaded by plain transformers.
     """
 
     kind: str
-    producers: tuple[str, ...]
+    producers: tuple[Rows, ...]
     readers: tuple[str, ...]
-    stream: str
+    stream: str | None
     refit: tuple[str, ...]
-    unit_size: str | None = None
+    unit_size: tuple[str, ...] = ()
     attributes: tuple[Attribute, ...] = ()
-    config: str | None = None
+    config: tuple[Setting, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,10 +87,18 @@ class Family:
 
     Args:
         model_type: as in `config.model_type`.
-        layers: path of the list of layers, relative to the base model.
+        models: what people know it by.
+        task: what it is used for most: "classification", "image-classification" or "causal-lm".
+        layers: path of the list of layers, relative to the base model; "*" stands for every entry of a list on the way.
         sites: one row per kind of site, in the order in which a layer computes them.
+        shared: every layer is applied several times in one pass.
+        requires: config fields that must have a value for the rows to hold.
     """
 
     model_type: str
+    models: str
+    task: str
     layers: str
     sites: tuple[SiteRow, ...]
+    shared: bool = False
+    requires: tuple[tuple[str, object], ...] = ()

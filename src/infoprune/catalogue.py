@@ -1,0 +1,61 @@
+"""Catalogue: what is supported, as one table for the command line, the docs and whoever asks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infoprune.families import FAMILIES, SiteRow
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One kind of site of one family, in words.
+
+    Args:
+        model_type: as in config.json.
+        models: what people know the family by.
+        kind: of site.
+        unit: what is kept or goes.
+        opens: what opens a model that is cut there.
+        repair: whether what is left can be re-fitted.
+    """
+
+    model_type: str
+    models: str
+    kind: str
+    unit: str
+    opens: str
+    repair: str
+
+
+COLUMNS = ("model type", "such as", "site", "unit", "after a cut loads in", "repair")
+
+
+def catalogue() -> list[Entry]:
+    """All families and their sites, in the order of the table."""
+    return [
+        Entry(family.model_type, family.models, row.kind, _unit(row), _opens(row), "no" if family.shared else "yes")
+        for family in FAMILIES.values()
+        for row in family.sites
+    ]
+
+
+def markdown() -> str:
+    """The catalogue as the table of docs/families.md."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS)]
+    lines += [(f"`{e.model_type}`", e.models, e.kind, e.unit, e.opens, e.repair) for e in catalogue()]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def _unit(row: SiteRow) -> str:
+    if row.kind != "heads":
+        return "neuron"
+    return "key/value head with its query heads" if len(row.unit_size) > 1 else "head"
+
+
+def _opens(row: SiteRow) -> str:
+    if not row.config:
+        return "infoprune only"
+    sized = [field for field in row.config if not field.fixed]
+    divides = "".join(f", if it divides {field.divides}" for field in sized if field.divides)
+    return f"transformers (config field {', '.join(field.name for field in sized)}{divides})"

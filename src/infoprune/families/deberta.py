@@ -1,0 +1,38 @@
+"""DeBERTa: query and key projections serve the relative positions too, or have copies that do."""
+
+from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
+
+DEBERTA_V2 = Family(
+    model_type="deberta-v2",
+    models="DeBERTa-v2, DeBERTa-v3, mDeBERTa",
+    task="classification",
+    layers="encoder.layer",
+    sites=(
+        SiteRow(
+            kind="heads",
+            producers=(
+                Rows("attention.self.query_proj"),
+                Rows("attention.self.key_proj"),
+                Rows("attention.self.value_proj"),
+                Rows("attention.self.pos_key_proj", optional=True),
+                Rows("attention.self.pos_query_proj", optional=True),
+            ),
+            readers=("attention.output.dense",),
+            stream="attention.self.value_proj",
+            refit=("attention.self.value_proj",),
+            unit_size=("attention.self:attention_head_size",),
+            attributes=(
+                Attribute("attention.self", "num_attention_heads"),
+                Attribute("attention.self", "all_head_size", each="attention.self:attention_head_size"),
+            ),
+        ),
+        SiteRow(
+            kind="ffn",
+            producers=(Rows("intermediate.dense"),),
+            readers=("output.dense",),
+            stream="intermediate.dense",
+            refit=("intermediate.dense",),
+            config=(Setting("intermediate_size"),),
+        ),
+    ),
+)

@@ -1,0 +1,30 @@
+"""GPT-2: pre-norm decoder of Conv1D modules, whose weights are stored transposed; query, key and value in one."""
+
+from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
+
+GPT2 = Family(
+    model_type="gpt2",
+    models="GPT-2, DistilGPT2",
+    task="causal-lm",
+    layers="h",
+    requires=(("add_cross_attention", False),),
+    sites=(
+        SiteRow(
+            kind="heads",
+            producers=(Rows("attn.c_attn", parts=(1, 1, 1)),),
+            readers=("attn.c_proj",),
+            stream="ln_1",
+            refit=("attn.c_attn",),
+            unit_size=("attn:head_dim",),
+            attributes=(Attribute("attn", "num_heads"), Attribute("attn", "split_size", each="attn:head_dim")),
+        ),
+        SiteRow(
+            kind="ffn",
+            producers=(Rows("mlp.c_fc"),),
+            readers=("mlp.c_proj",),
+            stream="ln_2",
+            refit=("mlp.c_fc",),
+            config=(Setting("n_inner"),),
+        ),
+    ),
+)

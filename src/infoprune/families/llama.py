@@ -1,0 +1,69 @@
+"""Llama and its kin: pre-norm decoders, grouped queries, a gated feed-forward network."""
+
+from dataclasses import replace
+
+from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
+
+GROUPS = "self_attn:num_key_value_groups"
+HEAD = "self_attn:head_dim"
+HEADS = SiteRow(
+    kind="heads",
+    producers=(Rows("self_attn.q_proj"), Rows("self_attn.k_proj"), Rows("self_attn.v_proj")),
+    readers=("self_attn.o_proj",),
+    stream="input_layernorm",
+    refit=("self_attn.v_proj",),
+    unit_size=(GROUPS, HEAD),
+    config=(
+        Setting("num_attention_heads", each=GROUPS),
+        Setting("num_key_value_heads"),
+        Setting("head_dim", each=HEAD, fixed=True),
+    ),
+)
+FFN = SiteRow(
+    kind="ffn",
+    producers=(Rows("mlp.gate_proj"), Rows("mlp.up_proj")),
+    readers=("mlp.down_proj",),
+    stream="post_attention_layernorm",
+    refit=("mlp.gate_proj", "mlp.up_proj"),
+    config=(Setting("intermediate_size"),),
+)
+# these configs want hidden_size to be a multiple of the number of heads, though head_dim makes that needless
+STRICT = (Setting("num_attention_heads", each=GROUPS, divides="hidden_size"), *HEADS.config[1:])
+
+MISTRAL = Family(
+    model_type="mistral", models="Mistral 7B, Ministral", task="causal-lm", layers="layers", sites=(HEADS, FFN)
+)
+LLAMA = replace(
+    MISTRAL,
+    model_type="llama",
+    models="Llama 1 to 3, SmolLM, SmolLM2, TinyLlama",
+    sites=(replace(HEADS, config=STRICT), FFN),
+)
+QWEN2 = replace(MISTRAL, model_type="qwen2", models="Qwen1.5, Qwen2, Qwen2.5")
+QWEN3 = replace(MISTRAL, model_type="qwen3", models="Qwen3")
+SMOLLM3 = replace(MISTRAL, model_type="smollm3", models="SmolLM3")
+# the outputs pass through norms of their own before they join the residual
+GEMMA2 = replace(
+    MISTRAL,
+    model_type="gemma2",
+    models="Gemma 2",
+    sites=(replace(HEADS, config=STRICT, stream=None), replace(FFN, stream=None)),
+)
+GEMMA3 = replace(GEMMA2, model_type="gemma3_text", models="Gemma 3 (text)")
+PHI3 = replace(
+    MISTRAL,
+    model_type="phi3",
+    models="Phi-3, Phi-3.5, Phi-4",
+    sites=(
+        replace(
+            HEADS,
+            producers=(Rows("self_attn.qkv_proj", parts=(GROUPS, 1, 1)),),
+            refit=("self_attn.qkv_proj",),
+            attributes=(
+                Attribute("self_attn", "num_key_value_heads"),
+                Attribute("self_attn", "config.num_attention_heads", each=GROUPS),
+            ),
+        ),
+        replace(FFN, producers=(Rows("mlp.gate_up_proj", parts=(1, 1)),), refit=("mlp.gate_up_proj",)),
+    ),
+)

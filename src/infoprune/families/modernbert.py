@@ -1,0 +1,28 @@
+"""ModernBERT: pre-norm encoder with fused query, key and value and a fused gated feed-forward network."""
+
+from infoprune.families.table import Family, Rows, Setting, SiteRow
+
+MODERNBERT = Family(
+    model_type="modernbert",
+    models="ModernBERT",
+    task="classification",
+    layers="layers",
+    sites=(
+        SiteRow(
+            kind="heads",
+            producers=(Rows("attn.Wqkv", parts=(1, 1, 1)),),
+            readers=("attn.Wo",),
+            stream="attn_norm",
+            refit=("attn.Wqkv",),
+            unit_size=("attn:head_dim",),
+        ),
+        SiteRow(
+            kind="ffn",
+            producers=(Rows("mlp.Wi", parts=(1, 1)),),
+            readers=("mlp.Wo",),
+            stream="mlp_norm",
+            refit=("mlp.Wi",),
+            config=(Setting("intermediate_size"),),
+        ),
+    ),
+)

@@ -1,0 +1,77 @@
+"""Linear maps y = W x + b, however a model stores them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from infoprune.errors import InputError
+
+
+@dataclass(frozen=True)
+class LinearMap:
+    """A linear module seen as y = W x + b with W (outputs, inputs); the tensors share memory with the module's.
+
+    Args:
+        module: a torch.nn.Linear, or a Conv1D of transformers, which stores W transposed.
+    """
+
+    module: nn.Linear | Conv1D
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the module stores (inputs, outputs)."""
+        return isinstance(self.module, Conv1D)
+
+    @property
+    def weight(self) -> Float[Tensor, "o n"]:
+        """W, without gradient."""
+        weight: Tensor = self.module.weight.detach()
+        return weight.T if self.transposed else weight
+
+    @property
+    def bias(self) -> Float[Tensor, " o"] | None:
+        """b, without gradient; None where there is none."""
+        bias: Tensor | None = self.module.bias
+        return None if bias is None else bias.detach()
+
+    def keep_outputs(self, rows: Int[Tensor, " k"]) -> None:
+        """Keeps some rows of W and entries of b, in place."""
+        self._keep(0, rows)
+        bias: nn.Parameter | None = self.module.bias
+        if bias is not None:
+            index = rows.to(bias.device)
+            self.module.bias = nn.Parameter(bias.detach()[index], requires_grad=bias.requires_grad)
+
+    def keep_inputs(self, columns: Int[Tensor, " k"]) -> None:
+        """Keeps some columns of W, in place."""
+        self._keep(1, columns)
+
+    def _keep(self, axis: int, index: Int[Tensor, " k"]) -> None:
+        weight = self.module.weight
+        stored = 1 - axis if self.transposed else axis
+        kept = weight.detach().index_select(stored, index.to(weight.device)).contiguous()
+        self.module.weight = nn.Parameter(kept, requires_grad=weight.requires_grad)
+        outputs, inputs = self.weight.shape
+        if isinstance(self.module, nn.Linear):
+            self.module.out_features, self.module.in_features = outputs, inputs
+        else:
+            self.module.nf, self.module.nx = outputs, inputs
+
+
+def linear(model: nn.Module, path: str) -> LinearMap:
+    """The linear module at a path.
+
+    Raises:
+        InputError: what is there is no linear module as a model is made with (but a quantised or adapted layer, for
+            example).
+    """
+    module = model.get_submodule(path)
+    if not isinstance(module, nn.Linear | Conv1D):
+        raise InputError(
+            f"{path} is a {type(module).__name__}, expected torch.nn.Linear; prune before quantising or adding adapters"
+        )
+    return LinearMap(module)

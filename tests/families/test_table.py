@@ -1,0 +1,159 @@
+"""The table itself: what it says in the docs and on the command line, and what is not in it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import test_contract
+import torch
+from zoo import answers, build, inputs
+
+from infoprune.catalogue import catalogue, markdown
+from infoprune.cli import main
+from infoprune.errors import InputError
+from infoprune.families import FAMILIES, Rows
+from infoprune.linear import linear
+from infoprune.plan import Plan
+from infoprune.sites import find_sites, loads_in
+from infoprune.slices import Slice
+from infoprune.surgery import prune
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+def test_the_docs_have_the_table():
+    assert markdown() in (DOCS / "families.md").read_text(encoding="utf-8")
+
+
+def test_the_command_line_has_the_table(capsys):
+    assert main(["families", "--markdown"]) == 0
+    assert capsys.readouterr().out == markdown()
+    assert main(["families"]) == 0
+    printed = capsys.readouterr().out
+    assert all(entry.model_type in printed for entry in catalogue())
+
+
+def test_one_row_for_every_site_of_every_family():
+    rows = [line for line in markdown().splitlines() if line.startswith("| `")]
+    assert len(rows) == sum(len(family.sites) for family in FAMILIES.values())
+    assert all(f"`{name}`" in markdown() for name in FAMILIES)
+    assert all(name == family.model_type for name, family in FAMILIES.items())
+
+
+@pytest.fixture
+def added():
+    """The family that docs/add-a-family.md adds."""
+    before = set(FAMILIES)
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "add-a-family.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(code, {})
+    (new,) = FAMILIES.keys() - before
+    yield FAMILIES[new]
+    del FAMILIES[new]
+
+
+def test_a_family_is_added_as_the_docs_say(added, tmp_path):
+    assert added.model_type == "phi"
+    test_contract.test_slicing_is_masking(added, "sdpa")
+    test_contract.test_a_full_plan_is_the_identity(added)
+    test_contract.test_compensation_brings_back_a_copy(added)
+    test_contract.test_repair_comes_nearer(added)
+    test_contract.test_save_and_load(added, test_contract.even, tmp_path / "even")
+    test_contract.test_save_and_load(added, test_contract.uneven, tmp_path / "uneven")
+    test_contract.test_generation_with_a_cache(added)
+
+
+def test_an_unknown_family():
+    from transformers import BloomConfig, BloomForCausalLM
+
+    model = BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2))
+    with pytest.raises(InputError, match=r"'bloom' is not supported.*bert.*docs/add-a-family\.md"):
+        find_sites(model)
+    assert (DOCS / "add-a-family.md").exists()
+
+
+def test_a_variant_that_the_rows_do_not_describe():
+    with pytest.raises(InputError, match=r"opt has do_layer_norm_before=False, expected True"):
+        find_sites(build("opt", do_layer_norm_before=False))
+    with pytest.raises(InputError, match=r"gpt2 has add_cross_attention=True, expected False"):
+        find_sites(build("gpt2", add_cross_attention=True))
+
+
+def test_heads_of_mpnet_are_refused():
+    with pytest.raises(InputError, match=r"heads were asked for, expected some of ffn for 'mpnet'"):
+        find_sites(build("mpnet"), ["heads"])
+
+
+def test_a_weight_of_another_shape_is_refused():
+    model = build("modernbert")
+    model.model.layers[0].mlp.Wi = torch.nn.Linear(48, 79)
+    with pytest.raises(InputError, match=r"Wi has 79 outputs for 40 units of ffn, expected a multiple of 80"):
+        find_sites(model)
+
+
+def test_no_linear_module():
+    model = build("bert")
+    model.bert.encoder.layer[0].output.dense = torch.nn.Identity()
+    with pytest.raises(InputError, match=r"is a Identity, expected torch\.nn\.Linear"):
+        find_sites(model)
+
+
+def test_a_layer_that_is_applied_often_is_one_site():
+    model = build("albert", num_hidden_layers=4)
+    assert [site.name for site in find_sites(model)] == ["layers.0.heads", "layers.0.ffn"]
+    several = build("albert", num_hidden_layers=4, num_hidden_groups=2, inner_group_num=2)
+    assert [site.layer for site in find_sites(several, ["ffn"])] == [0, 1, 2, 3]
+
+
+def test_relative_positions_that_share_the_projections():
+    model = build("deberta-v2", share_att_key=True)
+    plan = test_contract.plan_for(model, test_contract.uneven(model))
+    small, plain = prune(model, plan), test_contract.masked(model, plan)
+    batches = inputs("deberta-v2")
+    assert test_contract.relative(answers(small, batches), answers(plain, batches)) < 1e-12
+    assert len(find_sites(model)[0].producers) == 3
+    assert len(find_sites(build("deberta-v2", share_att_key=False))[0].producers) == 5
+
+
+def test_a_stock_config_that_wants_a_divisor():
+    """48 coordinates, 5 key/value heads of 2 queries: 48 is no multiple of 10, and Llama's config insists on that."""
+    model = build("llama", num_attention_heads=12, num_key_value_heads=6)
+    units = {site.name: 6 for site in find_sites(model, ["heads"])}
+
+    def cut(count):
+        return Plan("llama", units, dict.fromkeys(units, tuple(range(count))), "random", 0)
+
+    five, four = cut(5), cut(4)
+    assert loads_in(find_sites(model), five.counts) == "infoprune"
+    assert prune(model, five).config.num_key_value_heads == 6
+    assert loads_in(find_sites(model), four.counts) == "transformers"
+    small = prune(model, four).config
+    assert (small.num_attention_heads, small.num_key_value_heads, small.head_dim) == (8, 4, 8)
+
+
+def test_layers_of_phi3_look_at_their_own_number_of_heads():
+    model = build("phi3")
+    plan = test_contract.plan_for(model, {"layers.0.heads": (0, 2), "layers.1.heads": (1,)})
+    small = prune(model, plan)
+    attention = [layer.self_attn for layer in small.model.layers]
+    assert [each.config.num_attention_heads for each in attention] == [4, 2]
+    assert [each.num_key_value_heads for each in attention] == [2, 1]
+    assert small.config.num_attention_heads == model.config.num_attention_heads == 6
+
+
+def test_rows_of_a_fused_weight():
+    fused = Slice("qkv", (4, 2, 2))  # two units: queries of 4 rows, keys and values of 2
+    kept = torch.tensor([1])
+    assert fused.rows(kept, units=2).tolist() == [4, 5, 6, 7, 10, 11, 14, 15]
+    assert fused.owners(2).tolist() == [0] * 4 + [1] * 4 + [0, 0, 1, 1] * 2
+    assert (fused.owners(2)[fused.rows(kept, units=2)] == 1).all()
+
+
+def test_a_transposed_weight_is_seen_upright():
+    model = build("gpt2")
+    path = "transformer.h.0.mlp.c_fc"
+    stored, seen = model.get_submodule(path), linear(model, path)
+    x = torch.randn(3, 48, dtype=torch.float64)
+    torch.testing.assert_close(torch.nn.functional.linear(x, seen.weight, seen.bias), stored(x))
+    seen.weight.zero_()  # it is the module's own memory
+    assert stored.weight.count_nonzero() == 0
+    assert Rows("mlp.c_fc").parts == (1,)

@@ -1,0 +1,108 @@
+"""A tiny model of every family in the table, built from its config alone: a new row is tested once it is there."""
+
+import inspect
+from functools import cache
+
+import tiny  # noqa: F401  one thread
+import torch
+import transformers
+from transformers import AutoConfig
+
+from infoprune.families import FAMILIES
+
+AUTO = {
+    "classification": "AutoModelForSequenceClassification",
+    "image-classification": "AutoModelForImageClassification",
+    "causal-lm": "AutoModelForCausalLM",
+}
+SIZES = {
+    "vocab_size": 100,
+    "hidden_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "head_dim": 8,
+    "max_position_embeddings": 80,
+    "type_vocab_size": 2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "image_size": 8,
+    "patch_size": 4,
+    "num_labels": 3,
+    "relative_attention": True,  # DeBERTa: not the default, but what every published one has
+    "pos_att_type": ["p2c", "c2p"],
+    "sliding_window": 8,
+}
+NEURONS = 40
+
+
+def tiny_config(model_type, **settings):
+    """A config with the sizes above, as far as the family has words for them."""
+    kind = AutoConfig.for_model(model_type).__class__
+    known = {*inspect.signature(kind).parameters, *kind.attribute_map}
+    general = {"num_labels", *(field.name for field in ffn_fields(model_type))}
+    sizes = SIZES | {field.name: NEURONS for field in ffn_fields(model_type)}
+    sizes |= dict(FAMILIES[model_type].requires)
+    chosen = {name: value for name, value in sizes.items() if name in known | general}
+    return kind(**(chosen | {"architectures": []} | settings))
+
+
+def ffn_fields(model_type):
+    return [field for row in FAMILIES[model_type].sites if row.kind == "ffn" for field in row.config]
+
+
+def kind_of(model_type):
+    """The class of a family's usual task."""
+    kinds = getattr(transformers, AUTO[FAMILIES[model_type].task])._model_mapping[type(tiny_config(model_type))]
+    return kinds[0] if isinstance(kinds, tuple) else kinds
+
+
+def build(model_type, dtype=torch.float64, auto=None, seed=0, **settings):
+    """A model whose weights are all drawn from the seed, in evaluation mode."""
+    config = tiny_config(model_type, **settings)
+    auto = getattr(transformers, auto or AUTO[FAMILIES[model_type].task])
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = auto.from_config(config, dtype=dtype)
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                torch.nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.1)
+            else:
+                torch.nn.init.normal_(parameter, std=0.15)
+    return model.eval()
+
+
+@cache
+def inputs(model_type, lengths=((5, 9, 12), (11, 4))):
+    """Two batches, padded if they are texts."""
+    generator = torch.Generator().manual_seed(1)
+    if FAMILIES[model_type].task == "image-classification":
+        return tuple({"pixel_values": torch.randn(len(rows), 3, 8, 8, generator=generator)} for rows in lengths)
+    batches = []
+    for rows in lengths:
+        mask = (torch.arange(max(rows)) < torch.tensor(rows)[:, None]).long()
+        ids = torch.randint(5, 100, mask.shape, generator=generator) * mask
+        batches.append({"input_ids": ids, "attention_mask": mask})
+    return tuple(batches)
+
+
+def long_inputs(model_type):
+    """More tokens than any reader has inputs."""
+    return tuple(cast(inputs(model_type, ((30, 26, 30, 28, 30) * 4,) * 2), torch.float64))
+
+
+def cast(batches, dtype):
+    """Pictures in a model's precision."""
+    return [{name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.items()} for batch in batches]
+
+
+def answers(model, batches):
+    """All outputs at real tokens."""
+    found = []
+    with torch.no_grad():
+        for batch in cast(batches, next(model.parameters()).dtype):
+            logits = model(**batch).logits
+            real = batch.get("attention_mask")
+            found.append(logits[real.bool()] if real is not None and logits.ndim == 3 else logits.flatten(0, -2))
+    return torch.cat(found)
