@@ -67,17 +67,18 @@ def collect(
             mask = real_tokens(fed)
             answer = answer_of(model, model(**fed), mask)
             squares = _pull(answer, draws, generator, taps, gathered)
+            del answer  # and with it the graph, before the next batch makes another
             seen = 0
             for name, tap in taps.items():
-                total = torch.zeros((), device=mask.device)
+                worths = []
                 for passed, square in zip(tap.passed, squares[name], strict=True):
                     x = exact(passed.x)
-                    real = _real(x, mask)
+                    real = _real(x, mask.to(x.device))
                     gathered[name].tokens.update(x[real])
                     gathered[name].worth.update(x[real], square[real])
-                    total = total + (square * real).float().reshape(len(mask), -1)
+                    worths.append((square * real).float().reshape(len(mask), -1))
                     seen = int(real.sum())
-                worth[name].append(total)
+                worth[name].append(torch.stack(worths).sum(0))
                 tap.passed.clear()
             inputs, tokens = inputs + len(mask), tokens + seen
             if progress is not None:
