@@ -6,6 +6,7 @@ from tiny import make_batches, shifted, split
 from torch.testing import assert_close
 from transformers import (
     BertForMaskedLM,
+    BertForNextSentencePrediction,
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
@@ -14,6 +15,7 @@ from transformers import (
 
 from infoprune.answer import answer_of
 from infoprune.collect import collect
+from infoprune.compress import compress
 from infoprune.errors import InputError
 from infoprune.sites import find_sites
 
@@ -122,6 +124,25 @@ def test_padding_does_not_count(build, task):
         values.append(counted.double().softmax(-1) if answer.law == "softmax" else counted)
     length = bare["input_ids"].shape[1] if task == "start and end" else None
     assert_close(values[0], values[1][:, :length])
+
+
+@pytest.mark.filterwarnings("ignore:.*calibration tokens")
+@pytest.mark.parametrize("task", TASKS)
+def test_a_model_of_every_task_is_compressed(build, task):
+    kind, settings, answer, *_ = TASKS[task]
+    model, batches = build(kind, **settings), make_batches(((4, 3, 6), (5,)))
+    result = compress(model, batches, keep=0.5)
+    assert [site.units for site in find_sites(result.model)] == [2, 32, 2, 32]
+    with torch.no_grad():
+        assert torch.isfinite(answer(result.model(**batches[0]))).all()
+    assert result.report.nats_lost > 0
+
+
+def test_a_model_of_no_known_task_is_refused_before_the_work(build):
+    seen = []
+    with pytest.raises(InputError, match="BertForNextSentencePrediction is for no task that is known"):
+        compress(build(BertForNextSentencePrediction), make_batches(), progress=lambda *each: seen.append(each))
+    assert seen == []
 
 
 def test_an_answer_that_cannot_be_read(make_tiny_bert):

@@ -21,7 +21,7 @@ from infoprune.plan import Plan, plan_of
 from infoprune.rank import Rankings, rank
 from infoprune.repair import check_repairable
 from infoprune.repair import repair as repair_readers
-from infoprune.report import Report, describe
+from infoprune.report import Report, describe, task_of
 from infoprune.sites import find_sites
 from infoprune.statistics import Statistics
 from infoprune.surgery import prune
@@ -106,6 +106,7 @@ def compress(
     """
     criterion = criterion or ChannelInformation()
     settings = settings or Settings()
+    task_of(model)  # raises before the work, not after it
     targets = find_sites(model, sites)
     units = {site.name: site.units for site in targets}
     goal = {site.name: Keep(keep).count(site) for site in targets}
