@@ -1,16 +1,23 @@
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 from tiny import divergence, logits_of, make_batches
 from torch.testing import assert_close
 
+from infoprune.allocate import Keep, allocate
+from infoprune.collect import collect
 from infoprune.compress import Settings, compress
 from infoprune.criteria import ChannelInformation, Magnitude, Random, criterion_named
+from infoprune.distill import Distillation, Recovery, distill
 from infoprune.errors import InputError
 from infoprune.fan2021 import Fan2021
 from infoprune.plan import plan_of
+from infoprune.rank import rank
+from infoprune.repair import repair
 from infoprune.sites import find_sites
+from infoprune.surgery import prune
 
 BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 4)
 CRITERIA = (ChannelInformation(), ChannelInformation(sigma=0.3), Fan2021(), Magnitude(), Random())
@@ -95,6 +102,44 @@ def test_a_pruned_model_can_be_pruned_again(tiny_bert):
     assert twice.plan.counts == {site.name: (site.units // 4, site.units) for site in find_sites(tiny_bert)}
     assert twice.plan == plan_of(twice.model)
     assert all(set(twice.plan.kept[name]) < set(once.plan.kept[name]) for name in once.plan.kept)
+
+
+@pytest.mark.parametrize("refresh", ["site", "round", "never"])
+@pytest.mark.parametrize("repaired", [True, False])
+def test_rounds_with_training_between(tiny_bert, refresh, repaired):
+    recovery = Recovery(make_batches(((9, 7, 12, 8),) * 12, seed=1), Distillation(epochs=2, bf16=False))
+    settings = Settings(rounds=2, refresh=refresh, repair=repaired)
+    stages = []
+    first, again = (
+        compress(
+            tiny_bert,
+            BATCHES,
+            keep=0.25,
+            settings=settings,
+            recovery=recovery,
+            seed=2,
+            progress=lambda stage, done, of: stages.append((stage, of)),
+        )
+        for _ in range(2)
+    )
+    assert first.plan == again.plan == plan_of(first.model)
+    assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), again.model.parameters(), strict=True))
+    assert first.plan.counts == {site.name: (site.units // 4, site.units) for site in find_sites(tiny_bert)}
+    assert {of for stage, of in stages if stage == "distill"} == {11}, "each round has half of the epochs"
+    assert first.report.seconds["distill"] > 0
+
+
+def test_the_second_round_cuts_what_the_first_has_trained(tiny_bert):
+    lessons = make_batches(((9, 7, 12, 8),) * 12, seed=1)
+    how = Distillation(epochs=1, learning_rate=2e-3, bf16=False)
+    first = compress(tiny_bert, BATCHES, keep=0.5, recovery=Recovery(lessons, how)).model
+    statistics = collect(first, BATCHES)
+    cut = prune(first, allocate(rank(statistics, ChannelInformation()), Keep(0.5)), statistics)
+    expected = distill(repair(cut, tiny_bert, BATCHES, statistics=statistics), tiny_bert, lessons, how=how).model
+    both = Recovery(lessons, replace(how, epochs=2))
+    result = compress(tiny_bert, BATCHES, keep=0.25, settings=Settings(rounds=2), recovery=both)
+    assert result.plan == plan_of(expected)
+    assert all(map(torch.equal, result.model.parameters(), expected.parameters()))
 
 
 def test_no_head_left(tiny_bert):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from infoprune.compress import Result, Settings, compress
     from infoprune.criteria import ChannelInformation, Magnitude, Random
     from infoprune.data import read_texts
+    from infoprune.distill import Distillation, Distilled, Recovery, distill
     from infoprune.errors import InputError
     from infoprune.evaluate import evaluate
     from infoprune.fan2021 import Fan2021
@@ -37,12 +38,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChannelInformation",
+    "Distillation",
+    "Distilled",
     "Fan2021",
     "InputError",
     "Keep",
     "Magnitude",
     "Plan",
     "Random",
+    "Recovery",
     "Report",
     "Result",
     "Settings",
@@ -51,6 +55,7 @@ __all__ = [
     "collect",
     "collect_pairs",
     "compress",
+    "distill",
     "evaluate",
     "find_sites",
     "finetune",
@@ -72,6 +77,7 @@ _HOMES = {
     "compress": ("Result", "Settings", "compress"),
     "criteria": ("ChannelInformation", "Magnitude", "Random"),
     "data": ("read_texts",),
+    "distill": ("Distillation", "Distilled", "Recovery", "distill"),
     "errors": ("InputError",),
     "evaluate": ("evaluate",),
     "fan2021": ("Fan2021",),

@@ -16,6 +16,7 @@ from infoprune.calibration import Batch, Progress, warn_few_tokens
 from infoprune.collect import collect
 from infoprune.collect_pairs import collect_pairs
 from infoprune.criteria import ChannelInformation, Criterion, PairedCriterion
+from infoprune.distill import Recovery, distill
 from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
 from infoprune.rank import Rankings, rank
@@ -45,7 +46,7 @@ class Settings:
 
     Args:
         rounds: in how many parts the units are chosen; after each part the dense model is cut and repaired, and the
-            next part looks at the result.
+            next part looks at the result. With recovery it is trained too, and the next part cuts what came of that.
         refresh: when the demand is taken anew through what has been cut above: before every "site" (one more pass per
             site), before every "round", or "never" (every round follows the first ranking).
         repair: re-fit the readers bottom-up after each part.
@@ -81,10 +82,11 @@ def compress(
     criterion: Criterion | None = None,
     sites: Collection[str] | None = None,
     settings: Settings | None = None,
+    recovery: Recovery | None = None,
     seed: int = 0,
     progress: StageProgress | None = None,
 ) -> Result:
-    """Prunes a model: collect, rank, allocate, prune and repair, in rounds.
+    """Prunes a model: collect, rank, allocate, prune, repair and, if asked, distill, in rounds.
 
     Args:
         model: of a supported family; it is left as it is.
@@ -93,6 +95,7 @@ def compress(
         criterion: what chooses the units; `ChannelInformation()` by default.
         sites: kinds of site to cut, for example ("ffn", "heads"); all that the family has by default.
         settings: rounds, refresh and repair; `Settings()` by default.
+        recovery: inputs to distill on, and how; no training by default. Its epochs are divided among the rounds.
         seed: of everything that draws.
         progress: called with (stage, done, of).
 
@@ -114,17 +117,20 @@ def compress(
         check_repairable(targets)
     warn_few_tokens(targets, batches)
     clock = _Clock(progress)
-    small = model
-    plan = Plan.of_everything(model.config.model_type, units, criterion.name, seed)
-    dense: Statistics | None = None
+    small = base = model
+    plan = since = Plan.of_everything(model.config.model_type, units, criterion.name, seed)
+    whole: Statistics | None = None
     rankings: Rankings | None = None
     for part in range(settings.rounds):
         counts = Counts({name: _after(units[name], goal[name], part, settings.rounds) for name in units})
         groups = _groups(list(units), settings.refresh)
         current = small
+        if part > 0 and recovery is not None:  # cutting the dense model anew would lose what the training has won
+            base, since, whole = small, plan.after(), None
         for names in groups:
             if rankings is not None and settings.refresh == "never":
-                plan = plan.then(allocate(rankings.among(plan), counts))
+                step = allocate(rankings.among(plan), counts)
+                plan, since = plan.then(step), since.then(step)
                 continue
             with clock.stage("collect") as report:
                 statistics = collect(
@@ -139,28 +145,40 @@ def compress(
             rankings = _ranked(current, batches, statistics, criterion, counts, seed, clock)
             with clock.stage("rank"):
                 step = allocate(rankings, counts)
-                plan = plan.then(step)
+                plan, since = plan.then(step), since.then(step)
                 if len(groups) > 1:
                     current = prune(current, step, statistics)
-            if part == 0:  # what is below a site is still whole when its turn comes, so these are of the dense model
-                dense = statistics if dense is None else dense.joined(statistics)
-        # always cut from the dense model: a repair that starts from an earlier repair fits the same texts twice
+            # what is below a site is still whole when its turn comes, so these are of the model that is cut
+            if part == 0 or recovery is not None:
+                whole = statistics if whole is None else whole.joined(statistics)
+        # without training always cut from the dense model: a repair of an earlier repair fits the same texts twice
         with clock.stage("rank"):
-            small = prune(model, plan, dense)
-        if part + 1 == settings.rounds and dense is not None:
-            dense = statistics = dense.worth_alone()  # the moments have served; the repair needs their memory
+            small = prune(base, since, whole)
+        if part + 1 == settings.rounds and whole is not None:
+            whole = statistics = whole.worth_alone()  # the moments have served; the repair needs their memory
         if settings.repair:
             with clock.stage("repair") as report:
                 small = repair_readers(
                     small,
                     model,
                     batches,
-                    statistics=dense,
+                    statistics=whole,
                     floor=settings.floor,
                     ridge=settings.ridge,
                     producers=settings.producers,
                     progress=report,
                 )
+        if recovery is not None:
+            with clock.stage("distill") as report:
+                small = distill(
+                    small,
+                    model,
+                    recovery.batches,
+                    how=recovery.how.part_of(settings.rounds),
+                    seed=seed,
+                    folder=recovery.folder,
+                    progress=report,
+                ).model
     carried = plan_of(small) or plan
     inputs = sum(len(next(iter(batch.values()))) for batch in batches)
     return Result(small, carried, describe(model, small, carried, samples=inputs, seconds=clock.seconds()))

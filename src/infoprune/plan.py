@@ -70,6 +70,11 @@ class Plan:
         nats = None if self.nats_lost is None or later.nats_lost is None else self.nats_lost + later.nats_lost
         return Plan(self.model_type, units, kept, later.criterion, later.seed, nats)
 
+    def after(self) -> Plan:
+        """The plan that cuts nothing of the model that is left after this one."""
+        units = {site: len(kept) for site, kept in self.kept.items()}
+        return Plan.of_everything(self.model_type, units, self.criterion, self.seed)
+
     def to_json(self) -> str:
         """Text of plan.json."""
         return json.dumps({"version": VERSION, **asdict(self)}, indent=1)

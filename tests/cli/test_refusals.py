@@ -206,7 +206,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(run, monkeypatch, saved_bert, rev
     monkeypatch.setattr(prune_job, "write_model", interrupted)
     status, _, err = run("prune", saved_bert, out, "--data", reviews)
     assert status == 1
-    assert err == "error: interrupted; nothing was written\n"
+    assert err == "error: interrupted; no result was written\n"
     assert sorted(out.parent.iterdir()) == sorted([saved_bert, reviews])
 
 

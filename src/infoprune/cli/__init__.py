@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except _UsageError as error:
             return complain(f"{cast(typer.BadParameter, error).format_message().rstrip('.')}; see infoprune --help", 2)
         except (_Interrupted, KeyboardInterrupt, typer.Abort):
-            return complain("interrupted; nothing was written", 1)
+            return complain("interrupted; no result was written", 1)
         except Exception as error:
             if os.environ.get(DEBUG):
                 traceback.print_exc()

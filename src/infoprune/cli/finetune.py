@@ -1,5 +1,8 @@
 """`infoprune finetune`."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,30 +19,46 @@ def finetune_command(
     text_pair: options.TextPair = None,
     label: options.Label = None,
     eval_file: options.Eval = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Folder of the model to learn from: its answers replace the labels."),
+    ] = None,
     epochs: Annotated[float, typer.Option(metavar="N", help="How often every text is seen.")] = 2.0,
     learning_rate: Annotated[
-        float, typer.Option("--learning-rate", metavar="RATE", help="Highest step size, reached after a warm-up.")
-    ] = 1e-4,
+        float | None,
+        typer.Option(
+            "--learning-rate",
+            metavar="RATE",
+            help="Highest step size, reached after a warm-up; by default 0.0001, and more with a teacher.",
+        ),
+    ] = None,
     batch_size: options.BatchSize = 32,
     max_length: options.MaxLength = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     force: options.Force = False,
 ) -> None:
-    """Train a classifier on labelled texts, from a base model, a classifier, or a pruned one that stays as small."""
+    """Train a classifier on labelled texts or on the answers of a teacher; a pruned one stays as small as it is."""
     with bars() as advance:
+        from infoprune.distill import Distillation
+        from infoprune.jobs.distill import distill_folder
         from infoprune.jobs.finetune import finetune_folder
-        from infoprune.jobs.inputs import Columns, Packing
+        from infoprune.jobs.inputs import Columns, Packing, check_positive
 
-        metrics = finetune_folder(
-            model,
-            out,
-            data,
+        check_positive("epochs", epochs)
+        if learning_rate is not None:
+            check_positive("learning-rate", learning_rate)
+        job: Callable[..., dict[str, float]]
+        if teacher is None:
+            job = partial(finetune_folder, model, out, data, epochs=epochs, learning_rate=learning_rate or 1e-4)
+        else:
+            how = Distillation(epochs=epochs)
+            how = how if learning_rate is None else replace(how, learning_rate=learning_rate)
+            job = partial(distill_folder, model, out, data, teacher, how=how)
+        metrics = job(
             eval_data=eval_file,
             columns=Columns(text, text_pair, label),
             packing=Packing(batch_size, max_length),
-            epochs=epochs,
-            learning_rate=learning_rate,
             seed=seed,
             device=device,
             force=force,
@@ -48,5 +67,5 @@ def finetune_command(
     from infoprune.render import metrics_table
 
     console = stdout()
-    console.print(metrics_table(metrics, title="fine-tuning"))
+    console.print(metrics_table(metrics, title="fine-tuning" if teacher is None else "distillation"))
     console.print(f"Written to {out}.", soft_wrap=True, markup=False)

@@ -35,6 +35,10 @@ def prune_command(
     repair: Annotated[
         bool, typer.Option("--repair/--no-repair", help="Re-fit what is left to the dense model after the cut.")
     ] = True,
+    distill: Annotated[
+        float | None,
+        typer.Option(metavar="EPOCHS", help="Train on the dense model's answers to all of FILE, so often over it."),
+    ] = None,
     samples: Annotated[
         int, typer.Option(metavar="N", help="Texts that are drawn from FILE to choose the units.")
     ] = 1024,
@@ -48,19 +52,23 @@ def prune_command(
     ] = False,
     force: options.Force = False,
 ) -> None:
-    """Make a smaller, dense, faster model of the same family from a classifier and some texts, without training."""
+    """Make a smaller, dense, faster model of the same family from a classifier and some texts."""
     share = options.number("--keep", keep, "0.5")
     with bars() as advance:
         from infoprune.compress import Settings
-        from infoprune.jobs.inputs import Columns, Packing
+        from infoprune.distill import Distillation
+        from infoprune.jobs.inputs import Columns, Packing, check_positive
         from infoprune.jobs.prune import Cut, Sources, prune_folder
 
         settings = Settings(repair=repair) if rounds is None else Settings(rounds=rounds, repair=repair)
+        if distill is not None:
+            check_positive("distill", distill)
+        recovery = None if distill is None else Distillation(epochs=distill)
         report = prune_folder(
             model,
             out,
             Sources(data, eval_file, Columns(text, text_pair, label), samples),
-            cut=Cut(share, options.names(sites), criterion, settings, seed),
+            cut=Cut(share, options.names(sites), criterion, settings, recovery, seed),
             packing=Packing(batch_size, max_length),
             device=device,
             plan_only=plan_only,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -109,6 +110,17 @@ def check_apart(out: StrPath, *inputs: StrPath | None, force: bool) -> None:
     for given in inputs:
         if given is not None and Path(given).resolve().is_relative_to(place):
             raise InputError(f"{out} holds the input {given}, expected a folder apart from it; choose another name")
+
+
+def unfinished(out: StrPath) -> Path:
+    """The folder beside `out` where a training keeps its checkpoints until `out` is written."""
+    place = Path(out).absolute()
+    return place.with_name(f"{place.name}.unfinished")
+
+
+def forget_unfinished(out: StrPath) -> None:
+    """Removes the checkpoints, once `out` is written."""
+    shutil.rmtree(unfinished(out), ignore_errors=True)
 
 
 def read_config(folder: StrPath) -> dict[str, Any]:

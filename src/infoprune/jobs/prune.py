@@ -14,6 +14,7 @@ from infoprune.calibration import real_tokens
 from infoprune.checkpoint import PLAN, new_folder, write_model
 from infoprune.compress import Result, Settings, StageProgress, compress
 from infoprune.criteria import criterion_named
+from infoprune.distill import Distillation, Recovery
 from infoprune.errors import InputError
 from infoprune.evaluate import Evaluation, agreement, evaluate, mean_kl
 from infoprune.jobs.inputs import (
@@ -25,8 +26,10 @@ from infoprune.jobs.inputs import (
     check_family,
     check_positive,
     device_named,
+    forget_unfinished,
     open_classifier,
     targets,
+    unfinished,
 )
 from infoprune.plan import plan_of
 from infoprune.render import markdown
@@ -68,6 +71,7 @@ class Cut:
         sites: kinds of site; None means all that the family has.
         criterion: name of what chooses the units.
         settings: rounds and repair.
+        distill: training on all of the data after the cut, or None.
         seed: of everything that draws.
 
     Raises:
@@ -78,6 +82,7 @@ class Cut:
     sites: tuple[str, ...] | None = None
     criterion: str = "information"
     settings: Settings = field(default_factory=Settings)
+    distill: Distillation | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -123,7 +128,8 @@ def prune_folder(
 
     Args:
         folder: with the model and its tokenizer.
-        out: new folder; it appears whole or not at all.
+        out: new folder; it appears whole or not at all. A training keeps its checkpoints beside it until the end, in
+            `out`.unfinished: the same call goes on from there.
         sources: calibration and evaluation texts.
         cut: what to cut.
         packing: batch size and length.
@@ -153,6 +159,10 @@ def prune_folder(
         )
     model, tokenizer = open_classifier(folder, place)
     batches = packing.pack(texts, model, tokenizer, samples=sources.samples, seed=cut.seed)
+    recovery = None
+    # After the only round training changes no plan.
+    if cut.distill is not None and not (plan_only and cut.settings.rounds == 1):
+        recovery = Recovery(packing.pack(texts, model, tokenizer), cut.distill, unfinished(out))
     questions: Batches = ()
     if judges is not None:
         questions = packing.pack(judges, model, tokenizer, labels=targets(model, judges))
@@ -166,18 +176,21 @@ def prune_folder(
         criterion=criterion_named(cut.criterion),
         sites=cut.sites,
         settings=cut.settings,
+        recovery=recovery,
         seed=cut.seed,
         progress=progress,
     )
     if plan_only:
         with new_folder(out, force=force) as draft:
             (draft / PLAN).write_text(result.plan.to_json() + "\n", encoding="utf-8")
+        forget_unfinished(out)
         return result.report
     report = _compared(_measured(model, result, progress), model, result.model, questions, progress)
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)
         (draft / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
         (draft / "report.md").write_text(markdown(report), encoding="utf-8")
+    forget_unfinished(out)
     return report
 
 
