@@ -78,6 +78,12 @@ def calibration(tokenizer: PreTrainedTokenizerBase, seed: int, samples: int = 10
     return make_batches(TextData(data.texts, None, None, data.source), tokenizer, samples=samples, seed=seed)
 
 
+def unlabelled(tokenizer: PreTrainedTokenizerBase) -> Batches:
+    """All training texts without their labels, to distill on."""
+    data = read_texts(splits()["train"])
+    return make_batches(TextData(data.texts, None, None, data.source), tokenizer, max_length=128)
+
+
 def labelled(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str) -> Batches:
     """A whole split with its labels."""
     data = read_texts(splits()[split], need_labels=True)
