@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from infoprune.checkpoint import load, save
 from infoprune.distill import Distillation, distill
 from infoprune.errors import InputError
-from infoprune.lesson import Lesson, matched
+from infoprune.lesson import Lesson, Teacher, matched
 from infoprune.plan import Plan, plan_of
 from infoprune.sites import find_sites
 from infoprune.surgery import prune
@@ -125,9 +125,20 @@ def test_the_loss_is_that_of_the_docstring(tiny_bert64):
         for layer in (1, 2):
             g, h = ours.hidden_states[layer][mask], theirs.hidden_states[layer][mask]
             expected += 0.7 * (g - h).pow(2).sum() / (h - h.mean(0)).pow(2).sum() / 2
-        assert_close(lesson.train()(batch)["loss"].double(), expected, rtol=1e-5, atol=0)
+        assert_close(lesson.train()(1, batch)["loss"].double(), expected, rtol=1e-3, atol=0)
         kl = divergence(theirs.logits, ours.logits)
-        assert_close(float(lesson.eval()(batch)["loss"]), kl, rtol=1e-5, atol=0)
+        assert_close(float(lesson.eval()(0, batch)["loss"]), kl, rtol=1e-5, atol=0)
+
+
+def test_what_the_teacher_has_said_is_remembered_while_there_is_room(tiny_bert):
+    calls = []
+    tiny_bert.register_forward_hook(lambda *_: calls.append(1))
+    first = Teacher(tiny_bert).answer(0, BATCHES[0], deep=True)
+    size = sum(tensor.nbytes for tensor in first)
+    teacher = Teacher(tiny_bert, room=size)
+    answers = [teacher.answer(number, BATCHES[0], deep=True) for number in (0, 1, 0, 1)]
+    assert len(calls) == 1 + 3, "the second batch finds no room"
+    assert all(torch.equal(a, b) for answer in answers for a, b in zip(first, answer, strict=True))
 
 
 def test_labels_add_their_cross_entropy(tiny_bert):
@@ -136,8 +147,8 @@ def test_labels_add_their_cross_entropy(tiny_bert):
     without, having = (Lesson(small, tiny_bert, BATCHES, 2.0, 0.0, weight).train() for weight in (0.0, 0.5))
     with torch.no_grad():
         entropy = functional.cross_entropy(small(**BATCHES[0]).logits, labels)
-        assert_close(having(batch)["loss"] - without(batch)["loss"], 0.5 * entropy, rtol=1e-4, atol=1e-6)
-        assert_close(having(BATCHES[0])["loss"], without(batch)["loss"])
+        assert_close(having(0, batch)["loss"] - without(0, batch)["loss"], 0.5 * entropy, rtol=1e-4, atol=1e-6)
+        assert_close(having(0, BATCHES[0])["loss"], without(0, batch)["loss"])
 
 
 @pytest.mark.parametrize(
@@ -148,7 +159,7 @@ def test_other_kinds_of_answers(make_tiny_bert, settings):
     small, batch = quartered(dense), BATCHES[0]
     with torch.no_grad():
         q, p = small(**batch).logits, dense(**batch).logits
-        loss = Lesson(small, dense, BATCHES, 2.0, 0.0, 0.0).eval()(batch)["loss"]
+        loss = Lesson(small, dense, BATCHES, 2.0, 0.0, 0.0).eval()(0, batch)["loss"]
     if settings["num_labels"] == 1:
         expected = (q - p).square().mean()
     else:

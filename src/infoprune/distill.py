@@ -17,10 +17,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from infoprune.calibration import Batch, Progress, check_batches
+from infoprune.calibration import Batch, Progress, check_batches, real_tokens
 from infoprune.errors import InputError
 from infoprune.lesson import Lesson
 from infoprune.training import HeldOut, Schedule, embeddings_of, frozen, train
+
+Example = dict[str, Any]
+"""What the Trainer takes for one example: a batch and its number."""
 
 RESULT = "result.safetensors"
 
@@ -155,16 +158,16 @@ def distill(
     student = copy.deepcopy(small)
     place = None if folder is None else folder / _digest(small, dense, batches, how, seed)
     with _answering(dense):
-        lesson = Lesson(student, dense, training, how.temperature, how.hidden, how.labels)
+        lesson = Lesson(student, dense, batches, how.temperature, how.hidden, how.labels)
         kl_before = _loss(lesson, judging)
         steps = 0
         if place is None or not _take_over(lesson, place):
             schedule = Schedule(max(1, round(len(training) * how.epochs)), how.learning_rate, 1, seed, how.bf16)
-            held_out = HeldOut(_examples(judging), max(1, round(LOOKS * how.epochs)), how.patience) if judging else None
+            held_out = HeldOut(judging, max(1, round(LOOKS * how.epochs)), how.patience) if judging else None
             with frozen(embeddings_of(student) if how.freeze_embeddings else None):
                 trained = train(
                     lesson,
-                    _examples(training),
+                    training,
                     _one,
                     schedule,
                     held_out=held_out,
@@ -192,33 +195,29 @@ def check_classes(small: PreTrainedModel, dense: PreTrainedModel) -> None:
         )
 
 
-def _parted(batches: Sequence[Batch], share: float, seed: int) -> tuple[list[Batch], list[Batch]]:
-    """Batches to train on, and batches to judge by; of a single batch nothing is held out."""
+def _parted(batches: Sequence[Batch], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Batches to train on, and batches to judge by, each with its number; of a single batch nothing is held out."""
     number = min(len(batches) - 1, max(1, round(share * len(batches)))) if share else 0
     order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed)).tolist()
     chosen = set(order[:number])
-    parts: tuple[list[Batch], list[Batch]] = ([], [])
+    parts: tuple[list[Example], list[Example]] = ([], [])
     for index, batch in enumerate(batches):
-        parts[index in chosen].append(batch)
+        parts[index in chosen].append({"number": index, "batch": dict(batch)})
     return parts
 
 
-def _examples(batches: Sequence[Batch]) -> list[dict[str, Any]]:
-    return [{"batch": dict(batch)} for batch in batches]
-
-
-def _one(examples: list[dict[str, Any]]) -> dict[str, Any]:
+def _one(examples: list[Example]) -> Example:
     return examples[0]
 
 
-def _loss(lesson: Lesson, batches: Sequence[Batch]) -> float | None:
+def _loss(lesson: Lesson, examples: Sequence[Example]) -> float | None:
     """Mean KL over inputs."""
-    if not batches:
+    if not examples:
         return None
     lesson.eval()
-    inputs = [len(next(iter(batch.values()))) for batch in batches]
+    inputs = [len(real_tokens(example["batch"])) for example in examples]
     with torch.no_grad():
-        total = sum(float(lesson(batch)["loss"]) * n for batch, n in zip(batches, inputs, strict=True))
+        total = sum(float(lesson(**example)["loss"]) * n for example, n in zip(examples, inputs, strict=True))
     return total / sum(inputs)
 
 

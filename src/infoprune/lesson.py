@@ -16,6 +16,42 @@ SAMPLE = 16
 """Batches from which the maps between unlike widths start."""
 
 
+ROOM = 1 << 30
+"""Bytes of the teacher's answers that are remembered, so that an epoch after the first need not ask again."""
+
+
+class Teacher:
+    """What a model answers, and passes through on the way; asked once for each batch, while there is room to remember.
+
+    Args:
+        model: in evaluation mode.
+        room: bytes to remember.
+    """
+
+    def __init__(self, model: PreTrainedModel, room: int = ROOM) -> None:
+        self.model = model
+        self._room = room
+        self._known: dict[int, tuple[Tensor, ...]] = {}
+
+    def answer(self, number: int, batch: Batch, *, deep: bool) -> tuple[Tensor, ...]:
+        """Logits and, if `deep`, the hidden states, of the batch of that number; on the CPU.
+
+        Hidden states are rounded to bfloat16, remembered or not, so that the answers do not depend on the room.
+        """
+        if number in self._known:
+            return self._known[number]
+        with torch.no_grad():
+            device = next(self.model.parameters()).device
+            told = self.model(**model_inputs(batch, device), output_hidden_states=deep)
+        states = told.hidden_states if deep else ()
+        answer = (told.logits.float().cpu(), *(state.to(torch.bfloat16).cpu() for state in states))
+        size = sum(tensor.nbytes for tensor in answer)
+        if size <= self._room:
+            self._room -= size
+            self._known[number] = answer
+        return answer
+
+
 class Lesson(nn.Module):
     """A student with its teacher: the forward gives the loss, in nats an input where only logits are compared.
 
@@ -43,7 +79,7 @@ class Lesson(nn.Module):
     ) -> None:
         super().__init__()
         self.student = student
-        self._teacher = (teacher,)  # inside a tuple it is not registered
+        self._teacher = Teacher(teacher)
         self._temperature, self._hidden, self._labels = temperature, hidden, labels
         self.register_state_dict_post_hook(_tied_once)  # type: ignore[no-untyped-call]
         self.maps = nn.ModuleList(_maps(student, teacher, batches[:: -(-len(batches) // SAMPLE)]) if hidden else ())
@@ -54,23 +90,20 @@ class Lesson(nn.Module):
         self.training = mode
         return self
 
-    def forward(self, batch: Batch, return_loss: bool = True) -> dict[str, Tensor]:
-        """The loss on one batch. `return_loss` tells the Trainer that there is one even without labels."""
+    def forward(self, number: int, batch: Batch, return_loss: bool = True) -> dict[str, Tensor]:
+        """The loss on the batch of that number. `return_loss` tells the Trainer that there is one without labels."""
         device = next(self.student.parameters()).device
-        inputs, mask = model_inputs(batch, device), real_tokens(batch).to(device)
+        mask = real_tokens(batch).to(device)
         deep = self.training and self._hidden > 0
-        teacher = self._teacher[0]
-        with torch.no_grad():
-            goal = teacher(**model_inputs(batch, next(teacher.parameters()).device), output_hidden_states=deep)
-        labelled = self.training and self._labels > 0 and "labels" in batch
-        answer = self.student(
-            **inputs, **({"labels": batch["labels"].to(device)} if labelled else {}), output_hidden_states=deep
-        )
-        kind = getattr(teacher.config, "problem_type", None)
-        loss = divergence(answer.logits, goal.logits.to(device), mask, self._temperature if self.training else 1, kind)
+        logits, *states = (told.to(device) for told in self._teacher.answer(number, batch, deep=deep))
+        labels = batch.get("labels") if self.training and self._labels > 0 else None
+        known = {} if labels is None else {"labels": labels.to(device)}
+        answer = self.student(**model_inputs(batch, device), **known, output_hidden_states=deep)
+        kind = getattr(self.student.config, "problem_type", None)
+        loss = divergence(answer.logits, logits, mask, self._temperature if self.training else 1, kind)
         if deep:
-            loss = loss + self._hidden * self._unlikeness(answer.hidden_states, goal.hidden_states, mask)
-        if labelled:
+            loss = loss + self._hidden * self._unlikeness(answer.hidden_states, states, mask)
+        if labels is not None:
             loss = loss + self._labels * answer.loss
         return {"loss": loss}
 
@@ -78,7 +111,7 @@ class Lesson(nn.Module):
         """Mean over layers of the share of the teacher's variance that the student's hidden states miss."""
         missed = []
         for map_, (g, h) in zip(self.maps, matched(ours, theirs), strict=True):
-            wanted = h[mask.to(h.device)].to(mask.device).float()
+            wanted = h[mask].float()
             spread = (wanted - wanted.mean(0)).square().sum()
             missed.append((map_(g[mask].float()).float() - wanted).square().sum() / spread.clamp_min(1e-12))
         return torch.stack(missed).mean()
