@@ -29,6 +29,11 @@ class Answer:
     law: Law
     counts: Bool[Tensor, ...]
 
+    @property
+    def draws(self) -> int:
+        """How many samples are enough: one where a distribution stands at every token, since these average out."""
+        return 1 if self.values.ndim > 2 and self.counts.shape[-1] > 1 else 4
+
 
 def answer_of(model: PreTrainedModel, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:
     """Reads a model's output.

@@ -27,7 +27,7 @@ def collect(
     sites: Iterable[Site] | None = None,
     floor: float = 3.0,
     ridge: float = 1e-2,
-    draws: int = 4,
+    draws: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Statistics:
@@ -41,7 +41,7 @@ def collect(
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: shrinkage of the covariances, a fraction of their mean diagonal.
         draws: samples per distribution where it has more than 16 outputs or stands at every token; each costs a
-            backward pass.
+            backward pass. None means 4, or 1 where every token is a sample of its own.
         seed: of those samples.
         progress: called with (batches done, batches in all).
 
@@ -66,7 +66,7 @@ def collect(
             fed = model_inputs(batch, device)
             mask = real_tokens(fed)
             answer = answer_of(model, model(**fed), mask)
-            squares = _pull(answer, draws, generator, taps, gathered)
+            squares = _pull(answer, draws or answer.draws, generator, taps, gathered)
             del answer  # and with it the graph, before the next batch makes another
             seen = 0
             for name, tap in taps.items():
