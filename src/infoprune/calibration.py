@@ -28,6 +28,21 @@ def real_tokens(batch: Batch) -> Bool[Tensor, "batch length"]:
     return torch.ones(len(first), length, dtype=torch.bool, device=first.device)
 
 
+def typical_shape(batches: Sequence[Batch]) -> tuple[int, int]:
+    """(inputs, tokens) of a batch that stands for all: the largest number of inputs, and the length with padding.
+
+    The length is averaged over tokens: the share of the FLOPs that grows with the square of the length is then that of
+    all batches together.
+
+    Example:
+        >>> typical_shape(make_batches(read_texts("reviews.csv"), tokenizer))
+        (32, 31)
+    """
+    shapes = [real_tokens(batch).shape for batch in batches]
+    tokens = sum(inputs * length for inputs, length in shapes)
+    return max(inputs for inputs, _ in shapes), round(sum(inputs * length**2 for inputs, length in shapes) / tokens)
+
+
 def check_batches(batches: Sequence[Batch]) -> None:
     """Raises InputError where there is nothing to calibrate on."""
     if len(batches) == 0:
