@@ -26,7 +26,7 @@ def cut(model, counts):
 
 def truly(model, quantity):
     if quantity == "flops":
-        return count_flops(model, example_batch(model.config, *typical_shape(BATCHES)))
+        return count_flops(model, example_batch(model.config, *typical_shape(BATCHES, model.config)))
     return count_bytes(model) if quantity == "bytes" else count_parameters(model)
 
 
@@ -62,7 +62,7 @@ def test_sizes_are_whole_heads_and_multiples_of_neurons(make_tiny_bert):
 
 def test_the_typical_shape_has_the_flops_of_all_batches(tiny_bert):
     batches = [example_batch(tiny_bert.config, 4, length) for length in (8, 16, 40, 64)]
-    inputs, tokens = typical_shape(batches)
+    inputs, tokens = typical_shape(batches, tiny_bert.config)
     assert (inputs, tokens) == (4, 47)
     # per token of a batch with padding, to what rounding the length does
     true = sum(count_flops(tiny_bert, batch) for batch in batches) / sum(b["input_ids"].numel() for b in batches)

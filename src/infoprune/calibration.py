@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
+from transformers import PretrainedConfig
 
 from infoprune.errors import InputError
+from infoprune.measure import example_length
 from infoprune.sites import Site
 
 Batch = Mapping[str, Tensor]
@@ -28,19 +30,20 @@ def real_tokens(batch: Batch) -> Bool[Tensor, "batch length"]:
     return torch.ones(len(first), length, dtype=torch.bool, device=first.device)
 
 
-def typical_shape(batches: Sequence[Batch]) -> tuple[int, int]:
+def typical_shape(batches: Sequence[Batch], config: PretrainedConfig) -> tuple[int, int]:
     """(inputs, tokens) of a batch that stands for all: the largest number of inputs, and the length with padding.
 
     The length is averaged over tokens: the share of the FLOPs that grows with the square of the length is then that of
-    all batches together.
+    all batches together. For pictures it is the number of patches.
 
     Example:
-        >>> typical_shape(make_batches(read_texts("reviews.csv"), tokenizer))
+        >>> typical_shape(make_batches(read_texts("reviews.csv"), tokenizer), model.config)
         (32, 31)
     """
     shapes = [real_tokens(batch).shape for batch in batches]
     tokens = sum(inputs * length for inputs, length in shapes)
-    return max(inputs for inputs, _ in shapes), round(sum(inputs * length**2 for inputs, length in shapes) / tokens)
+    length = round(sum(inputs * length**2 for inputs, length in shapes) / tokens)
+    return max(inputs for inputs, _ in shapes), example_length(config, length)
 
 
 def check_batches(batches: Sequence[Batch]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,8 @@ from infoprune.errors import InputError
 from infoprune.latency import time_table
 from infoprune.measure import count_bytes, count_flops, count_parameters, example_batch
 from infoprune.rounding import preferred_multiple, sizes
-from infoprune.sites import Site, find_sites, linear
+from infoprune.sites import Site, find_sites
+from infoprune.surgery import outline
 
 QUANTITIES = ("flops", "params", "bytes", "latency")
 
@@ -77,8 +79,9 @@ def find_costs(
 ) -> Costs:
     """What a model costs, by how many units its sites keep, on a batch of typical shape.
 
-    Parameters, bytes and FLOPs are counted; FLOPs as in `count_flops`, so a head's are those of its projections and of
-    its attention scores. The latency is measured on this machine, once, and remembered.
+    Parameters, bytes and FLOPs are counted with and without the units of every site, as a report counts them: so a head
+    has its projections and its attention scores, a gated neuron three matrices, and a shared layer all of its
+    applications. The latency is measured on this machine, once, and remembered.
 
     Args:
         model: dense, or pruned before.
@@ -97,7 +100,7 @@ def find_costs(
     """
     check_quantity(quantity)
     check_batches(batches)
-    shape = typical_shape(batches)
+    shape = typical_shape(batches, model.config)
     sites = find_sites(model, kinds)
     first = next(model.parameters())
     multiple = multiple or preferred_multiple(first.device, first.dtype)
@@ -105,29 +108,24 @@ def find_costs(
     if quantity == "latency":
         table = time_table(model, sites, shape, permitted, progress=progress)
         return Costs(quantity, shape, table.rest, {site.name: table.curve(site) for site in sites}, permitted)
-    unit = {site.name: _unit(model, site, quantity, shape) for site in sites}
-    total = _total(model, quantity, shape)
+    count = partial(_count, quantity=quantity, shape=shape)
+    total = count(model)
+    unit = {site.name: _of_one_unit(model, site, total, count) for site in sites}
     rest = total - sum(unit[site.name] * site.units for site in sites)
     curves = {site.name: unit[site.name] * torch.arange(site.units + 1, dtype=torch.float64) for site in sites}
     return Costs(quantity, shape, float(rest), curves, permitted)
 
 
-def _total(model: PreTrainedModel, quantity: str, shape: tuple[int, int]) -> int:
+def _count(model: PreTrainedModel, quantity: str, shape: tuple[int, int]) -> int:
     if quantity == "flops":
-        return count_flops(model, example_batch(model.config, *shape))
+        inputs, tokens = shape
+        device = next(model.parameters()).device
+        return inputs * count_flops(model, example_batch(model.config, 1, tokens, device))
     return count_bytes(model) if quantity == "bytes" else count_parameters(model)
 
 
-def _unit(model: PreTrainedModel, site: Site, quantity: str, shape: tuple[int, int]) -> int:
-    """What one unit costs: the rows that produce it, the columns that read it, and a head's attention scores."""
-    rows = [(linear(model, path), linear(model, path).out_features // site.units) for path in site.producers]
-    columns = [(linear(model, path), linear(model, path).in_features // site.units) for path in site.readers]
-    weights = [(module, each * module.in_features) for module, each in rows]
-    weights += [(module, each * module.out_features) for module, each in columns]
-    if quantity == "flops":
-        inputs, tokens = shape
-        scores = 2 * tokens * 2 * site.size if site.kind == "heads" else 0
-        return inputs * tokens * (2 * sum(count for _, count in weights) + scores)
-    # a lost row takes its bias along; the readers' biases stay
-    weights += [(module, each) for module, each in rows if module.bias is not None]
-    return sum(count * (module.weight.element_size() if quantity == "bytes" else 1) for module, count in weights)
+def _of_one_unit(model: PreTrainedModel, site: Site, total: int, count: Callable[[PreTrainedModel], int]) -> int:
+    """What one unit costs, as every other of its site: what is saved where one alone is left, divided."""
+    if site.units == 1:
+        return 0
+    return (total - count(outline(model, {site.name: 1}))) // (site.units - 1)

@@ -7,7 +7,6 @@ timings of the whole model, with all of its units and with the fewest, set the s
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,8 +19,8 @@ from transformers import Cache, PreTrainedModel
 from infoprune.calibration import Progress
 from infoprune.machine import remembered
 from infoprune.measure import example_batch, time_rounds
-from infoprune.sites import Site, family_named, find_sites
-from infoprune.surgery import cut_site
+from infoprune.sites import Site, family_named
+from infoprune.surgery import outline
 
 SHARES = (0, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
 REPEATS = 15
@@ -100,7 +99,7 @@ def _measured(
 ) -> list[float]:
     """Milliseconds of the whole model, of its smallest version, and of a layer at every size of every kind's grid."""
     batch = example_batch(model.config, *shape, device=next(model.parameters()).device)
-    smallest = _cut(model, {site.name: grid[site.kind][0] for site in sites})
+    smallest = outline(model, {site.name: grid[site.kind][0] for site in sites})
     # the fastest of several runs: whatever else runs on the machine only ever adds to a time
     values = [min(times) for times in time_rounds([model, smallest], batch, repeats=REPEATS)]
     for done, (kind, site) in enumerate(widest.items(), start=1):
@@ -123,16 +122,6 @@ def _table(values: Sequence[float], sites: Sequence[Site], grid: Mapping[str, tu
     return TimeTable(least, table.grid, {kind: tuple((scale * each).tolist()) for kind, each in more.items()})
 
 
-def _cut(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedModel:
-    """A copy with fewer units, whichever they are, that shares all tensors which are not cut."""
-    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    small = copy.deepcopy(model, shared)
-    for site in find_sites(small):
-        if site.name in counts:
-            cut_site(small, site, torch.arange(min(counts[site.name], site.units)))
-    return small
-
-
 class _Part(nn.Module):
     """A layer that runs on the inputs it has met in the model."""
 
@@ -148,7 +137,7 @@ class _Part(nn.Module):
 
 def _part(model: PreTrainedModel, site: Site, size: int, batch: Mapping[str, Tensor]) -> _Part:
     """The layer of a site, cut to a size, with what it is given in a forward pass."""
-    small = _cut(model, {site.name: size}).eval()
+    small = outline(model, {site.name: size}).eval()
     layers = family_named(model.config.model_type).layers
     path = f"{site.reader.partition(layers)[0]}{layers}.{site.layer}"
     part = _Part(small.get_submodule(path))
