@@ -46,6 +46,7 @@ def draw_sizes(kept: Mapping[str, tuple[int, int]], path: Path) -> None:
         whole = {of for _, of in counts}
         panel.set_title(f"{unit_name(kind)}{f' of {whole.pop():,}' if len(whole) == 1 else ''}", fontsize=10)
         panel.set_xlim(0, 100)
+        panel.set_xticks((0, 25, 50, 75))
         panel.set_xlabel("% kept")
         panel.tick_params(axis="y", length=0)
         panel.spines[["top", "right", "left"]].set_visible(False)

@@ -54,7 +54,7 @@ def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
 def summary(report: Report) -> list[str]:
     """How the cut was chosen, how long that took and what opens the result, a sentence each."""
     lost = "" if report.nats_lost is None else f", predicted loss {report.nats_lost:.4f} nats an input"
-    seconds = ", ".join(f"{name} {spent:.1f} s" for name, spent in report.seconds.items() if spent > 0)
+    seconds = ", ".join(f"{name} {spent:.1f} s" for name, spent in report.seconds.items() if spent >= 0.05)
     return [
         f"Chosen by {report.criterion} from {report.samples:,} calibration inputs, seed {report.seed}{lost}.",
         f"Time: {seconds}.",
