@@ -2,8 +2,11 @@
 
 import os
 import string
+import tempfile
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What tests measure of this machine stays with the tests.
+os.environ["HF_ASSETS_CACHE"] = tempfile.mkdtemp(prefix="infoprune-tests-")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest

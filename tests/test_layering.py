@@ -13,7 +13,7 @@ import infoprune
 PACKAGE = Path(infoprune.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # information theory: torch and nothing else
-NUMERICS = ("moments", "demand", "eliminate", "ridge", "precision")
+NUMERICS = ("moments", "demand", "eliminate", "ridge", "precision", "lagrange")
 ESTIMATORS = sorted((PACKAGE / "information").glob("*.py"))
 
 

@@ -1,10 +1,23 @@
 from dataclasses import replace
 
 import pytest
+from matplotlib.pyplot import imread
 from rich.console import Console
 
 from infoprune.measure import Latency
-from infoprune.render import human, kept_in_words, kept_table, loading, markdown, metric, metrics_table, summary, table
+from infoprune.picture import draw_sizes
+from infoprune.render import (
+    SIZES,
+    human,
+    kept_in_words,
+    kept_table,
+    loading,
+    markdown,
+    metric,
+    metrics_table,
+    summary,
+    table,
+)
 from infoprune.report import Measured, Report
 
 REPORT = Report(
@@ -112,6 +125,15 @@ def test_markdown_has_the_facts_of_the_tables():
     for line in summary(REPORT)[:2]:
         assert line in text
     assert "32 inputs of 64 tokens" in text
+
+
+def test_the_picture_of_the_sizes_stands_beside_the_report(tmp_path):
+    assert f"({SIZES})" in markdown(REPORT)
+    draw_sizes(REPORT.kept, tmp_path / SIZES)
+    height, width = imread(tmp_path / SIZES).shape[:2]
+    assert width > height > 100
+    draw_sizes({f"layers.{i}.ffn": (i + 1, 30) for i in range(30)}, tmp_path / "tall.png")
+    assert imread(tmp_path / "tall.png").shape[0] > 3 * height
 
 
 def test_markdown_tables_have_as_many_cells_in_every_line():

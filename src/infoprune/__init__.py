@@ -14,12 +14,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from infoprune.allocate import Keep, allocate
+    from infoprune.allocate import allocate
     from infoprune.batches import make_batches
+    from infoprune.budget import Budget, Keep
     from infoprune.checkpoint import load, save
     from infoprune.collect import collect
     from infoprune.collect_pairs import collect_pairs
     from infoprune.compress import Result, Settings, compress
+    from infoprune.costs import Costs, find_costs
     from infoprune.criteria import ChannelInformation, Magnitude, Random
     from infoprune.data import read_texts
     from infoprune.distill import Distillation, Distilled, Recovery, distill
@@ -31,13 +33,16 @@ if TYPE_CHECKING:
     from infoprune.rank import rank
     from infoprune.repair import repair
     from infoprune.report import Report
+    from infoprune.search import Tolerance, search
     from infoprune.sites import find_sites
     from infoprune.surgery import prune
 
     __version__: str
 
 __all__ = [
+    "Budget",
     "ChannelInformation",
+    "Costs",
     "Distillation",
     "Distilled",
     "Fan2021",
@@ -50,6 +55,7 @@ __all__ = [
     "Report",
     "Result",
     "Settings",
+    "Tolerance",
     "__version__",
     "allocate",
     "collect",
@@ -57,6 +63,7 @@ __all__ = [
     "compress",
     "distill",
     "evaluate",
+    "find_costs",
     "find_sites",
     "finetune",
     "load",
@@ -66,15 +73,18 @@ __all__ = [
     "read_texts",
     "repair",
     "save",
+    "search",
 ]
 
 _HOMES = {
-    "allocate": ("Keep", "allocate"),
+    "allocate": ("allocate",),
     "batches": ("make_batches",),
+    "budget": ("Budget", "Keep"),
     "checkpoint": ("load", "save"),
     "collect": ("collect",),
     "collect_pairs": ("collect_pairs",),
     "compress": ("Result", "Settings", "compress"),
+    "costs": ("Costs", "find_costs"),
     "criteria": ("ChannelInformation", "Magnitude", "Random"),
     "data": ("read_texts",),
     "distill": ("Distillation", "Distilled", "Recovery", "distill"),
@@ -86,6 +96,7 @@ _HOMES = {
     "rank": ("rank",),
     "repair": ("repair",),
     "report": ("Report",),
+    "search": ("Tolerance", "search"),
     "sites": ("find_sites",),
     "surgery": ("prune",),
 }

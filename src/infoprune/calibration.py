@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
+from transformers import PretrainedConfig
 
 from infoprune.errors import InputError
+from infoprune.measure import example_length
 from infoprune.sites import Site
 
 Batch = Mapping[str, Tensor]
@@ -26,6 +28,22 @@ def real_tokens(batch: Batch) -> Bool[Tensor, "batch length"]:
     first = next(iter(batch.values()))
     length = 1 if "pixel_values" in batch else first.shape[1]
     return torch.ones(len(first), length, dtype=torch.bool, device=first.device)
+
+
+def typical_shape(batches: Sequence[Batch], config: PretrainedConfig) -> tuple[int, int]:
+    """(inputs, tokens) of a batch that stands for all: the largest number of inputs, and the length with padding.
+
+    The length is averaged over tokens: the share of the FLOPs that grows with the square of the length is then that of
+    all batches together. For pictures it is the number of patches.
+
+    Example:
+        >>> typical_shape(make_batches(read_texts("reviews.csv"), tokenizer), model.config)
+        (32, 31)
+    """
+    shapes = [real_tokens(batch).shape for batch in batches]
+    tokens = sum(inputs * length for inputs, length in shapes)
+    length = round(sum(inputs * length**2 for inputs, length in shapes) / tokens)
+    return max(inputs for inputs, _ in shapes), example_length(config, length)
 
 
 def check_batches(batches: Sequence[Batch]) -> None:

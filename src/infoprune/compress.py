@@ -11,8 +11,9 @@ from typing import Literal
 
 from transformers import PreTrainedModel
 
-from infoprune.allocate import Counts, Keep, allocate
-from infoprune.calibration import Batch, Progress, warn_few_tokens
+from infoprune.allocate import allocate
+from infoprune.budget import Budget
+from infoprune.calibration import Batch, Progress, typical_shape, warn_few_tokens
 from infoprune.collect import collect
 from infoprune.collect_pairs import collect_pairs
 from infoprune.criteria import ChannelInformation, Criterion, PairedCriterion
@@ -23,7 +24,8 @@ from infoprune.rank import Rankings, rank
 from infoprune.repair import check_repairable
 from infoprune.repair import repair as repair_readers
 from infoprune.report import Report, describe, task_of
-from infoprune.sites import find_sites
+from infoprune.schedule import Schedule, schedule
+from infoprune.sites import Site, find_sites
 from infoprune.statistics import Statistics
 from infoprune.surgery import prune
 
@@ -78,7 +80,8 @@ def compress(
     model: PreTrainedModel,
     batches: Sequence[Batch],
     *,
-    keep: float = 0.5,
+    keep: float | None = None,
+    budget: Budget | None = None,
     criterion: Criterion | None = None,
     sites: Collection[str] | None = None,
     settings: Settings | None = None,
@@ -91,7 +94,8 @@ def compress(
     Args:
         model: of a supported family; it is left as it is.
         batches: tokenised calibration inputs; labels are not needed.
-        keep: share of the units of every site that stays.
+        keep: share of the units of every site that stays; 0.5 where there is no budget either.
+        budget: what the smaller model may cost, instead of `keep`; the sizes of the sites are then chosen.
         criterion: what chooses the units; `ChannelInformation()` by default.
         sites: kinds of site to cut, for example ("ffn", "heads"); all that the family has by default.
         settings: rounds, refresh and repair; `Settings()` by default.
@@ -106,30 +110,33 @@ def compress(
         >>> result = infoprune.compress(model, batches, keep=0.5)
         >>> result.report.kept["layers.0.ffn"]
         (768, 1536)
+        >>> result = infoprune.compress(model, batches, budget=Budget("flops", 0.4))
+        >>> result.report.pruned.flops / result.report.dense.flops
+        0.4
     """
     criterion = criterion or ChannelInformation()
     settings = settings or Settings()
     task_of(model)  # raises before the work, not after it
     targets = find_sites(model, sites)
     units = {site.name: site.units for site in targets}
-    goal = {site.name: Keep(keep).count(site) for site in targets}
-    if settings.repair:
-        check_repairable(targets)
+    _check(targets, settings, budget)
     warn_few_tokens(targets, batches)
     clock = _Clock(progress)
+    with clock.stage("measure") as report:
+        goal = schedule(model, batches, criterion, keep, budget, kinds=sites, parts=settings.rounds, progress=report)
     small = base = model
     plan = since = Plan.of_everything(model.config.model_type, units, criterion.name, seed)
     whole: Statistics | None = None
     rankings: Rankings | None = None
     for part in range(settings.rounds):
-        counts = Counts({name: _after(units[name], goal[name], part, settings.rounds) for name in units})
         groups = _groups(list(units), settings.refresh)
         current = small
         if part > 0 and recovery is not None:  # cutting the dense model anew would lose what the training has won
             base, since, whole = small, plan.after(), None
         for names in groups:
             if rankings is not None and settings.refresh == "never":
-                step = allocate(rankings.among(plan), counts)
+                left = rankings.among(plan)
+                step = allocate(left, goal.after(part, left))
                 plan, since = plan.then(step), since.then(step)
                 continue
             with clock.stage("collect") as report:
@@ -142,9 +149,9 @@ def compress(
                     seed=seed,
                     progress=report,
                 )
-            rankings = _ranked(current, batches, statistics, criterion, counts, seed, clock)
+            rankings = _ranked(current, batches, statistics, criterion, goal, part, seed, clock)
             with clock.stage("rank"):
-                step = allocate(rankings, counts)
+                step = allocate(rankings, goal.after(part, rankings))
                 plan, since = plan.then(step), since.then(step)
                 if len(groups) > 1:
                     current = prune(current, step, statistics)
@@ -180,8 +187,25 @@ def compress(
                     progress=report,
                 ).model
     carried = plan_of(small) or plan
+    return Result(small, carried, _described(model, small, carried, batches, clock))
+
+
+def _check(sites: Sequence[Site], settings: Settings, budget: Budget | None) -> None:
+    """Raises InputError where the settings fit neither the sites nor the budget."""
+    if settings.repair:
+        check_repairable(sites)
+    if budget is not None and settings.refresh == "site":
+        raise InputError(
+            "refresh 'site' looks at one site at a time, but a budget needs the losses of all; use refresh 'round'"
+        )
+
+
+def _described(
+    model: PreTrainedModel, small: PreTrainedModel, plan: Plan, batches: Sequence[Batch], clock: _Clock
+) -> Report:
     inputs = sum(len(next(iter(batch.values()))) for batch in batches)
-    return Result(small, carried, describe(model, small, carried, samples=inputs, seconds=clock.seconds()))
+    shape = typical_shape(batches, model.config)
+    return describe(model, small, plan, samples=inputs, shape=shape, seconds=clock.seconds())
 
 
 def _ranked(
@@ -189,22 +213,19 @@ def _ranked(
     batches: Sequence[Batch],
     statistics: Statistics,
     criterion: Criterion,
-    budget: Counts,
+    goal: Schedule,
+    part: int,
     seed: int,
     clock: _Clock,
 ) -> Rankings:
     """Rankings, for which a criterion may have to see more of the model; that is forgotten again."""
+    budget = None
     if isinstance(criterion, PairedCriterion):
+        budget = goal.beforehand(part, {name: site.site.units for name, site in statistics.sites.items()})
         with clock.stage("collect") as report:
             statistics = collect_pairs(model, batches, statistics, criterion.pairing, seed=seed, progress=report)
     with clock.stage("rank") as report:
         return rank(statistics, criterion, budget=budget, seed=seed, progress=report)
-
-
-def _after(units: int, goal: int, part: int, parts: int) -> int:
-    """Units left after a part of the cut: every part keeps the same share of what it finds."""
-    left: float = units * (goal / units) ** ((part + 1) / parts)
-    return max(goal, round(left))
 
 
 def _groups(names: list[str], refresh: Refresh) -> list[list[str]]:

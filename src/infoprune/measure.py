@@ -108,6 +108,16 @@ def measure_latency(
         >>> dense.median / pruned.median
         1.93
     """
+    return [_latency(taken) for taken in time_rounds(models, batch, repeats=repeats, warmup=warmup)]
+
+
+def time_rounds(
+    models: Sequence[nn.Module], batch: Mapping[str, Tensor], *, repeats: int = 10, warmup: int = 2
+) -> list[list[float]]:
+    """Every single time, in milliseconds, that `measure_latency` summarises: a list for each model, a time a round.
+
+    The least of them is the best guess of what a model takes where nothing else runs.
+    """
     if repeats < 1 or warmup < 0:
         raise ValueError(
             f"repeats={repeats}, warmup={warmup}: expected repeats >= 1 and warmup >= 0; pass e.g. 10 and 2"
@@ -125,7 +135,7 @@ def measure_latency(
     finally:
         for model, mode in zip(models, modes, strict=True):
             model.train(mode)
-    return [_latency(taken[warmup:]) for taken in times]
+    return [taken[warmup:] for taken in times]
 
 
 def example_batch(

@@ -14,6 +14,9 @@ SHARES = ("accuracy", "macro_f1", "micro_f1")
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E")
 
+SIZES = "sizes.png"
+"""Picture of the units kept, beside report.md."""
+
 Row = tuple[str, str, str, str]
 
 
@@ -51,7 +54,7 @@ def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
 def summary(report: Report) -> list[str]:
     """How the cut was chosen, how long that took and what opens the result, a sentence each."""
     lost = "" if report.nats_lost is None else f", predicted loss {report.nats_lost:.4f} nats an input"
-    seconds = ", ".join(f"{name} {spent:.1f} s" for name, spent in report.seconds.items() if spent > 0)
+    seconds = ", ".join(f"{name} {spent:.1f} s" for name, spent in report.seconds.items() if spent >= 0.05)
     return [
         f"Chosen by {report.criterion} from {report.samples:,} calibration inputs, seed {report.seed}{lost}.",
         f"Time: {seconds}.",
@@ -78,7 +81,7 @@ def kept_in_words(kept: Mapping[str, tuple[int, int]]) -> str:
         kind = site.rpartition(".")[2]
         before = sums.get(kind, (0, 0))
         sums[kind] = (before[0] + units, before[1] + of)
-    return ", ".join(f"{units:,} of {of:,} {_units(kind)}" for kind, (units, of) in sums.items())
+    return ", ".join(f"{units:,} of {of:,} {unit_name(kind)}" for kind, (units, of) in sums.items())
 
 
 def markdown(report: Report) -> str:
@@ -99,6 +102,7 @@ def markdown(report: Report) -> str:
         loading(report.loads_in),
         f"```python\n{load or own}\n```",
         "## Units kept",
+        f"![units kept in every layer]({SIZES})",
         _markdown_table(header, kept),
     ]
     return "\n\n".join(parts) + "\n"
@@ -165,10 +169,11 @@ def _kept_rows(kept: Mapping[str, tuple[int, int]]) -> tuple[Sequence[str], list
     for place in places:
         counts = [kept.get(f"{place}.{kind}") for kind in kinds]
         rows.append([place, *("" if count is None else f"{count[0]:,} of {count[1]:,}" for count in counts)])
-    return ["layer", *map(_units, kinds)], rows
+    return ["layer", *map(unit_name, kinds)], rows
 
 
-def _units(kind: str) -> str:
+def unit_name(kind: str) -> str:
+    """What the units of a kind of site are called."""
     return {"ffn": "neurons"}.get(kind, kind)
 
 

@@ -10,20 +10,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.measure import (
-    Latency,
-    count_bytes,
-    count_flops,
-    count_parameters,
-    example_batch,
-    example_length,
-    measure_latency,
-)
+from infoprune.evaluate import Evaluation, agreement, mean_kl
+from infoprune.measure import Latency, count_bytes, count_flops, count_parameters, example_batch, measure_latency
 from infoprune.plan import Plan
 from infoprune.sites import find_sites, loads_in
 
 VERSION = 1
-SHAPE = (32, 64)
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,7 @@ class Report:
         samples: calibration inputs.
         kept: (units kept, of) for every site.
         loads_in: "transformers" or "infoprune": what can open the checkpoint.
-        shape: (inputs, tokens) of the batch for FLOPs and latency.
+        shape: (inputs, tokens) of the batch for FLOPs and latency, typical of the calibration inputs.
         dense: the model before.
         pruned: the model after.
         agreement: share of evaluation inputs with the same answer, or None.
@@ -114,11 +106,16 @@ def _measured(data: dict[str, Any]) -> Measured:
 
 
 def describe(
-    dense: PreTrainedModel, small: PreTrainedModel, plan: Plan, *, samples: int, seconds: dict[str, float]
+    dense: PreTrainedModel,
+    small: PreTrainedModel,
+    plan: Plan,
+    *,
+    samples: int,
+    shape: tuple[int, int],
+    seconds: dict[str, float],
 ) -> Report:
     """The part of a report that needs no evaluation inputs and no clock: sizes, FLOPs, what was kept."""
-    length = example_length(dense.config, SHAPE[1])
-    batch = example_batch(dense.config, SHAPE[0], length)
+    batch = example_batch(dense.config, *shape)
 
     def measured(model: PreTrainedModel) -> Measured:
         return Measured(count_parameters(model), count_flops(model, batch), count_bytes(model))
@@ -132,7 +129,7 @@ def describe(
         samples=samples,
         kept=plan.counts,
         loads_in=loads_in(find_sites(dense), plan.counts),
-        shape=(SHAPE[0], length),
+        shape=shape,
         dense=measured(dense),
         pruned=measured(small),
         agreement=None,
@@ -140,6 +137,18 @@ def describe(
         nats_lost=plan.nats_lost,
         seconds=seconds,
     )
+
+
+def compared(report: Report, dense: Evaluation, small: Evaluation) -> Report:
+    """The report with metrics, agreement and KL divergence on evaluation inputs."""
+    report = replace(
+        report,
+        dense=replace(report.dense, metrics=dense.metrics),
+        pruned=replace(report.pruned, metrics=small.metrics),
+    )
+    if dense.logits.shape[1] < 2:
+        return report
+    return replace(report, agreement=agreement(dense.logits, small.logits), kl=mean_kl(dense.logits, small.logits))
 
 
 def timed(report: Report, dense: PreTrainedModel, small: PreTrainedModel, *, repeats: int = 10) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Int
@@ -47,6 +48,21 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
     _update_config(small)
     before = plan_of(model)
     carry_plan(small, plan if before is None else before.then(plan))
+    return small
+
+
+def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedModel:
+    """A copy with so many units, whichever they are, to count and to time; it shares all tensors that are not cut.
+
+    Args:
+        model: that is copied.
+        counts: units by site name; sites that are not named stay whole.
+    """
+    shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
+    small = copy.deepcopy(model, shared)
+    for site in find_sites(small):
+        if site.name in counts:
+            cut_site(small, site, torch.arange(min(counts[site.name], site.units)))
     return small
 
 

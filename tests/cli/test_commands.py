@@ -44,6 +44,7 @@ def test_prune_writes_everything_that_a_model_needs(run, saved_bert, reviews, ou
         "plan.json",
         "report.json",
         "report.md",
+        "sizes.png",
     }
     report = json.loads((out / "report.json").read_text())
     assert report.keys() >= REPORT_KEYS
@@ -67,6 +68,35 @@ def test_prune_writes_everything_that_a_model_needs(run, saved_bert, reviews, ou
     for word in ("parameters", "FLOPs", "latency", "accuracy", "agreement", "KL (nats)", "layers.1", str(out)):
         assert word in printed
     assert sorted(out.parent.iterdir()) == sorted([saved_bert, reviews, out]), "no draft is left behind"
+
+
+@pytest.mark.parametrize("allocation", [[], ["--allocation", "uniform"]], ids=["nats", "uniform"])
+@pytest.mark.parametrize(("quantity", "amount"), [("flops", "0.6"), ("params", "20k"), ("bytes", "80kB")])
+def test_prune_to_a_budget(run, saved_bert, reviews, out, quantity, amount, allocation):
+    budget = ["--budget", f"{quantity}={amount}", *allocation]
+    status, printed, err = run("prune", saved_bert, out, "--data", reviews, *budget)
+    assert err == ""
+    assert status == 0
+    assert "what the budget allows" in printed.splitlines()[0]
+    report = json.loads((out / "report.json").read_text())
+    assert report["pruned"]["flops"] < report["dense"]["flops"]
+    limits = {"flops": 0.6 * report["dense"]["flops"], "params": 20_000, "bytes": 80_000}
+    assert report["pruned"][{"params": "parameters"}.get(quantity, quantity)] <= limits[quantity]
+    assert infoprune.load(out).num_parameters() == report["pruned"]["parameters"]
+    assert (out / "sizes.png").is_file()
+
+
+@pytest.mark.parametrize("loss", [["--max-kl", "0.001"], ["--max-loss", "kl=0.001"], ["--max-loss", "accuracy=20"]])
+def test_prune_as_far_as_a_loss_allows(run, saved_bert, reviews, out, loss):
+    status, _, err = run("prune", saved_bert, out, "--data", reviews, "--eval", reviews, *loss)
+    assert err == ""
+    assert status == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["pruned"]["flops"] < report["dense"]["flops"]
+    if loss[1].startswith("accuracy"):
+        assert report["pruned"]["metrics"]["accuracy"] >= report["dense"]["metrics"]["accuracy"] - 0.2
+    else:
+        assert report["kl"] <= 0.001
 
 
 def test_report_evaluate_and_finetune_take_the_pruned_folder(run, small, reviews, tmp_path):

@@ -108,6 +108,29 @@ def test_a_share_that_cannot_be_kept(refused, saved_bert, reviews, out, keep, wo
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--budget", "flops=0.01"], ["flops=0.01 cannot be met", "or more"]),
+        (["--budget", "bytes=1kB"], ["bytes=1000 cannot be met", "or bytes="]),
+        (["--budget", "energy=0.5"], ["'energy'", "flops, params, bytes, latency"]),
+        (["--budget", "flops=half"], ["'flops=half'", "flops=0.5"]),
+        (["--budget", "flops=0.5", "--keep", "0.5"], ["more than one", "leave one out"]),
+        (["--budget", "flops=0.5", "--allocation", "fair"], ["'fair'", "nats, uniform"]),
+        (["--budget", "flops=0.5", "--allocation", "nats", "--criterion", "magnitude"], ["'magnitude'", "'uniform'"]),
+        (["--allocation", "nats"], ["--allocation", "--budget flops=0.5"]),
+        (["--max-kl", "0.05"], ["--eval FILE"]),
+        (["--max-kl", "little"], ["--max-kl is 'little'"]),
+        (["--max-kl", "0.05", "--max-loss", "accuracy=1"], ["leave one out"]),
+        (["--max-kl", "0.05", "--budget", "flops=0.5"], ["more than one"]),
+        (["--max-loss", "accuracy"], ["--max-loss", "accuracy=0.5"]),
+        (["--max-loss", "speed=1"], ["'speed'", "accuracy"]),
+    ],
+)
+def test_budgets_and_losses_that_make_no_sense(refused, saved_bert, reviews, out, options, words):
+    refused("prune", saved_bert, out, "--data", reviews, *options, words=words)
+
+
+@pytest.mark.parametrize(
     ("option", "value", "words"),
     [
         ("--sites", "neurons", ["neurons", "heads, ffn"]),

@@ -1,10 +1,14 @@
 """Arguments and options that several commands share."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infoprune.errors import InputError
+
+if TYPE_CHECKING:
+    from infoprune.budget import Budget
+    from infoprune.search import Tolerance
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model and its tokenizer.")]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="New folder for the result; it appears whole or not at all.")]
@@ -52,6 +56,47 @@ def number(option: str, text: str, example: str) -> float:
         return float(text)
     except ValueError:
         raise InputError(f"{option} is {text!r}, expected a number; pass e.g. {option} {example}") from None
+
+
+def budget(text: str | None, allocation: str | None) -> "Budget | None":
+    """Read --budget and --allocation.
+
+    Raises:
+        InputError: One of them makes no sense.
+
+    Example:
+        >>> budget("flops=0.4", None)
+        Budget(quantity='flops', amount=0.4, allocation=None)
+    """
+    if text is None:
+        if allocation is not None:
+            raise InputError("--allocation divides a budget, and none was given; pass e.g. --budget flops=0.5")
+        return None
+    from infoprune.budget import read_budget
+
+    return read_budget(text, allocation)
+
+
+def tolerance(max_loss: str | None, max_kl: str | None) -> "Tolerance | None":
+    """Read --max-loss or --max-kl.
+
+    Raises:
+        InputError: Both are given, or one cannot be read.
+
+    Example:
+        >>> tolerance("accuracy=0.5", None)
+        Tolerance(metric='accuracy', most=0.5)
+    """
+    if max_loss is None and max_kl is None:
+        return None
+    if max_loss is not None and max_kl is not None:
+        raise InputError("--max-loss and --max-kl were given, expected one; leave one out")
+    from infoprune.search import Tolerance
+
+    if max_kl is not None:
+        return Tolerance("kl", number("--max-kl", max_kl, "0.05"))
+    metric, _, most = str(max_loss).partition("=")
+    return Tolerance(metric.strip(), number("--max-loss", most, "accuracy=0.5"))
 
 
 def names(text: str | None) -> tuple[str, ...] | None:

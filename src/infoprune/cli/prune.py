@@ -19,8 +19,27 @@ def prune_command(
     text_pair: options.TextPair = None,
     label: options.Label = None,
     keep: Annotated[
-        str, typer.Option(metavar="SHARE", help="Share of the neurons and heads that stays in every layer.")
-    ] = "0.5",
+        str | None,
+        typer.Option(metavar="SHARE", help="Share of the neurons and heads that stays in every layer; by default 0.5."),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COST",
+            help="Instead: what the result may cost, e.g. flops=0.4, latency=0.5, params=10M or bytes=20MB.",
+        ),
+    ] = None,
+    allocation: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="How a budget is divided: nats (least loss) or uniform (the same share)."),
+    ] = None,
+    max_loss: Annotated[
+        str | None,
+        typer.Option(metavar="LOSS", help="Instead: the smallest model that loses at most, e.g., accuracy=0.5 points."),
+    ] = None,
+    max_kl: Annotated[
+        str | None, typer.Option("--max-kl", metavar="NATS", help="The same, for the divergence from MODEL's answers.")
+    ] = None,
     sites: Annotated[
         str | None,
         typer.Option(metavar="KINDS", help="What is cut, e.g. ffn or ffn,heads; by default all that the family has."),
@@ -53,7 +72,7 @@ def prune_command(
     force: options.Force = False,
 ) -> None:
     """Make a smaller, dense, faster model of the same family from a classifier and some texts."""
-    share = options.number("--keep", keep, "0.5")
+    share = None if keep is None else options.number("--keep", keep, "0.5")
     with bars() as advance:
         from infoprune.compress import Settings
         from infoprune.distill import Distillation
@@ -68,7 +87,16 @@ def prune_command(
             model,
             out,
             Sources(data, eval_file, Columns(text, text_pair, label), samples),
-            cut=Cut(share, options.names(sites), criterion, settings, recovery, seed),
+            cut=Cut(
+                keep=share,
+                budget=options.budget(budget, allocation),
+                tolerance=options.tolerance(max_loss, max_kl),
+                sites=options.names(sites),
+                criterion=criterion,
+                settings=settings,
+                distill=recovery,
+                seed=seed,
+            ),
             packing=Packing(batch_size, max_length),
             device=device,
             plan_only=plan_only,
@@ -91,8 +119,9 @@ def _announce(preview: "Preview") -> None:
     from infoprune.render import kept_in_words, loading
 
     console = stdout()
+    kept = kept_in_words(preview.kept) if preview.kept else "what the budget allows"
     console.print(
-        f"{preview.family} {preview.task}: keeps {kept_in_words(preview.kept)}, "
+        f"{preview.family} {preview.task}: keeps {kept}, "
         f"chosen on {preview.texts:,} texts ({preview.tokens:,} tokens).",
         soft_wrap=True,
     )

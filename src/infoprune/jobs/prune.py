@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from infoprune.allocate import Keep
+from infoprune.budget import Budget, Keep
 from infoprune.calibration import real_tokens
 from infoprune.checkpoint import PLAN, new_folder, write_model
 from infoprune.compress import Result, Settings, StageProgress, compress
 from infoprune.criteria import criterion_named
 from infoprune.distill import Distillation, Recovery
 from infoprune.errors import InputError
-from infoprune.evaluate import Evaluation, agreement, evaluate, mean_kl
+from infoprune.evaluate import Evaluation, evaluate
 from infoprune.jobs.inputs import (
     Batches,
     Columns,
@@ -31,9 +31,11 @@ from infoprune.jobs.inputs import (
     targets,
     unfinished,
 )
+from infoprune.picture import draw_sizes
 from infoprune.plan import plan_of
-from infoprune.render import markdown
-from infoprune.report import Report, task_of, timed
+from infoprune.render import SIZES, markdown
+from infoprune.report import Report, compared, task_of, timed
+from infoprune.search import Tolerance, search
 from infoprune.sites import find_sites, loads_in
 
 REPORT = "report.json"
@@ -67,7 +69,9 @@ class Cut:
     """What is to be cut, and how that is chosen.
 
     Args:
-        keep: share of the units of every site that stays.
+        keep: share of the units of every site that stays; one half where nothing else is said.
+        budget: what the result may cost, instead of `keep`.
+        tolerance: what it may lose on the evaluation texts, instead of both: the smallest that holds it is searched.
         sites: kinds of site; None means all that the family has.
         criterion: name of what chooses the units.
         settings: rounds and repair.
@@ -75,10 +79,12 @@ class Cut:
         seed: of everything that draws.
 
     Raises:
-        InputError: the share is out of range, or there is no such criterion.
+        InputError: the share is out of range, more than one of the three is given, or there is no such criterion.
     """
 
-    keep: float = 0.5
+    keep: float | None = None
+    budget: Budget | None = None
+    tolerance: Tolerance | None = None
     sites: tuple[str, ...] | None = None
     criterion: str = "information"
     settings: Settings = field(default_factory=Settings)
@@ -86,8 +92,21 @@ class Cut:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        Keep(self.keep)
+        if sum(each is not None for each in (self.keep, self.budget, self.tolerance)) > 1:
+            raise InputError(
+                "more than one of keep, budget and the largest loss was given, expected one; leave one out"
+            )
+        if self.tolerance is not None and self.distill is not None:
+            raise InputError(
+                "a largest loss and distillation were given, but a search does not train; distill with a budget"
+            )
+        Keep(self.share)
         criterion_named(self.criterion)
+
+    @property
+    def share(self) -> float:
+        """Of the units, where neither a budget nor a tolerance decides."""
+        return 0.5 if self.keep is None else self.keep
 
 
 @dataclass(frozen=True)
@@ -99,7 +118,7 @@ class Preview:
         task: what the model is for.
         texts: calibration texts.
         tokens: calibration tokens without padding.
-        kept: (units kept, of) for every site that will be cut.
+        kept: (units kept, of) for every site that will be cut; empty where a budget or a search will tell.
         loads_in: "transformers" or "infoprune": what will open the result.
     """
 
@@ -151,6 +170,8 @@ def prune_folder(
     check_apart(out, folder, sources.data, sources.eval, force=force)
     check_family(folder, cut.sites)
     texts = sources.columns.read(sources.data, labels=False)
+    if cut.tolerance is not None and sources.eval is None:
+        raise InputError("a largest loss needs texts to measure it on, expected --eval; pass --eval FILE")
     judges = None if sources.eval is None else sources.columns.read(sources.eval)
     if judges is None and sources.columns.label is not None:
         warnings.warn(
@@ -169,17 +190,7 @@ def prune_folder(
     preview = _preview(model, batches, cut)
     if started is not None:
         started(preview)
-    result = compress(
-        model,
-        batches,
-        keep=cut.keep,
-        criterion=criterion_named(cut.criterion),
-        sites=cut.sites,
-        settings=cut.settings,
-        recovery=recovery,
-        seed=cut.seed,
-        progress=progress,
-    )
+    result = _result(model, batches, questions, cut, recovery, progress)
     if plan_only:
         with new_folder(out, force=force) as draft:
             (draft / PLAN).write_text(result.plan.to_json() + "\n", encoding="utf-8")
@@ -190,13 +201,50 @@ def prune_folder(
         write_model(result.model, draft, tokenizer)
         (draft / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
         (draft / "report.md").write_text(markdown(report), encoding="utf-8")
+        draw_sizes(report.kept, draft / SIZES)
     forget_unfinished(out)
     return report
 
 
+def _result(
+    model: PreTrainedModel,
+    batches: Batches,
+    questions: Batches,
+    cut: Cut,
+    recovery: Recovery | None,
+    progress: StageProgress | None,
+) -> Result:
+    criterion = criterion_named(cut.criterion)
+    if cut.tolerance is not None:
+        return search(
+            model,
+            batches,
+            questions,
+            cut.tolerance,
+            criterion=criterion,
+            sites=cut.sites,
+            settings=cut.settings,
+            seed=cut.seed,
+            progress=progress,
+        )
+    return compress(
+        model,
+        batches,
+        keep=cut.keep,
+        budget=cut.budget,
+        criterion=criterion,
+        sites=cut.sites,
+        settings=cut.settings,
+        recovery=recovery,
+        seed=cut.seed,
+        progress=progress,
+    )
+
+
 def _preview(model: PreTrainedModel, batches: Batches, cut: Cut) -> Preview:
     chosen = find_sites(model, cut.sites)
-    kept = {site.name: (Keep(cut.keep).count(site), site.units) for site in chosen}
+    free = cut.budget is not None or cut.tolerance is not None
+    kept = {} if free else {site.name: (Keep(cut.share).count(site), site.units) for site in chosen}
     # What was cut away before this cut counts as well.
     before = plan_of(model)
     earlier = {} if before is None else before.counts
@@ -208,7 +256,7 @@ def _preview(model: PreTrainedModel, batches: Batches, cut: Cut) -> Preview:
         texts=sum(len(mask) for mask in masks),
         tokens=sum(int(mask.sum()) for mask in masks),
         kept=kept,
-        loads_in=loads_in(find_sites(model), whole),
+        loads_in="infoprune" if free else loads_in(find_sites(model), whole),
     )
 
 
@@ -228,18 +276,10 @@ def _compared(
     questions: Batches,
     progress: StageProgress | None,
 ) -> Report:
-    """The report with metrics, agreement and KL divergence on the evaluation texts, if there are any."""
-    if not questions:
+    """The report with what evaluation texts say, if there are any; a search has asked them already."""
+    if not questions or report.kl is not None:
         return report
-    before, after = _answers((dense, small), questions, progress)
-    report = replace(
-        report,
-        dense=replace(report.dense, metrics=before.metrics),
-        pruned=replace(report.pruned, metrics=after.metrics),
-    )
-    if before.logits.shape[1] < 2:
-        return report
-    return replace(report, agreement=agreement(before.logits, after.logits), kl=mean_kl(before.logits, after.logits))
+    return compared(report, *_answers((dense, small), questions, progress))
 
 
 def _answers(models: Sequence[PreTrainedModel], questions: Batches, progress: StageProgress | None) -> list[Evaluation]:

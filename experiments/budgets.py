@@ -1,0 +1,139 @@
+"""Budgets: sizes by the least loss in nats against the same share everywhere, at equal FLOPs, on two tasks.
+
+Run: python -m experiments.budgets [--seeds 3] [--split test] [--tasks movie_reviews topics]
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from functools import cache, partial
+from importlib import import_module
+from pathlib import Path
+from statistics import fmean
+from types import ModuleType
+
+from experiments.cells import cell, console
+from infoprune.allocate import allocate
+from infoprune.budget import Budget
+from infoprune.collect import collect
+from infoprune.costs import find_costs
+from infoprune.criteria import ChannelInformation
+from infoprune.evaluate import evaluate, mean_kl
+from infoprune.rank import rank
+from infoprune.repair import repair
+from infoprune.surgery import prune
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "results" / "budgets.jsonl"
+PAGE = ROOT / "docs" / "budgets.md"
+TITLES = {"movie_reviews": "Movie reviews", "topics": "BBC topics"}
+SHARES = (0.5, 0.25, 0.2)
+ALLOCATIONS = ("nats", "uniform")
+
+
+def main() -> None:
+    """Computes what is missing and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
+    parser.add_argument("--split", default="test", choices=["validation", "test"])
+    parser.add_argument("--tasks", nargs="+", default=list(TITLES), choices=list(TITLES))
+    options = parser.parse_args()
+    rows = []
+    for task in options.tasks:
+        module = import_module(f"experiments.{task}")
+        for seed in range(options.seeds):
+            bench = cache(partial(prepared, module, seed, options.split))
+            for share in SHARES:
+                for allocation in ALLOCATIONS:
+                    key = {"task": task, "split": options.split, "share": share, "allocation": allocation, "seed": seed}
+                    rows.append(cell(RESULTS, key, partial(measure, bench, share, allocation)))
+    write_page(rows, options.split)
+    console.print(f"wrote {PAGE.name}")
+
+
+def prepared(module: ModuleType, seed: int, split: str) -> tuple:
+    """What all cells of a task and a seed share: models, texts, one pass of statistics."""
+    model, tokenizer = module.dense_model()
+    texts = module.calibration(tokenizer, seed)
+    statistics = collect(model, texts, seed=seed)
+    questions = module.labelled(tokenizer, model, split)
+    rankings = rank(statistics, ChannelInformation(), seed=seed)
+    costs = find_costs(model, "flops", texts)
+    return model, texts, statistics, rankings, costs, questions, evaluate(model, questions)
+
+
+def measure(bench: Callable[[], tuple], share: float, allocation: str) -> dict:
+    """One cell: cut, evaluate; repair, evaluate."""
+    model, texts, statistics, rankings, costs, questions, dense = bench()
+    plan = allocate(rankings, Budget("flops", share, allocation), costs)
+    cut = prune(model, plan, statistics)
+    before = evaluate(cut, questions)
+    after = evaluate(repair(cut, model, texts, statistics=statistics), questions)
+    return {
+        "flops": costs.of({name: kept for name, (kept, _) in plan.counts.items()}) / costs.dense,
+        "kept": [kept for kept, _ in plan.counts.values()],
+        "predicted": plan.nats_lost,
+        "kl_cut": mean_kl(dense.logits, before.logits),
+        "kl": mean_kl(dense.logits, after.logits),
+        "accuracy": after.metrics["accuracy"],
+        "dense_accuracy": dense.metrics["accuracy"],
+    }
+
+
+def write_page(rows: list[dict], split: str) -> None:
+    """docs/budgets.md from the cells."""
+    seeds = len({row["seed"] for row in rows})
+    lines = [
+        "# Budgets: which layer keeps how much",
+        "",
+        "A share of the dense model's FLOPs (of the whole model, at the calibration texts' typical length), divided",
+        "among neurons and heads of all layers by the least loss in nats, or evenly (`uniform`). The rest is the same:",
+        "1,024 unlabelled calibration texts, compensation, repair, no training after the cut.",
+        f"MiniLM, {split} split, mean over {seeds} calibration draw(s).",
+        "",
+        "Made by `python -m experiments.budgets`.",
+        "",
+        "| task | FLOPs | division | accuracy | points lost (lowest to highest) | KL (nats) | of uniform's "
+        "| KL before repair | of the predicted |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        for share in SHARES:
+            by_name = {name: _some(rows, task, share, name) for name in ALLOCATIONS}
+            lines += [_line(task, share, name, cells, by_name["uniform"]) for name, cells in by_name.items() if cells]
+    lines += ["", *_prediction(rows)]
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _some(rows: list[dict], task: str, share: float, allocation: str) -> list[dict]:
+    wanted = {"task": task, "share": share, "allocation": allocation}
+    return [row for row in rows if wanted.items() <= row.items()]
+
+
+def _line(task: str, share: float, name: str, cells: list[dict], uniform: list[dict]) -> str:
+    lost = [100 * (c["dense_accuracy"] - c["accuracy"]) for c in cells]
+    kl, even = fmean(c["kl"] for c in cells), fmean(c["kl"] for c in uniform)
+    return (
+        f"| {TITLES[task]} | {share:.0%} | {name} | {fmean(c['accuracy'] for c in cells):.2%} "
+        f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {kl:.4f} | {kl / even:.2f} "
+        f"| {fmean(c['kl_cut'] for c in cells):.4f} | {fmean(c['kl_cut'] / c['predicted'] for c in cells):.2f} |"
+    )
+
+
+def _prediction(rows: list[dict]) -> list[str]:
+    lines = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        logs = {k: [math.log(r[k] / r["predicted"]) for r in rows if r["task"] == task] for k in ("kl_cut", "kl")}
+        spread = {k: math.sqrt(fmean((x - fmean(v)) ** 2 for x in v)) for k, v in logs.items()}
+        means = {k: math.exp(fmean(v)) for k, v in logs.items()}
+        lines += [
+            f"{TITLES[task]}: the KL before the repair is {means['kl_cut']:.2f} times what the curves predict,",
+            f"to within {spread['kl_cut']:.0%} (standard deviation over the cells above);",
+            f"after it {means['kl']:.2f} times, to within {spread['kl']:.0%}.",
+            "",
+        ]
+    return lines
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Schedule: how many units the sites keep after each part of a cut."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from transformers import PreTrainedModel
+
+from infoprune.allocate import check_nats, choose_counts, even_counts
+from infoprune.budget import Budget, Counts, Keep
+from infoprune.calibration import Batch, Progress
+from infoprune.costs import Costs, find_costs
+from infoprune.criteria import Criterion
+from infoprune.errors import InputError
+from infoprune.rank import Rankings
+from infoprune.sites import find_sites
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """How many units the sites keep after each part of a cut, the first being part 0."""
+
+    def beforehand(self, part: int, units: Mapping[str, int]) -> Counts:
+        """The sizes after a part, for criteria that have to know them to rank; `units` are those that are there."""
+
+    def after(self, part: int, rankings: Rankings) -> Counts:
+        """The sizes after a part, given the rankings of what is there before it."""
+
+
+@dataclass(frozen=True)
+class _ByShare:
+    """Given sizes at the end; every part keeps the same share of what it finds."""
+
+    units: dict[str, int]
+    goal: dict[str, int]
+    parts: int
+
+    def after(self, part: int, rankings: Rankings) -> Counts:
+        return self.beforehand(part, {})
+
+    def beforehand(self, part: int, units: Mapping[str, int]) -> Counts:
+        done = (part + 1) / self.parts
+        left = {name: units * (self.goal[name] / units) ** done for name, units in self.units.items()}
+        return Counts({name: max(self.goal[name], round(number)) for name, number in left.items()})
+
+
+@dataclass(frozen=True)
+class _ByCost:
+    """A limit to the cost at the end; every part divides what is left of it anew, by the losses as they are then."""
+
+    costs: Costs
+    limit: float
+    budget: Budget
+    parts: int
+
+    def after(self, part: int, rankings: Rankings) -> Counts:
+        return Counts(choose_counts(rankings, self.costs, self._limit(part), self.budget.allocation))
+
+    def beforehand(self, part: int, units: Mapping[str, int]) -> Counts:
+        return Counts(even_counts(units, self.costs, self._limit(part)))
+
+    def _limit(self, part: int) -> float:
+        return float(self.costs.dense * (self.limit / self.costs.dense) ** ((part + 1) / self.parts))
+
+
+def schedule(
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    criterion: Criterion,
+    keep: float | None,
+    budget: Budget | None,
+    *,
+    kinds: Collection[str] | None = None,
+    parts: int = 1,
+    progress: Progress | None = None,
+) -> Schedule:
+    """The schedule that ends at a share of all units, one half where nothing is said, or at a budget.
+
+    Raises:
+        InputError: both are given, or what is given cannot be met.
+    """
+    if budget is None:
+        sites, share = find_sites(model, kinds), Keep(0.5 if keep is None else keep)
+        units = {site.name: site.units for site in sites}
+        return _ByShare(units, {site.name: share.count(site) for site in sites}, parts)
+    if keep is not None:
+        raise InputError(f"keep {keep:g} and a budget of {budget.quantity} were given, expected one; leave one out")
+    check_nats(budget.allocation, criterion.name, criterion.nats)
+    costs = find_costs(model, budget.quantity, batches, kinds=kinds, progress=progress)
+    return _ByCost(costs, budget.limit(costs), budget, parts)
