@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.movie_reviews import calibration, dense_model
-from infoprune.compress import Settings, compress
+from infoprune.compress import compress
+from infoprune.settings import Settings
 
 MEGABYTE = 1024 * 1024
 

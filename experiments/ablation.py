@@ -13,9 +13,10 @@ from transformers import PreTrainedModel
 
 from experiments.cells import cell, console
 from experiments.movie_reviews import Batches, calibration, dense_model, labelled
-from infoprune.compress import Settings, compress
+from infoprune.compress import compress
 from infoprune.criteria import ChannelInformation, Criterion
 from infoprune.evaluate import Evaluation, agreement, evaluate, mean_kl
+from infoprune.settings import Settings
 
 RESULTS = Path(__file__).parent / "results" / "ablation.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "ablation.md"
@@ -23,10 +24,11 @@ PAGE = Path(__file__).parent.parent / "docs" / "ablation.md"
 BASE = ChannelInformation()
 VARIANTS: dict[str, tuple[Criterion, Settings]] = {
     "as shipped": (BASE, Settings()),
-    "token-weight floor 0.3": (BASE, Settings(floor=0.3)),
-    "token-weight floor 1": (BASE, Settings(floor=1.0)),
-    "token-weight floor 10": (BASE, Settings(floor=10.0)),
-    "token-weight floor inf (all tokens alike)": (BASE, Settings(floor=math.inf)),
+    "token-weight floor 1 in the moments": (BASE, Settings(floor=1.0)),
+    "token-weight floor 10 in the moments": (BASE, Settings(floor=10.0)),
+    "token-weight floor 0.3 in the repair": (BASE, Settings(repair_floor=0.3)),
+    "token-weight floor 3 in the repair": (BASE, Settings(repair_floor=3.0)),
+    "token-weight floor inf in both (all tokens alike)": (BASE, Settings(floor=math.inf, repair_floor=math.inf)),
     "tau 0.01": (ChannelInformation(tau=0.01), Settings()),
     "tau 1": (ChannelInformation(tau=1.0), Settings()),
     "tau inf (optimal brain surgeon)": (ChannelInformation(tau=math.inf), Settings()),
@@ -36,7 +38,7 @@ VARIANTS: dict[str, tuple[Criterion, Settings]] = {
     "covariance shrinkage 0.1": (BASE, Settings(shrinkage=1e-1)),
     "repair ridge 0.01 everywhere": (BASE, Settings(ridge=1e-2)),
     "repair ridge 1 everywhere": (BASE, Settings(ridge=1.0)),
-    "repair of readers only": (BASE, Settings(producers=False)),
+    "repair of producers too": (BASE, Settings(producers=True)),
     "no repair": (BASE, Settings(repair=False)),
     "2 rounds": (BASE, Settings(rounds=2)),
     "2 rounds, refresh never": (BASE, Settings(rounds=2, refresh="never")),

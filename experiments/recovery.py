@@ -12,9 +12,10 @@ from transformers import PreTrainedModel
 
 from experiments.cells import cell, console
 from experiments.movie_reviews import Batches, calibration, dense_model, labelled, unlabelled
-from infoprune.compress import Settings, compress
+from infoprune.compress import compress
 from infoprune.distill import Distillation, Recovery
 from infoprune.evaluate import Evaluation, agreement, evaluate, mean_kl
+from infoprune.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "recovery.jsonl"

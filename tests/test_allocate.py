@@ -5,12 +5,13 @@ from tiny import make_batches
 from infoprune.allocate import allocate
 from infoprune.budget import Budget, Keep
 from infoprune.collect import collect
-from infoprune.compress import Settings, compress
+from infoprune.compress import compress
 from infoprune.costs import find_costs
 from infoprune.criteria import ChannelInformation, Magnitude
 from infoprune.errors import InputError
 from infoprune.fan2021 import Fan2021
 from infoprune.rank import rank
+from infoprune.settings import Settings
 from infoprune.sites import find_sites
 
 BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 4)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from infoprune.allocate import Keep, allocate
 from infoprune.collect import collect
-from infoprune.compress import Settings, compress
+from infoprune.compress import compress
 from infoprune.criteria import ChannelInformation, Magnitude, Random, criterion_named
 from infoprune.distill import Distillation, Recovery, distill
 from infoprune.errors import InputError
@@ -16,6 +16,7 @@ from infoprune.fan2021 import Fan2021
 from infoprune.plan import plan_of
 from infoprune.rank import rank
 from infoprune.repair import repair
+from infoprune.settings import Settings
 from infoprune.sites import find_sites
 from infoprune.surgery import prune
 

@@ -9,13 +9,14 @@ from torch.testing import assert_close
 from infoprune.allocate import Keep, allocate
 from infoprune.collect import collect
 from infoprune.collect_pairs import collect_pairs
-from infoprune.compress import Settings, compress
+from infoprune.compress import compress
 from infoprune.errors import InputError
 from infoprune.fan2021 import Fan2021
 from infoprune.information import gaussian_information
 from infoprune.moments import Moments
 from infoprune.pairs import Pairs
 from infoprune.rank import rank
+from infoprune.settings import Settings
 from infoprune.sites import find_sites
 
 BATCHES = [

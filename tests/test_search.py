@@ -3,12 +3,13 @@ import torch
 from tiny import make_batches
 
 from infoprune.budget import Budget
-from infoprune.compress import Settings, compress
+from infoprune.compress import compress
 from infoprune.criteria import Magnitude
 from infoprune.errors import InputError
 from infoprune.evaluate import evaluate, mean_kl
 from infoprune.fan2021 import Fan2021
 from infoprune.search import PROBES, Tolerance, search
+from infoprune.settings import Settings
 
 BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 4)
 PLAIN = Settings(repair=False)

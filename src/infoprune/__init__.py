@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from infoprune.checkpoint import load, save
     from infoprune.collect import collect
     from infoprune.collect_pairs import collect_pairs
-    from infoprune.compress import Result, Settings, compress
-    from infoprune.costs import Costs, find_costs
+    from infoprune.compress import Result, compress
+    from infoprune.costs import find_costs
     from infoprune.criteria import ChannelInformation, Magnitude, Random
     from infoprune.data import read_texts
-    from infoprune.distill import Distillation, Distilled, Recovery, distill
+    from infoprune.distill import Distillation, Recovery, distill
     from infoprune.errors import InputError
     from infoprune.evaluate import evaluate
     from infoprune.fan2021 import Fan2021
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from infoprune.repair import repair
     from infoprune.report import Report
     from infoprune.search import Tolerance, search
+    from infoprune.settings import Settings
     from infoprune.sites import find_sites
     from infoprune.surgery import prune
 
@@ -42,9 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Budget",
     "ChannelInformation",
-    "Costs",
     "Distillation",
-    "Distilled",
     "Fan2021",
     "InputError",
     "Keep",
@@ -83,11 +82,11 @@ _HOMES = {
     "checkpoint": ("load", "save"),
     "collect": ("collect",),
     "collect_pairs": ("collect_pairs",),
-    "compress": ("Result", "Settings", "compress"),
-    "costs": ("Costs", "find_costs"),
+    "compress": ("Result", "compress"),
+    "costs": ("find_costs",),
     "criteria": ("ChannelInformation", "Magnitude", "Random"),
     "data": ("read_texts",),
-    "distill": ("Distillation", "Distilled", "Recovery", "distill"),
+    "distill": ("Distillation", "Recovery", "distill"),
     "errors": ("InputError",),
     "evaluate": ("evaluate",),
     "fan2021": ("Fan2021",),
@@ -97,6 +96,7 @@ _HOMES = {
     "repair": ("repair",),
     "report": ("Report",),
     "search": ("Tolerance", "search"),
+    "settings": ("Settings",),
     "sites": ("find_sites",),
     "surgery": ("prune",),
 }

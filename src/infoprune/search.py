@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 from infoprune.allocate import allocate
 from infoprune.budget import Budget
 from infoprune.calibration import Batch, typical_shape
+from infoprune.clock import StageProgress
 from infoprune.collect import collect
-from infoprune.compress import Result, Settings, StageProgress
+from infoprune.compress import Result
 from infoprune.costs import Costs, find_costs
 from infoprune.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.errors import InputError
@@ -22,6 +23,7 @@ from infoprune.plan import plan_of
 from infoprune.rank import Rankings, rank
 from infoprune.repair import repair
 from infoprune.report import compared, describe
+from infoprune.settings import Settings
 from infoprune.sites import find_sites
 from infoprune.surgery import prune
 
@@ -151,7 +153,7 @@ def search(
                 model,
                 batches,
                 statistics=statistics,
-                floor=settings.floor,
+                floor=settings.repair_floor,
                 ridge=settings.ridge,
                 producers=settings.producers,
             )

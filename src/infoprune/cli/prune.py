@@ -74,10 +74,10 @@ def prune_command(
     """Make a smaller, dense, faster model of the same family from a classifier and some texts."""
     share = None if keep is None else options.number("--keep", keep, "0.5")
     with bars() as advance:
-        from infoprune.compress import Settings
         from infoprune.distill import Distillation
         from infoprune.jobs.inputs import Columns, Packing, check_positive
         from infoprune.jobs.prune import Cut, Sources, prune_folder
+        from infoprune.settings import Settings
 
         settings = Settings(repair=repair) if rounds is None else Settings(rounds=rounds, repair=repair)
         if distill is not None:

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 from infoprune.budget import Budget, Keep
 from infoprune.calibration import real_tokens
 from infoprune.checkpoint import PLAN, new_folder, write_model
-from infoprune.compress import Result, Settings, StageProgress, compress
+from infoprune.clock import StageProgress
+from infoprune.compress import Result, compress
 from infoprune.criteria import criterion_named
 from infoprune.distill import Distillation, Recovery
 from infoprune.errors import InputError
@@ -36,6 +37,7 @@ from infoprune.plan import plan_of
 from infoprune.render import SIZES, markdown
 from infoprune.report import Report, compared, task_of, timed
 from infoprune.search import Tolerance, search
+from infoprune.settings import Settings
 from infoprune.sites import find_sites, loads_in
 
 REPORT = "report.json"

@@ -1,0 +1,45 @@
+"""Settings: how a model is compressed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from infoprune.errors import InputError
+
+Refresh = Literal["site", "round", "never"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How `compress` goes about it; docs/ablation.md shows what each choice buys.
+
+    Args:
+        rounds: in how many parts the units are chosen; after each part the dense model is cut and repaired, and the
+            next part looks at the result. With recovery it is trained too, and the next part cuts what came of that.
+        refresh: when the demand is taken anew through what has been cut above: before every "site" (one more pass per
+            site), before every "round", or "never" (every round follows the first ranking).
+        floor: token weight of a token without gradient, in the moments that units are chosen and readers compensated
+            by: covariances want many tokens.
+        shrinkage: ridge of those covariances.
+        repair: re-fit the readers bottom-up after each part.
+        repair_floor: the same token weight in the repair, which looks more at the tokens that matter.
+        ridge: of the repair; None lets cross-validation choose.
+        producers: let the repair re-fit producers as well as readers.
+
+    Raises:
+        InputError: a setting is out of range.
+    """
+
+    rounds: int = 1
+    refresh: Refresh = "round"
+    floor: float = 3.0
+    shrinkage: float = 1e-2
+    repair: bool = True
+    repair_floor: float = 1.0
+    ridge: float | None = None
+    producers: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise InputError(f"rounds is {self.rounds}, expected at least 1; 1 is a good choice")
+        if self.refresh not in ("site", "round", "never"):
+            raise InputError(f"refresh is {self.refresh!r}, expected 'site', 'round' or 'never'")
