@@ -175,17 +175,7 @@ def compress(
                     producers=settings.producers,
                     progress=report,
                 )
-        if recovery is not None:
-            with clock.stage("distill") as report:
-                small = distill(
-                    small,
-                    model,
-                    recovery.batches,
-                    how=recovery.how.part_of(settings.rounds),
-                    seed=seed,
-                    folder=recovery.folder,
-                    progress=report,
-                ).model
+        small = _recovered(small, model, recovery, settings.rounds, seed, clock)
     carried = plan_of(small) or plan
     return Result(small, carried, _described(model, small, carried, batches, clock))
 
@@ -226,6 +216,17 @@ def _ranked(
             statistics = collect_pairs(model, batches, statistics, criterion.pairing, seed=seed, progress=report)
     with clock.stage("rank") as report:
         return rank(statistics, criterion, budget=budget, seed=seed, progress=report)
+
+
+def _recovered(
+    small: PreTrainedModel, dense: PreTrainedModel, recovery: Recovery | None, rounds: int, seed: int, clock: _Clock
+) -> PreTrainedModel:
+    """What a round's share of the training makes of a model, if there is training."""
+    if recovery is None:
+        return small
+    how, folder = recovery.how.part_of(rounds), recovery.folder
+    with clock.stage("distill") as report:
+        return distill(small, dense, recovery.batches, how=how, seed=seed, folder=folder, progress=report).model
 
 
 def _groups(names: list[str], refresh: Refresh) -> list[list[str]]:
