@@ -6,7 +6,8 @@ import torch
 from tiny import divergence, logits_of, make_batches
 from torch.testing import assert_close
 
-from infoprune.allocate import Keep, allocate
+from infoprune.allocate import allocate
+from infoprune.budget import Budget, Keep
 from infoprune.collect import collect
 from infoprune.compress import compress
 from infoprune.criteria import ChannelInformation, Magnitude, Random, criterion_named
@@ -128,6 +129,13 @@ def test_rounds_with_training_between(tiny_bert, refresh, repaired):
     assert first.plan.counts == {site.name: (site.units // 4, site.units) for site in find_sites(tiny_bert)}
     assert {of for stage, of in stages if stage == "distill"} == {11}, "each round has half of the epochs"
     assert first.report.seconds["distill"] > 0
+
+
+def test_a_budget_is_met_with_training_between_the_rounds(tiny_bert):
+    recovery = Recovery(make_batches(((9, 7, 12, 8),) * 12, seed=1), Distillation(epochs=2, bf16=False))
+    budget, settings = Budget("params", 0.6), Settings(rounds=2)
+    report = compress(tiny_bert, BATCHES, budget=budget, settings=settings, recovery=recovery).report
+    assert 0.5 < report.pruned.parameters / report.dense.parameters <= 0.6
 
 
 def test_the_second_round_cuts_what_the_first_has_trained(tiny_bert):

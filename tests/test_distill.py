@@ -5,6 +5,7 @@ import torch
 from tiny import divergence, logits_of, make_batches
 from torch.nn import functional
 from torch.testing import assert_close
+from zoo import build, cast, inputs
 
 from infoprune.checkpoint import load, save
 from infoprune.distill import Distillation, distill
@@ -161,13 +162,35 @@ def test_other_kinds_of_answers(make_tiny_bert, settings):
         q, p = small(**batch).logits, dense(**batch).logits
         loss = Lesson(small, dense, BATCHES, 2.0, 0.0, 0.0).eval()(0, batch)["loss"]
     if settings["num_labels"] == 1:
-        expected = (q - p).square().mean()
+        expected = (q - p).square().mean() / 2
     else:
         answers = [torch.distributions.Bernoulli(logits=logits) for logits in (p, q)]
         expected = torch.distributions.kl_divergence(*answers).sum(-1).mean()
     assert_close(loss, expected, rtol=1e-4, atol=1e-6)
     result = distill(small, dense, BATCHES, how=QUICK)
     assert result.kl < result.kl_before
+
+
+@pytest.mark.parametrize(
+    ("family", "auto"),
+    [
+        ("bert", "AutoModel"),
+        ("bert", "AutoModelForTokenClassification"),
+        ("bert", "AutoModelForQuestionAnswering"),
+        ("gpt2", "AutoModelForCausalLM"),
+        ("llama", "AutoModelForSequenceClassification"),
+        ("vit", None),
+    ],
+)
+def test_every_task(family, auto):
+    dense, student = (build(family, torch.float32, auto, seed, num_labels=2) for seed in (0, 1))
+    batches = [dict(batch) for batch in cast(inputs(family), torch.float32)] * 12
+    result = distill(student, dense, batches, how=QUICK)
+    assert result.kl < 0.7 * result.kl_before
+    own = Lesson(dense, dense, batches, 2.0, 1.0, 0.0)
+    with torch.no_grad():
+        assert_close(own.eval()(0, batches[0])["loss"], torch.tensor(0.0), atol=1e-6, rtol=0)
+        assert own.train()(1, batches[0])["loss"] < 1e-4  # but for the rounding of hidden states
 
 
 def test_unlike_widths_meet_through_maps_that_are_dropped(make_tiny_bert):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from infoprune.answer import Answer, answer_of
 from infoprune.calibration import Batch, model_inputs, real_tokens
 
 SAMPLE = 16
@@ -34,17 +35,18 @@ class Teacher:
         self._known: dict[int, tuple[Tensor, ...]] = {}
 
     def answer(self, number: int, batch: Batch, *, deep: bool) -> tuple[Tensor, ...]:
-        """Logits and, if `deep`, the hidden states, of the batch of that number; on the CPU.
+        """What it says to the batch of that number and, if `deep`, its hidden states; on the CPU.
 
         Hidden states are rounded to bfloat16, remembered or not, so that the answers do not depend on the room.
         """
         if number in self._known:
             return self._known[number]
         with torch.no_grad():
-            device = next(self.model.parameters()).device
-            told = self.model(**model_inputs(batch, device), output_hidden_states=deep)
-        states = told.hidden_states if deep else ()
-        answer = (told.logits.float().cpu(), *(state.to(torch.bfloat16).cpu() for state in states))
+            inputs = model_inputs(batch, next(self.model.parameters()).device)
+            told = self.model(**inputs, output_hidden_states=deep)
+            values = answer_of(self.model, told, _mask(batch, inputs)).values
+        states = told["hidden_states"] if deep else ()
+        answer = (values.float().cpu(), *(state.to(torch.bfloat16).cpu() for state in states))
         size = sum(tensor.nbytes for tensor in answer)
         if size <= self._room:
             self._room -= size
@@ -53,9 +55,10 @@ class Teacher:
 
 
 class Lesson(nn.Module):
-    """A student with its teacher: the forward gives the loss, in nats an input where only logits are compared.
+    """A student with its teacher, of any task that `answer_of` can read: the forward gives the loss.
 
-    In training mode the loss is what `distill` says; in evaluation mode the KL divergence at the answers alone.
+    In training mode the loss is what `distill` says; in evaluation mode the KL divergence at the answers alone,
+    in nats.
 
     Args:
         student: is trained.
@@ -93,28 +96,32 @@ class Lesson(nn.Module):
     def forward(self, number: int, batch: Batch, return_loss: bool = True) -> dict[str, Tensor]:
         """The loss on the batch of that number. `return_loss` tells the Trainer that there is one without labels."""
         device = next(self.student.parameters()).device
-        mask = real_tokens(batch).to(device)
-        deep = self.training and self._hidden > 0
-        logits, *states = (told.to(device) for told in self._teacher.answer(number, batch, deep=deep))
+        inputs = model_inputs(batch, device)
+        mask, deep = _mask(batch, inputs), self.training and self._hidden > 0
+        wanted, *states = (told.to(device) for told in self._teacher.answer(number, batch, deep=deep))
         labels = batch.get("labels") if self.training and self._labels > 0 else None
         known = {} if labels is None else {"labels": labels.to(device)}
-        answer = self.student(**model_inputs(batch, device), **known, output_hidden_states=deep)
-        kind = getattr(self.student.config, "problem_type", None)
-        loss = divergence(answer.logits, logits, mask, self._temperature if self.training else 1, kind)
+        output = self.student(**inputs, **known, output_hidden_states=deep)
+        loss = divergence(answer_of(self.student, output, mask), wanted, self._temperature if self.training else 1)
         if deep:
-            loss = loss + self._hidden * self._unlikeness(answer.hidden_states, states, mask)
+            loss = loss + self._hidden * self._unlikeness(output["hidden_states"], states, mask)
         if labels is not None:
-            loss = loss + self._labels * answer.loss
+            loss = loss + self._labels * output["loss"]
         return {"loss": loss}
 
     def _unlikeness(self, ours: Sequence[Tensor], theirs: Sequence[Tensor], mask: Bool[Tensor, "b t"]) -> Tensor:
         """Mean over layers of the share of the teacher's variance that the student's hidden states miss."""
         missed = []
         for map_, (g, h) in zip(self.maps, matched(ours, theirs), strict=True):
-            wanted = h[mask].float()
+            real = mask.expand(h.shape[:2])
+            wanted = h[real].float()
             spread = (wanted - wanted.mean(0)).square().sum()
-            missed.append((map_(g[mask].float()).float() - wanted).square().sum() / spread.clamp_min(1e-12))
+            missed.append((map_(g[real].float()).float() - wanted).square().sum() / spread.clamp_min(1e-12))
         return torch.stack(missed).mean()
+
+
+def _mask(batch: Batch, inputs: Mapping[str, Tensor]) -> Bool[Tensor, "batch length"]:
+    return real_tokens(batch).to(next(iter(inputs.values())).device)
 
 
 def _tied_once(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
@@ -127,24 +134,18 @@ def _tied_once(module: nn.Module, state: dict[str, Tensor], prefix: str, metadat
             seen.add(state[name].data_ptr())
 
 
-def divergence(
-    ours: Float[Tensor, "*batch classes"],
-    theirs: Float[Tensor, "*batch classes"],
-    mask: Bool[Tensor, "b t"],
-    temperature: float = 1.0,
-    problem_type: str | None = None,
-) -> Tensor:
-    """T^2 KL(theirs || ours) of the answers at a temperature, in nats: mean over inputs, or tokens where each answers.
+def divergence(ours: Answer, wanted: Float[Tensor, "*batch k"], temperature: float = 1.0) -> Tensor:
+    """KL(wanted || ours) in nats, the mean over the answers that count.
 
-    For a single output it is the mean squared difference; where several classes may hold at once (problem_type
-    "multi_label_classification") each class is a distribution of its own, and their divergences add up.
+    Where answers are classes or labels, both are softened by the temperature T and the result is multiplied by T^2, so
+    that its gradient keeps its size. Numbers are means of normal distributions of variance 1, which gives half the
+    squared distance.
     """
-    q, p = ours.float(), theirs.float()
-    if q.ndim == 3:
-        q, p = q[mask], p[mask]
-    if q.shape[-1] == 1:
-        return functional.mse_loss(q, p)
-    if problem_type == "multi_label_classification":
+    counts = ours.counts.expand(ours.values.shape[:-1])
+    q, p = ours.values[counts].float(), wanted[counts].float()
+    if ours.law == "gaussian":
+        return (q - p).square().sum(-1).mean() / 2
+    if ours.law == "sigmoid":
         q, p = (torch.stack([z / 2, -z / 2], dim=-1) for z in (q, p))
     log_q, log_p = (q / temperature).log_softmax(-1), (p / temperature).log_softmax(-1)
     return temperature**2 * functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
@@ -167,10 +168,10 @@ def _maps(student: PreTrainedModel, teacher: PreTrainedModel, batches: Sequence[
     student.eval()
     with torch.no_grad():
         for batch in batches:
-            mask = real_tokens(batch)
             both = [_hidden(model, batch) for model in (student, teacher)]
             for pair, (g, h) in zip(pairs, matched(*both), strict=True):
-                pair.append((g[mask.to(g.device)].double().cpu(), h[mask.to(h.device)].double().cpu()))
+                real = real_tokens(batch).expand(h.shape[:2]).cpu()
+                pair.append((g.cpu()[real].double(), h.cpu()[real].double()))
     maps: list[nn.Module] = []
     for pair in pairs:
         g, h = (torch.cat(side) for side in zip(*pair, strict=True))
@@ -184,5 +185,5 @@ def _maps(student: PreTrainedModel, teacher: PreTrainedModel, batches: Sequence[
 
 def _hidden(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
     inputs = model_inputs(batch, next(model.parameters()).device)
-    states: tuple[Tensor, ...] = model(**inputs, output_hidden_states=True).hidden_states
+    states: tuple[Tensor, ...] = model(**inputs, output_hidden_states=True)["hidden_states"]
     return states
