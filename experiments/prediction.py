@@ -136,9 +136,9 @@ def write_page(task: str, rows: list[dict], sites: list[str], tried: list[dict])
     lines = [
         "# Do the curves predict what a plan costs?",
         "",
-        f"{TITLES[task]}, {len(rows)} random mixed plans of 25 to 50 % of the FLOPs, KL on the validation split against",
-        "the sum of the losses that the curves predict. Factors are fitted to its logarithm: one for all sites, or also",
-        "one with depth or kind (penalty 0.02). The error is that of plans that were left out of the fit.",
+        f"{TITLES[task]}, {len(rows)} random mixed plans of 25 to 50 % of the FLOPs, KL on the validation split",
+        "against the sum of the losses that the curves predict. Factors are fitted to its logarithm: one for all,",
+        "or also one with depth or kind (penalty 0.02). The error is that of plans that were left out of the fit.",
         "",
         "Made by `python -m experiments.prediction`.",
         "",
