@@ -2,14 +2,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from infoprune.budget import Budget
-from infoprune.calibration import typical_shape
 from infoprune.costs import find_costs
 from infoprune.latency import TimeTable
-from infoprune.measure import example_batch, measure_latency
-from infoprune.plan import Plan
+from infoprune.measure import example_batch
 from infoprune.sites import find_sites
-from infoprune.surgery import prune
 
 WIDE = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 1024, "num_hidden_layers": 2}
 
@@ -61,18 +57,3 @@ def test_the_model_is_left_as_it_was(wide, batches):
     assert wide.training
     assert all(torch.equal(before[name], tensor) for name, tensor in wide.state_dict().items())
     assert [site.units for site in find_sites(wide)] == [4, 1024] * 2
-
-
-@pytest.mark.slow
-def test_a_budget_of_latency_is_what_a_clock_says(wide, batches):
-    costs = find_costs(wide, "latency", batches, multiple=64)
-    share = (costs.least / costs.dense + 1) / 2
-    units = {site.name: site.units for site in find_sites(wide)}
-    counts = {name: 4 if name.endswith("heads") else 448 for name in units}
-    small = prune(wide, Plan("bert", units, {n: tuple(range(k)) for n, k in counts.items()}, "first", 0))
-    dense, cut = measure_latency(
-        [wide, small], example_batch(wide.config, *typical_shape(batches, wide.config)), repeats=40
-    )
-    assert cut.low / dense.low == pytest.approx(costs.of(counts) / costs.dense, abs=0.15)
-    assert costs.of(counts) / costs.dense < 1
-    assert Budget("latency", share).limit(costs) == pytest.approx(share * costs.dense)

@@ -118,9 +118,9 @@ def find_costs(
 
 def _count(model: PreTrainedModel, quantity: str, shape: tuple[int, int]) -> int:
     if quantity == "flops":
-        inputs, tokens = shape
-        device = next(model.parameters()).device
-        return inputs * count_flops(model, example_batch(model.config, 1, tokens, device))
+        # one input and two tell the count of any number, also where tables of positions are computed once a batch
+        one, two = (count_flops(model, example_batch(model.config, number, shape[1])) for number in (1, 2))
+        return one + (shape[0] - 1) * (two - one)
     return count_bytes(model) if quantity == "bytes" else count_parameters(model)
 
 

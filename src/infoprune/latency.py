@@ -19,7 +19,7 @@ from transformers import Cache, PreTrainedModel
 from infoprune.calibration import Progress
 from infoprune.machine import remembered
 from infoprune.measure import example_batch, time_rounds
-from infoprune.sites import Site, family_named
+from infoprune.sites import Site
 from infoprune.surgery import outline
 
 SHARES = (0, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
@@ -138,9 +138,9 @@ class _Part(nn.Module):
 def _part(model: PreTrainedModel, site: Site, size: int, batch: Mapping[str, Tensor]) -> _Part:
     """The layer of a site, cut to a size, with what it is given in a forward pass."""
     small = outline(model, {site.name: size}).eval()
-    layers = family_named(model.config.model_type).layers
-    path = f"{site.reader.partition(layers)[0]}{layers}.{site.layer}"
-    part = _Part(small.get_submodule(path))
+    parts = site.reader.split(".")
+    number = max(index for index, name in enumerate(parts) if name.isdecimal())  # of the layer in its list
+    part = _Part(small.get_submodule(".".join(parts[: number + 1])))
 
     def catch(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         part.args = args

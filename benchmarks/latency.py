@@ -1,0 +1,50 @@
+"""Does a model that was given a budget of latency take that long? A classifier shaped like MiniLM, with random weights.
+
+Run: python -m benchmarks.latency
+"""
+
+import argparse
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from transformers import BertConfig, BertForSequenceClassification
+
+from benchmarks.speedup import SHAPE
+from infoprune.allocate import even_counts
+from infoprune.budget import Budget
+from infoprune.costs import find_costs
+from infoprune.measure import example_batch, measure_latency
+from infoprune.sites import find_sites
+from infoprune.surgery import outline
+
+BUDGETS = (0.75, 0.5, 0.33, 0.25)
+
+
+def main() -> None:
+    """Prints one table; dense and cut models run in turn, so that a busy machine slows all alike."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=30)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    dense = BertForSequenceClassification(BertConfig(**SHAPE)).eval()
+    batch = example_batch(dense.config, options.inputs, options.tokens)
+    costs = find_costs(dense, "latency", [batch])
+    units = {site.name: site.units for site in find_sites(dense)}
+    budgets = [Budget("latency", share) for share in BUDGETS]
+    models = [outline(dense, even_counts(units, costs, budget.limit(costs))) for budget in budgets]
+    times = measure_latency([dense, *models], batch, repeats=options.repeats)
+    title = f"{options.inputs} x {options.tokens} tokens, {torch.get_num_threads()} threads, {options.repeats} rounds"
+    table = Table(title=title)
+    for name in ("latency=", "ms", "measured share", "off by"):
+        table.add_column(name, justify="right")
+    for share, taken in zip((1.0, *BUDGETS), times, strict=True):
+        measured = taken.median / times[0].median
+        table.add_row(f"{share:g}", f"{taken.median:.1f}", f"{measured:.3f}", f"{measured / share - 1:+.1%}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Budgets hold for every family: what is counted for single sites adds up, and every layer can be timed alone."""
+
+import pytest
+import torch
+from zoo import build, inputs
+
+from infoprune.budget import Budget
+from infoprune.compress import Settings, compress
+from infoprune.costs import find_costs
+from infoprune.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.plan import Plan
+from infoprune.sites import find_sites
+from infoprune.surgery import prune
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*calibration tokens")
+
+
+def mixed(model):
+    """Other numbers of units in every site."""
+    return {site.name: max(1, site.units - 1 - index % 3) for index, site in enumerate(find_sites(model))}
+
+
+@pytest.mark.parametrize("quantity", ["flops", "params", "bytes"])
+def test_costs_add_up_to_those_of_a_model_that_is_really_cut(family, quantity):
+    model = build(family.model_type, torch.float32)
+    costs = find_costs(model, quantity, inputs(family.model_type), multiple=1)
+    counts = mixed(model)
+    units = {site.name: site.units for site in find_sites(model)}
+    kept = {name: tuple(range(number)) for name, number in counts.items()}
+    small = prune(model, Plan(model.config.model_type, units, kept, "first", 0))
+    count = {
+        "flops": lambda model: count_flops(model, example_batch(model.config, *costs.shape)),
+        "params": count_parameters,
+        "bytes": count_bytes,
+    }[quantity]
+    assert costs.of(counts) == count(small) < count(model) == costs.dense
+
+
+def test_layers_are_timed(family):
+    costs = find_costs(build(family.model_type, torch.float32), "latency", inputs(family.model_type), multiple=8)
+    assert 0 < costs.least <= costs.dense
+
+
+def test_a_budget_is_met(family):
+    model, batches = build(family.model_type, torch.float32), inputs(family.model_type)
+    settings = Settings(repair=False)
+    result = compress(model, batches, budget=Budget("flops", 0.9), settings=settings)
+    assert result.report.pruned.flops <= 0.9 * result.report.dense.flops
