@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from infoprune.allocate import allocate
 from infoprune.budget import Budget
-from infoprune.calibration import Batch, Progress, typical_shape, warn_few_tokens
+from infoprune.calibration import Batch, Progress, typical_shape, warn_few_tokens, with_targets
 from infoprune.collect import collect
 from infoprune.collect_pairs import collect_pairs
 from infoprune.criteria import ChannelInformation, Criterion, PairedCriterion
@@ -120,6 +120,7 @@ def compress(
     targets = find_sites(model, sites)
     units = {site.name: site.units for site in targets}
     _check(targets, settings, budget)
+    batches = with_targets(model, batches)
     warn_few_tokens(targets, batches)
     clock = _Clock(progress)
     with clock.stage("measure") as report:
