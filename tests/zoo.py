@@ -1,6 +1,7 @@
 """A tiny model of every family in the table, built from its config alone: a new row is tested once it is there."""
 
 import inspect
+import re
 from functools import cache
 
 import tiny  # noqa: F401  one thread
@@ -14,6 +15,7 @@ AUTO = {
     "classification": "AutoModelForSequenceClassification",
     "image-classification": "AutoModelForImageClassification",
     "causal-lm": "AutoModelForCausalLM",
+    "seq2seq": "AutoModelForSeq2SeqLM",
 }
 SIZES = {
     "vocab_size": 100,
@@ -33,6 +35,14 @@ SIZES = {
     "relative_attention": True,  # DeBERTa: not the default, but what every published one has
     "pos_att_type": ["p2c", "c2p"],
     "sliding_window": 8,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 6,
+    "decoder_attention_heads": 6,
+    "decoder_start_token_id": 2,
+    "forced_eos_token_id": None,
+    "d_kv": 8,
+    "num_decoder_layers": 2,
 }
 NEURONS = 40
 
@@ -41,7 +51,7 @@ def tiny_config(model_type, **settings):
     """A config with the sizes above, as far as the family has words for them."""
     kind = AutoConfig.for_model(model_type).__class__
     known = {*inspect.signature(kind).parameters, *kind.attribute_map}
-    general = {"num_labels", *(field.name for field in ffn_fields(model_type))}
+    general = {"num_labels", "decoder_start_token_id", *(field.name for field in ffn_fields(model_type))}
     sizes = SIZES | {field.name: NEURONS for field in ffn_fields(model_type)}
     sizes |= dict(FAMILIES[model_type].requires)
     chosen = {name: value for name, value in sizes.items() if name in known | general}
@@ -49,7 +59,8 @@ def tiny_config(model_type, **settings):
 
 
 def ffn_fields(model_type):
-    return [field for row in FAMILIES[model_type].sites if row.kind == "ffn" for field in row.config]
+    rows = [row for stack in FAMILIES[model_type].stacks.values() for row in stack.sites]
+    return [field for row in rows if row.kind == "ffn" for field in row.config]
 
 
 def kind_of(model_type):
@@ -65,7 +76,10 @@ def build(model_type, dtype=torch.float64, auto=None, seed=0, **settings):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = auto.from_config(config, dtype=dtype)
-        for parameter in model.parameters():
+        fixed = "|".join(model._keys_to_ignore_on_save or ()) or "^$"
+        for name, parameter in model.named_parameters():
+            if re.search(fixed, name):
+                continue
             if parameter.ndim == 1:
                 torch.nn.init.normal_(parameter, mean=float(parameter.detach().mean()), std=0.1)
             else:
@@ -84,6 +98,9 @@ def inputs(model_type, lengths=((5, 9, 12), (11, 4))):
         mask = (torch.arange(max(rows)) < torch.tensor(rows)[:, None]).long()
         ids = torch.randint(5, 100, mask.shape, generator=generator) * mask
         batches.append({"input_ids": ids, "attention_mask": mask})
+        if FAMILIES[model_type].task == "seq2seq":  # what the decoder reads has other lengths
+            targets = {"decoder_input_ids": ids.flip(0), "decoder_attention_mask": mask.flip(0)}
+            batches[-1] |= {name: value[:, :-1] for name, value in targets.items()}
     return tuple(batches)
 
 
@@ -103,6 +120,6 @@ def answers(model, batches):
     with torch.no_grad():
         for batch in cast(batches, next(model.parameters()).dtype):
             logits = model(**batch).logits
-            real = batch.get("attention_mask")
+            real = batch.get("decoder_attention_mask", batch.get("attention_mask"))
             found.append(logits[real.bool()] if real is not None and logits.ndim == 3 else logits.flatten(0, -2))
     return torch.cat(found)

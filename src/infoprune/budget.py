@@ -42,7 +42,7 @@ class Keep:
         """
         kept = math.floor(site.units * self.share + 0.5)
         if kept == 0:
-            unit = "head" if site.kind == "heads" else "neuron"
+            unit = "neuron" if site.kind == "ffn" else "head"
             raise InputError(
                 f"keep {self.share:g} leaves no {unit} of {site.units} in {site.name}, expected at least one; "
                 f"use keep {math.ceil(500 / site.units) / 1000:g} or more"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.measure import example_length
@@ -21,11 +21,17 @@ def model_inputs(batch: Batch, device: torch.device) -> dict[str, Tensor]:
     return {key: value.to(device) for key, value in batch.items() if key != "labels"}
 
 
-def real_tokens(batch: Batch) -> Bool[Tensor, "batch length"]:
-    """Which tokens are not padding; one entry for all patches of a picture, whose number the model alone knows."""
-    if "attention_mask" in batch:
-        return batch["attention_mask"].bool()
-    first = next(iter(batch.values()))
+def real_tokens(batch: Batch, stack: str = "layers") -> Bool[Tensor, "batch length"]:
+    """Which tokens are not padding; one entry for all patches of a picture, whose number the model alone knows.
+
+    Args:
+        batch: inputs of a model.
+        stack: "decoder" for the tokens that the decoder of an encoder-decoder reads.
+    """
+    prefix = "decoder_" if stack == "decoder" else ""
+    if f"{prefix}attention_mask" in batch:
+        return batch[f"{prefix}attention_mask"].bool()
+    first = batch["decoder_input_ids"] if prefix else next(iter(batch.values()))
     length = 1 if "pixel_values" in batch else first.shape[1]
     return torch.ones(len(first), length, dtype=torch.bool, device=first.device)
 
@@ -54,6 +60,40 @@ def check_batches(batches: Sequence[Batch]) -> None:
         raise InputError(
             "all calibration tokens are padding, expected at least one real token; check the attention masks"
         )
+
+
+def check_targets(model: PreTrainedModel, batches: Sequence[Batch]) -> None:
+    """Raises InputError where an encoder-decoder is not told what its decoder reads."""
+    if model.config.is_encoder_decoder and any("decoder_input_ids" not in batch for batch in batches):
+        raise InputError(
+            f"{type(model).__name__} has a decoder, expected batches with decoder_input_ids; "
+            "with_targets(model, batches) lets the model write them"
+        )
+
+
+def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: int = 64) -> list[Batch]:
+    """The batches with what the decoder of an encoder-decoder reads, written by the model itself where it is missing.
+
+    Args:
+        model: batches of any other model come back as they are.
+        batches: tokenised inputs.
+        length: tokens after which the model is stopped.
+    """
+    if not model.config.is_encoder_decoder:
+        return list(batches)
+    device = next(model.parameters()).device
+    found: list[Batch] = []
+    for batch in batches:
+        if "decoder_input_ids" in batch:
+            found.append(batch)
+            continue
+        written: Tensor = model.generate(**model_inputs(batch, device), max_new_tokens=length, do_sample=False)  # type: ignore[operator]
+        ends = written == model.config.eos_token_id
+        past = (ends.cumsum(1) - ends.long()) > 0  # what follows the first end of text, but for a start that is one
+        past[:, :1] = False
+        targets = {"decoder_input_ids": written, "decoder_attention_mask": (~past).long()}
+        found.append({**batch, **{name: value.cpu() for name, value in targets.items()}})
+    return found
 
 
 def check_finite_weights(model: nn.Module) -> None:

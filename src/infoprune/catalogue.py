@@ -34,9 +34,17 @@ COLUMNS = ("model type", "such as", "site", "unit", "after a cut loads in", "rep
 def catalogue() -> list[Entry]:
     """All families and their sites, in the order of the table."""
     return [
-        Entry(family.model_type, family.models, row.kind, _unit(row), _opens(row), "no" if family.shared else "yes")
+        Entry(
+            family.model_type,
+            family.models,
+            row.kind if name == "layers" else f"{name} {row.kind}",
+            _unit(row),
+            _opens(row),
+            "no" if family.shared else "yes",
+        )
         for family in FAMILIES.values()
-        for row in family.sites
+        for name, stack in family.stacks.items()
+        for row in stack.sites
     ]
 
 
@@ -48,7 +56,7 @@ def markdown() -> str:
 
 
 def _unit(row: SiteRow) -> str:
-    if row.kind != "heads":
+    if row.kind == "ffn":
         return "neuron"
     return "key/value head with its query heads" if len(row.unit_size) > 1 else "head"
 

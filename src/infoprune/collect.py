@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.answer import Answer, answer_of
-from infoprune.calibration import Batch, Progress, check_batches, check_finite_weights, model_inputs, real_tokens
+from infoprune.calibration import (
+    Batch,
+    Progress,
+    check_batches,
+    check_finite_weights,
+    check_targets,
+    model_inputs,
+    real_tokens,
+)
 from infoprune.demand import directions
 from infoprune.errors import InputError
 from infoprune.precision import exact
@@ -54,6 +62,7 @@ def collect(
         torch.Size([1536, 1536])
     """
     check_batches(batches)
+    check_targets(model, batches)
     check_finite_weights(model)
     chosen = tuple(sites) if sites is not None else find_sites(model)
     gathered = {site.name: SiteStatistics.empty(model, site, floor, ridge) for site in chosen}
@@ -64,12 +73,14 @@ def collect(
     with _frozen(model), _taps(model, chosen) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
             fed = model_inputs(batch, device)
-            mask = real_tokens(fed)
-            answer = answer_of(model, model(**fed), mask)
+            decodes = "decoder" if model.config.is_encoder_decoder else "layers"
+            masks = {name: real_tokens(fed, name) for name in ("layers", decodes)}
+            answer = answer_of(model, model(**fed), masks[decodes])
             squares = _pull(answer, draws or answer.draws, generator, taps, gathered)
             del answer  # and with it the graph, before the next batch makes another
             seen = 0
             for name, tap in taps.items():
+                mask = masks[gathered[name].site.stack]
                 worths = []
                 for passed, square in zip(tap.passed, squares[name], strict=True):
                     x = exact(passed.x)
@@ -80,7 +91,7 @@ def collect(
                     seen = int(real.sum())
                 worth[name].append(torch.stack(worths).sum(0))
                 tap.passed.clear()
-            inputs, tokens = inputs + len(mask), tokens + seen
+            inputs, tokens = inputs + len(masks[decodes]), tokens + seen
             if progress is not None:
                 progress(index + 1, len(batches))
     for statistics in gathered.values():

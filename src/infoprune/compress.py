@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from infoprune.budget import Budget
-from infoprune.calibration import Batch, typical_shape, warn_few_tokens
+from infoprune.calibration import Batch, typical_shape, warn_few_tokens, with_targets
 from infoprune.clock import Clock, StageProgress
 from infoprune.criteria import ChannelInformation, Criterion
 from infoprune.distill import Recovery
@@ -74,6 +74,7 @@ def compress(
     task_of(model)  # raises before the work, not after it
     targets = find_sites(model, sites)
     _check(targets, settings, budget)
+    batches = with_targets(model, batches)
     warn_few_tokens(targets, batches)
     clock = Clock(progress)
     with clock.stage("measure") as report:

@@ -150,7 +150,8 @@ def example_batch(
         device: Where the tensors are put.
 
     Returns:
-        ``input_ids`` and ``attention_mask``, both (batch_size, length), or ``pixel_values``.
+        ``input_ids`` and ``attention_mask``, both (batch_size, length), for an encoder-decoder ``decoder_input_ids``
+        too; or ``pixel_values``.
 
     Example:
         >>> example_batch(model.config, batch_size=2, length=5)["attention_mask"].shape
@@ -161,7 +162,8 @@ def example_batch(
         shape = (batch_size, config.num_channels, *_pair(config.image_size))
         return {"pixel_values": torch.randn(shape, generator=generator).to(device)}
     ids = torch.randint(0, config.vocab_size, (batch_size, length), generator=generator)
-    return {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
+    batch = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
+    return {**batch, "decoder_input_ids": batch["input_ids"]} if config.is_encoder_decoder else batch
 
 
 def takes_pictures(config: PretrainedConfig) -> bool:

@@ -68,7 +68,8 @@ def repair(
     repaired.eval()
     places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    masks = [real_tokens(batch).cpu() for batch in batches]
+    stacks = {site.stack for site in find_sites(dense)}
+    masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
     modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
     try:
@@ -78,7 +79,7 @@ def repair(
                 goals = ahead.arrive()
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
-                weights = token_weights(statistics, place.site, masks, floor)
+                weights = token_weights(statistics, place.site, masks[place.stack], floor)
                 behind.resume(_refit(repaired, place, arrivals, goals, weights, ridge))
                 done += 1
                 if progress is not None:
@@ -110,6 +111,10 @@ class _Place:
     stream: str | None
     rows: Int[Tensor, " rows"] | None
     reads: bool
+
+    @property
+    def stack(self) -> str:
+        return self.site.partition(".")[0]
 
 
 def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
@@ -166,8 +171,8 @@ def _refit(
 
 
 def _check_same_batches(statistics: Statistics, batches: Sequence[Batch]) -> None:
-    masks = [real_tokens(batch) for batch in batches]
     for name, worth in statistics.worth.items():
+        masks = [real_tokens(batch, name.partition(".")[0]) for batch in batches]
         # one entry of a mask may stand for all patches of a picture
         if len(worth) != len(masks) or any(
             len(w) != len(mask) or mask.shape[1] not in (1, w.shape[1]) for w, mask in zip(worth, masks, strict=True)

@@ -1,7 +1,7 @@
 """Sites: where the units of a model live. Paths and sizes, no arithmetic on weights."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -45,9 +45,9 @@ class Site:
     """A set of units that some modules produce and one module reads.
 
     Args:
-        name: unique within the model, e.g. "layers.3.ffn".
-        kind: "ffn" or "heads".
-        layer: index of the layer, 0 at the bottom.
+        name: unique within the model, e.g. "layers.3.ffn"; "decoder.3.ffn" in the decoder of an encoder-decoder.
+        kind: "ffn", "heads" or "cross-heads".
+        layer: index of the layer, 0 at the bottom of its stack.
         units: how many there are now.
         size: coordinates of the reader's input that a unit owns (1 for a neuron, the head size for a head, the size of
             all of its query heads for a key/value group).
@@ -78,6 +78,11 @@ class Site:
         """Path of the first reader: its input is where the units are measured."""
         return self.readers[0]
 
+    @property
+    def stack(self) -> str:
+        """Which list of layers: "layers", or "decoder" for the decoder of an encoder-decoder."""
+        return self.name.partition(".")[0]
+
     def stock(self, units: int) -> bool:
         """Whether a stock config can say this number of units, if it is the same in every layer."""
         return bool(self.config) and all(field.allows(units) for field in self.config)
@@ -96,7 +101,7 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
             "add it as a table of paths: docs/add-a-family.md shows how"
         )
     family = FAMILIES[model_type]
-    available = [row.kind for row in family.sites]
+    available = family.kinds
     if kinds is not None and (not kinds or set(kinds) - set(available)):
         raise InputError(
             f"sites {', '.join(kinds) or 'none'} were asked for, expected some of {', '.join(available)} "
@@ -129,9 +134,10 @@ def find_sites(model: PreTrainedModel, kinds: Collection[str] | None = None) -> 
             )
     prefix = "" if model.base_model is model else model.base_model_prefix + "."
     return tuple(
-        _site(model, family, row, layer, f"{path}.")
-        for layer, path in enumerate(_layers(model, prefix + family.layers))
-        for row in family.sites
+        _site(model, family, row, f"{name}.{layer}.{row.kind}", layer, f"{path}.")
+        for name, stack in family.stacks.items()
+        for layer, path in enumerate(_layers(model, prefix + stack.layers))
+        for row in stack.sites
         if kinds is None or row.kind in kinds
     )
 
@@ -149,7 +155,7 @@ def _layers(model: nn.Module, path: str) -> Iterator[str]:
             yield f"{above}.{index}"
 
 
-def _site(model: PreTrainedModel, family: Family, row: SiteRow, layer: int, prefix: str) -> Site:
+def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer: int, prefix: str) -> Site:
     def number(count: int | str) -> int:
         """A number of the table: itself, or what a module's attribute says."""
         if isinstance(count, int):
@@ -173,7 +179,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, layer: int, pref
     there = {name for name, _ in model.get_submodule(prefix[:-1]).named_modules()}
     producers = {rows.module: slice_of(rows) for rows in row.producers if not rows.optional or rows.module in there}
     return Site(
-        name=f"layers.{layer}.{row.kind}",
+        name=name,
         kind=row.kind,
         layer=layer,
         units=units,
@@ -181,7 +187,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, layer: int, pref
         producers=tuple(producers.values()),
         readers=tuple(prefix + path for path in row.readers),
         stream=None if row.stream is None else prefix + row.stream,
-        refit=tuple(producers[path] for path in row.refit),
+        refit=tuple(producers[path] for path in row.refit if path in producers),
         attributes=tuple(Size(a.name, number(a.each), prefix + a.module) for a in row.attributes),
         config=tuple(
             Size(
@@ -196,6 +202,15 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, layer: int, pref
     )
 
 
+def alike(sites: Iterable[Site]) -> list[list[Site]]:
+    """Sites for which a stock config has one number: of one kind in one stack, or in both where they share a field."""
+    groups: dict[tuple[str, ...], list[Site]] = {}
+    for site in sites:
+        words = tuple(field.name for field in site.config) or (site.stack, site.kind)
+        groups.setdefault(words, []).append(site)
+    return list(groups.values())
+
+
 def loads_in(sites: Collection[Site], counts: Mapping[str, tuple[int, int]]) -> str:
     """What can open a model after a cut: "transformers" if a stock config can say its shapes, else "infoprune".
 
@@ -203,8 +218,7 @@ def loads_in(sites: Collection[Site], counts: Mapping[str, tuple[int, int]]) -> 
         sites: of the dense model.
         counts: (kept, of) by site name, as in a plan.
     """
-    for kind in {site.kind for site in sites}:
-        same = [site for site in sites if site.kind == kind]
+    for same in alike(sites):
         kept = {counts.get(site.name, (site.units, site.units))[0] for site in same}
         untouched = all(left == of for left, of in (counts[site.name] for site in same if site.name in counts))
         if not untouched and (len(kept) > 1 or not same[0].stock(kept.pop())):

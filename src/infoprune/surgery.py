@@ -14,7 +14,7 @@ from infoprune.eliminate import compensate
 from infoprune.errors import InputError
 from infoprune.linear import linear
 from infoprune.plan import Plan, carry_plan, plan_of
-from infoprune.sites import Site, Size, find_sites
+from infoprune.sites import Site, Size, alike, find_sites
 from infoprune.slices import unit_coordinates
 from infoprune.statistics import SiteStatistics, Statistics
 
@@ -124,9 +124,7 @@ def _compensate(model: nn.Module, statistics: SiteStatistics, kept: Int[Tensor, 
 
 def _update_config(model: PreTrainedModel) -> None:
     """Writes the new sizes into the config where it has words for them and they are the same in every layer."""
-    sites = find_sites(model)
-    for kind in {site.kind for site in sites}:
-        same = [site for site in sites if site.kind == kind]
+    for same in alike(find_sites(model)):
         units = same[0].units
         if same[0].stock(units) and all(site.units == units for site in same):
             for field in same[0].config:

@@ -8,8 +8,10 @@ import test_contract
 import torch
 from zoo import answers, build, inputs
 
+from infoprune.calibration import with_targets
 from infoprune.catalogue import catalogue, markdown
 from infoprune.cli import main
+from infoprune.collect import collect
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES, Rows
 from infoprune.linear import linear
@@ -35,7 +37,7 @@ def test_the_command_line_has_the_table(capsys):
 
 def test_one_row_for_every_site_of_every_family():
     rows = [line for line in markdown().splitlines() if line.startswith("| `")]
-    assert len(rows) == sum(len(family.sites) for family in FAMILIES.values())
+    assert len(rows) == sum(len(s.sites) for family in FAMILIES.values() for s in family.stacks.values())
     assert all(f"`{name}`" in markdown() for name in FAMILIES)
     assert all(name == family.model_type for name, family in FAMILIES.items())
 
@@ -78,9 +80,10 @@ def test_a_variant_that_the_rows_do_not_describe():
         find_sites(build("gpt2", add_cross_attention=True))
 
 
-def test_heads_of_mpnet_are_refused():
-    with pytest.raises(InputError, match=r"heads were asked for, expected some of ffn for 'mpnet'"):
-        find_sites(build("mpnet"), ["heads"])
+@pytest.mark.parametrize("model_type", ["mpnet", "t5"])
+def test_heads_with_a_common_position_bias_are_refused(model_type):
+    with pytest.raises(InputError, match=f"heads were asked for, expected some of ffn for '{model_type}'"):
+        find_sites(build(model_type), ["heads"])
 
 
 def test_a_weight_of_another_shape_is_refused():
@@ -112,6 +115,49 @@ def test_relative_positions_that_share_the_projections():
     assert test_contract.relative(answers(small, batches), answers(plain, batches)) < 1e-12
     assert len(find_sites(model)[0].producers) == 3
     assert len(find_sites(build("deberta-v2", share_att_key=False))[0].producers) == 5
+
+
+def test_encoder_and_decoder_have_sites_of_their_own():
+    names = [site.name for site in find_sites(build("bart"))]
+    assert names[:2] == ["layers.0.heads", "layers.0.ffn"]
+    assert names[4:7] == ["decoder.0.heads", "decoder.0.cross-heads", "decoder.0.ffn"]
+    assert len(names) == 10
+
+
+@pytest.mark.parametrize(("model_type", "opens"), [("bart", "transformers"), ("t5", "infoprune")])
+def test_two_stacks_with_two_fields_or_one(model_type, opens):
+    model = build(model_type)
+    sites = find_sites(model, ["ffn"])
+    kept = {site.name: tuple(range(20 if site.stack == "decoder" else 30)) for site in sites}
+    plan = test_contract.plan_for(model, kept)
+    assert loads_in(sites, plan.counts) == opens
+    assert [site.units for site in find_sites(prune(model, plan), ["ffn"])] == [30, 30, 20, 20]
+
+
+def test_a_gated_t5():
+    model = build("t5", feed_forward_proj="gated-gelu")
+    assert [len(site.producers) for site in find_sites(model)] == [2] * 4
+    plan = test_contract.plan_for(model, test_contract.uneven(model))
+    batches = inputs("t5")
+    small, plain = prune(model, plan), test_contract.masked(model, plan)
+    assert test_contract.relative(answers(small, batches), answers(plain, batches)) < 1e-12
+
+
+def test_a_model_writes_what_its_decoder_reads():
+    model = build("bart")
+    bare = [{name: batch[name] for name in ("input_ids", "attention_mask")} for batch in inputs("bart")]
+    with pytest.raises(InputError, match=r"decoder_input_ids.*with_targets"):
+        collect(model, bare)
+    written = with_targets(model, bare, length=9)
+    statistics = collect(model, written)
+    assert statistics.inputs == 5
+    for batch, found in zip(bare, written, strict=True):
+        first = {name: value[:1] for name, value in batch.items()}
+        alone = model.generate(**first, max_new_tokens=9, do_sample=False)
+        real = found["decoder_attention_mask"][0].bool()
+        assert found["decoder_input_ids"][0][real].tolist() == alone[0].tolist()[: int(real.sum())]
+    assert with_targets(model, written) == written
+    assert with_targets(build("bert"), bare) == bare
 
 
 def test_a_stock_config_that_wants_a_divisor():

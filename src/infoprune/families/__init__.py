@@ -1,6 +1,7 @@
 """Families: for every supported model_type a table of paths, and nothing else."""
 
 from infoprune.families.albert import ALBERT
+from infoprune.families.bart import BART, MARIAN
 from infoprune.families.bert import BERT, CAMEMBERT, ELECTRA, ROBERTA, XLM_ROBERTA
 from infoprune.families.deberta import DEBERTA_V2
 from infoprune.families.distilbert import DISTILBERT
@@ -11,7 +12,8 @@ from infoprune.families.modernbert import MODERNBERT
 from infoprune.families.mpnet import MPNET
 from infoprune.families.nomic import NOMIC_BERT
 from infoprune.families.opt import OPT
-from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
+from infoprune.families.t5 import MT5, T5
+from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow, Stack
 from infoprune.families.vit import DEIT, VIT
 
 ENCODERS = (
@@ -30,6 +32,7 @@ ENCODERS = (
     DEIT,
 )
 DECODERS = (LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, GEMMA2, GEMMA3, PHI3, GPT2, GPT_NEOX, OPT)
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS)}
+PAIRS = (BART, MARIAN, T5, MT5)
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS, *PAIRS)}
 
-__all__ = ["FAMILIES", "Attribute", "Family", "Rows", "Setting", "SiteRow"]
+__all__ = ["FAMILIES", "Attribute", "Family", "Rows", "Setting", "SiteRow", "Stack"]

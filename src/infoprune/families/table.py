@@ -59,7 +59,8 @@ class SiteRow:
     """One kind of site, as it stands in every layer. All paths are relative to the layer.
 
     Args:
-        kind: "ffn" or "heads"; with grouped queries a unit of "heads" is a key/value head with all of its queries.
+        kind: "ffn" or "heads"; with grouped queries a unit of "heads" is a key/value head with all of its queries;
+            "cross-heads" of a decoder that reads an encoder.
         producers: what writes the units.
         readers: linear modules whose input columns are the units.
         stream: a module whose first input is the residual that the reader's output is added to; None where something
@@ -82,17 +83,31 @@ class SiteRow:
 
 
 @dataclass(frozen=True)
+class Stack:
+    """The decoder of an encoder-decoder.
+
+    Args:
+        layers: path of its list of layers, relative to the base model.
+        sites: one row per kind of site, in the order in which a layer computes them.
+    """
+
+    layers: str
+    sites: tuple[SiteRow, ...]
+
+
+@dataclass(frozen=True)
 class Family:
     """Where the units of one model_type live.
 
     Args:
         model_type: as in `config.model_type`.
         models: what people know it by.
-        task: what it is used for most: "classification", "image-classification" or "causal-lm".
+        task: what it is used for most: "classification", "image-classification", "causal-lm" or "seq2seq".
         layers: path of the list of layers, relative to the base model; "*" stands for every entry of a list on the way.
         sites: one row per kind of site, in the order in which a layer computes them.
         shared: every layer is applied several times in one pass.
         requires: config fields that must have a value for the rows to hold.
+        decoder: the second list of layers of an encoder-decoder, whose first is the encoder's.
     """
 
     model_type: str
@@ -102,3 +117,15 @@ class Family:
     sites: tuple[SiteRow, ...]
     shared: bool = False
     requires: tuple[tuple[str, object], ...] = ()
+    decoder: Stack | None = None
+
+    @property
+    def stacks(self) -> dict[str, Stack]:
+        """Lists of layers by the name that their sites begin with."""
+        first = {"layers": Stack(self.layers, self.sites)}
+        return first if self.decoder is None else {**first, "decoder": self.decoder}
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of site that there are."""
+        return tuple(dict.fromkeys(row.kind for stack in self.stacks.values() for row in stack.sites))
