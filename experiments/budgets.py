@@ -7,12 +7,12 @@ import argparse
 import math
 from collections.abc import Callable
 from functools import cache, partial
-from importlib import import_module
 from pathlib import Path
 from statistics import fmean
-from types import ModuleType
 
+from experiments import movie_reviews, topics
 from experiments.cells import cell, console
+from experiments.task import Task
 from infoprune.allocate import allocate
 from infoprune.budget import Budget
 from infoprune.collect import collect
@@ -26,6 +26,7 @@ from infoprune.surgery import prune
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "budgets.jsonl"
 PAGE = ROOT / "docs" / "budgets.md"
+TASKS = {"movie_reviews": movie_reviews.TASK, "topics": topics.TASK}
 TITLES = {"movie_reviews": "Movie reviews", "topics": "BBC topics"}
 SHARES = (0.5, 0.25, 0.2)
 ALLOCATIONS = ("nats", "uniform")
@@ -40,9 +41,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for task in options.tasks:
-        module = import_module(f"experiments.{task}")
         for seed in range(options.seeds):
-            bench = cache(partial(prepared, module, seed, options.split))
+            bench = cache(partial(prepared, TASKS[task], seed, options.split))
             for share in SHARES:
                 for allocation in ALLOCATIONS:
                     key = {"task": task, "split": options.split, "share": share, "allocation": allocation, "seed": seed}
@@ -51,12 +51,12 @@ def main() -> None:
     console.print(f"wrote {PAGE.name}")
 
 
-def prepared(module: ModuleType, seed: int, split: str) -> tuple:
+def prepared(task: Task, seed: int, split: str) -> tuple:
     """What all cells of a task and a seed share: models, texts, one pass of statistics."""
-    model, tokenizer = module.dense_model()
-    texts = module.calibration(tokenizer, seed)
+    model, tokenizer = task.dense_model()
+    texts = task.calibration(tokenizer, seed)
     statistics = collect(model, texts, seed=seed)
-    questions = module.labelled(tokenizer, model, split)
+    questions = task.labelled(tokenizer, model, split)
     rankings = rank(statistics, ChannelInformation(), seed=seed)
     costs = find_costs(model, "flops", texts)
     return model, texts, statistics, rankings, costs, questions, evaluate(model, questions)

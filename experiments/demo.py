@@ -8,7 +8,8 @@ from rich.table import Table
 
 import infoprune as ip
 from experiments.curves import draw
-from experiments.movie_reviews import CACHE, calibration, dense_folder, dense_model, labelled
+from experiments.movie_reviews import TASK, calibration, dense_folder, dense_model, labelled
+from experiments.task import CACHE
 from infoprune.criteria import criterion_named
 from infoprune.evaluate import agreement, evaluate, mean_kl
 from infoprune.measure import Latency, count_flops, count_parameters, example_batch, measure_latency
@@ -23,7 +24,7 @@ def main() -> None:
     """Fine-tunes (cached), prunes, prints one table and writes a picture."""
     columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bars:
-        if not (CACHE / "dense").is_dir():
+        if not (CACHE / TASK.name / "dense").is_dir():
             console.print("Fine-tuning MiniLM on movie reviews: a few minutes, once.")
             task = bars.add_task("fine-tune", total=None)
             dense_folder(lambda done, of: bars.update(task, completed=done, total=of))

@@ -12,13 +12,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import least_squares
 
-from experiments.budgets import TITLES, prepared
+from experiments.budgets import TASKS, TITLES, prepared
 from experiments.cells import cell, console
 from infoprune.allocate import allocate
 from infoprune.budget import Budget
@@ -40,7 +39,7 @@ def main() -> None:
     parser.add_argument("--plans", type=int, default=12, help="random plans")
     parser.add_argument("--task", default="movie_reviews", choices=list(TITLES))
     options = parser.parse_args()
-    bench = cache(partial(prepared, import_module(f"experiments.{options.task}"), 0, "validation"))
+    bench = cache(partial(prepared, TASKS[options.task], 0, "validation"))
     rows = [
         cell(
             RESULTS,

