@@ -5,7 +5,8 @@ are reported on the test split. Run: python -m experiments.fan2021 [--seeds 1]
 """
 
 import argparse
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
@@ -54,7 +55,11 @@ OPTIONS: dict[str, Criterion] = {  # variants that share their pairs stand toget
     "ksg": Fan2021(estimator="ksg"),
 }
 REPORTED = ("fan2021", "mrmr", "joint (greedy)")
-KEEPS = (0.75, 0.5, 0.25)
+CELLS: dict[str, dict[str, Criterion]] = {
+    "test": {name: (RIVALS | OPTIONS)[name] for name in (*REPORTED, *RIVALS)},
+    "validation": RIVALS | OPTIONS,
+}
+KEEPS = {"test": (0.25, 0.5, 0.75), "validation": (0.5, 0.25)}
 
 
 def main() -> None:
@@ -62,27 +67,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1, help="calibration draws")
     parser.add_argument("--only", choices=("validation", "test"), help="compute the cells of one split, write no page")
+    parser.add_argument("--page", action="store_true", help="write the page from the cells that are there")
     options = parser.parse_args()
     model, tokenizer = dense_model()
-    jobs: list[tuple[str, dict[str, Criterion], tuple[float, ...]]] = [
-        ("validation", RIVALS | OPTIONS, (0.5, 0.25)),
-        ("test", RIVALS | {name: OPTIONS[name] for name in REPORTED}, KEEPS),
-    ]
-    rows, dense_accuracy = [], {}
-    for split, criteria, keeps in jobs:
+    dense_accuracy = {}
+    for split, criteria in CELLS.items():
         if options.only not in (None, split):
             continue
         batches = labelled(tokenizer, model, split)
         dense = evaluate(model, batches)
         dense_accuracy[split] = dense.metrics["accuracy"]
-        for seed in range(options.seeds):
+        for seed in range(0 if options.page else options.seeds):
             calibration = Calibration(model, tokenizer, seed)
             for name, criterion in criteria.items():
-                for keep in keeps:
+                for keep in KEEPS[split]:
                     key = {"split": split, "criterion": name, "keep": keep, "seed": seed}
-                    compute = partial(measure, calibration, batches, dense, criterion, keep, split == "test")
-                    rows.append(cell(RESULTS, key, compute))
+                    cell(RESULTS, key, partial(measure, calibration, batches, dense, criterion, keep, split == "test"))
     if options.only is None:
+        rows = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
         write_page(rows, dense_accuracy)
         console.print(f"wrote {PAGE.name}")
 
@@ -133,12 +135,11 @@ def measure(
 
 def write_page(rows: list[dict], dense: dict[str, float]) -> None:
     """docs/fan2021.md from the cells."""
-    seeds = 1 + max(row["seed"] for row in rows)
     lines = [
         "# The paper's selection, as we read it, measured",
         "",
         "MiniLM fine-tuned on short movie reviews; the same share of neurons and heads kept in every layer; 1,024",
-        f"calibration texts; no training after the cut; mean over {seeds} calibration draw(s). `information` is",
+        "calibration texts; no training after the cut; mean over calibration draws. `information` is",
         "`ChannelInformation`; `fan2021` and its options are explained in [criteria/fan2021.md](criteria/fan2021.md).",
         "*Cut*: rows and columns are removed and nothing else. *Compensated*: readers take over what the lost units",
         "said. *Repaired*: all of it, re-fitted bottom-up.",
@@ -149,30 +150,27 @@ def write_page(rows: list[dict], dense: dict[str, float]) -> None:
         "",
         f"Test split (1,700 texts); dense accuracy {dense['test']:.2%}. Accuracy, and KL in nats.",
         "",
-        "| keep | criterion | cut | KL | compensated | KL | repaired | KL |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for keep in KEEPS:
-        for name in (*RIVALS, *REPORTED):
-            cells = [row for row in rows if (row["split"], row["keep"], row["criterion"]) == ("test", keep, name)]
-            lines.append(f"| {keep:g} | {title(name)} | {columns(cells, ('cut', 'compensated', 'repaired'))} |")
-    lines += [
+        *table(rows, "test", ("cut", "compensated", "repaired")),
         "",
         "## Options",
         "",
-        f"Validation split (900 texts), on which the defaults were chosen; dense accuracy {dense['validation']:.2%}.",
+        f"Validation split (900 texts); dense accuracy {dense['validation']:.2%}.",
         "One option is changed at a time unless said.",
         "",
-        "| criterion | keep 0.5: cut | KL | compensated | KL | keep 0.25: cut | KL | compensated | KL |",
-        "|---|---|---|---|---|---|---|---|---|",
+        *table(rows, "validation", ("cut", "compensated")),
     ]
-    for name in (*RIVALS, *OPTIONS):
-        both = []
-        for keep in (0.5, 0.25):
-            cells = [row for row in rows if (row["split"], row["keep"], row["criterion"]) == ("validation", keep, name)]
-            both.append(columns(cells, ("cut", "compensated")))
-        lines.append(f"| {title(name)} | {' | '.join(both)} |")
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def table(rows: list[dict], split: str, stages: tuple[str, ...]) -> Iterator[str]:
+    """One row for every share and criterion that there are cells of."""
+    yield f"| keep | criterion | draws | {' | '.join(f'{stage} | KL' for stage in stages)} |"
+    yield "|" + "---|" * (3 + 2 * len(stages))
+    for keep in sorted(KEEPS[split], reverse=True):
+        for name in (*RIVALS, *OPTIONS):
+            cells = [row for row in rows if (row["split"], row["keep"], row["criterion"]) == (split, keep, name)]
+            if cells:
+                yield f"| {keep:g} | {title(name)} | {len(cells)} | {columns(cells, stages)} |"
 
 
 def title(name: str) -> str:
