@@ -144,7 +144,7 @@ def write_page(rows: list[dict], dense: dict[str, float]) -> None:
         "*Cut*: rows and columns are removed and nothing else. *Compensated*: readers take over what the lost units",
         "said. *Repaired*: all of it, re-fitted bottom-up.",
         "",
-        "Made by `python -m experiments.fan2021`.",
+        "Made by `python -m experiments.fan2021`; only cells that have been computed are shown.",
         "",
         "## Against other criteria",
         "",
