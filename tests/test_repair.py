@@ -86,7 +86,7 @@ def test_it_comes_nearer_to_the_dense_model(make_tiny_bert, dtype, producers):
     dense = logits_of(model, batches)
     before, after = (divergence(dense, logits_of(each, batches)) for each in (small, repaired))
     assert after < before / 2
-    weights = token_weights(statistics, "layers.1.ffn", [b["attention_mask"].bool() for b in batches], 1.0)
+    weights = token_weights(statistics, "layers.1.ffn", [b["attention_mask"].bool() for b in batches], 3.0)
     top = "bert.encoder.layer.1.output.LayerNorm"  # its input is the reader's output with the residual
     assert error_at(top, repaired, model, batches, weights) < error_at(top, small, model, batches, weights)
     assert all(tensor.dtype == dtype for tensor in repaired.state_dict().values() if tensor.is_floating_point())
@@ -101,7 +101,7 @@ def test_the_top_reader_is_the_weighted_least_squares_fit(tiny_bert64):
     with captured(repaired, site.reader) as calls:
         logits_of(repaired, batches)
     x = torch.cat([inputs.flatten(0, 1) for inputs, _ in calls])
-    w = torch.cat([each.flatten() for each in token_weights(statistics, site.name, masks(batches), 1.0)])
+    w = torch.cat([each.flatten() for each in token_weights(statistics, site.name, masks(batches), 3.0)])
     left = torch.cat(gaps("bert.encoder.layer.1.output.LayerNorm", repaired, tiny_bert64, batches))
     full = torch.cat([x, torch.ones(len(x), 1).double()], 1)
     normal_equations = full.T @ (left * w[:, None]) / w.sum()

@@ -32,9 +32,9 @@ def repair(
     batches: Sequence[Batch],
     *,
     statistics: Statistics | None = None,
-    floor: float = 1.0,
+    floor: float = 3.0,
     ridge: float | None = None,
-    producers: bool = False,
+    producers: bool = True,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
     r"""A copy of the pruned model, re-fitted bottom-up by token-weighted ridge regression to the dense one.

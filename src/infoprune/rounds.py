@@ -102,7 +102,7 @@ class Rounds:
                 self.dense,
                 self.batches,
                 statistics=self._statistics,
-                floor=self.settings.repair_floor,
+                floor=self.settings.floor,
                 ridge=self.settings.ridge,
                 producers=self.settings.producers,
                 progress=report,

@@ -153,7 +153,7 @@ def search(
                 model,
                 batches,
                 statistics=statistics,
-                floor=settings.repair_floor,
+                floor=settings.floor,
                 ridge=settings.ridge,
                 producers=settings.producers,
             )

@@ -17,11 +17,9 @@ class Settings:
             next part looks at the result. With recovery it is trained too, and the next part cuts what came of that.
         refresh: when the demand is taken anew through what has been cut above: before every "site" (one more pass per
             site), before every "round", or "never" (every round follows the first ranking).
-        floor: token weight of a token without gradient, in the moments that units are chosen and readers compensated
-            by: covariances want many tokens.
-        shrinkage: ridge of those covariances.
+        floor: token weight of a token without gradient, in the moments and in the repair.
+        shrinkage: ridge of the covariances that the units are chosen by.
         repair: re-fit the readers bottom-up after each part.
-        repair_floor: the same token weight in the repair, which looks more at the tokens that matter.
         ridge: of the repair; None lets cross-validation choose.
         producers: let the repair re-fit producers as well as readers.
 
@@ -34,9 +32,8 @@ class Settings:
     floor: float = 3.0
     shrinkage: float = 1e-2
     repair: bool = True
-    repair_floor: float = 1.0
     ridge: float | None = None
-    producers: bool = False
+    producers: bool = True
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
