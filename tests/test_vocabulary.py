@@ -14,10 +14,13 @@ from infoprune.batches import make_batches
 from infoprune.checkpoint import load, save
 from infoprune.compress import compress
 from infoprune.data import TextData
+from infoprune.distill import distill
 from infoprune.embeddings import count_tokens
 from infoprune.errors import InputError
-from infoprune.plan import VOCABULARY, plan_of
-from infoprune.vocabulary import prune_vocabulary
+from infoprune.plan import VOCABULARY, Plan, plan_of
+from infoprune.repair import repair
+from infoprune.surgery import prune
+from infoprune.vocabulary import prune_vocabulary, with_tokens_of
 
 EXTRA = 3  # rows of the table that are no token's, as in tables padded to a round size
 
@@ -215,7 +218,34 @@ def test_a_padding_token_that_positions_are_numbered_from_stays_in_place():
     assert kept_of(small)[:8] == tuple(range(8))
 
 
+def test_a_teacher_reads_what_the_small_model_reads():
+    model, tokenizer = dense("bert")
+    small = prune_vocabulary(model, tokenizer, SEEN).model
+    teacher = with_tokens_of(model, small)
+    assert teacher is not model
+    assert torch.equal(outputs(teacher, [2, 5, 3]), outputs(small, [2, 5, 3]))
+    assert with_tokens_of(teacher, small) is teacher
+    assert with_tokens_of(model, model) is model
+
+
 # What is refused
+
+
+def test_a_teacher_that_reads_other_numbers():
+    model, tokenizer = dense("bert")
+    small = prune_vocabulary(model, tokenizer, SEEN).model
+    batches = [{"input_ids": torch.tensor([[2, 5, 3]])}]
+    for compare in (repair, distill):
+        with pytest.raises(InputError, match=r"same tokens.*with_tokens_of"):
+            compare(small, model, batches)
+    with pytest.raises(InputError, match="vocabulary, which has 90"):
+        with_tokens_of(zoo.build("bert", vocab_size=90), small)
+
+
+def test_the_vocabulary_is_no_site_of_the_layers():
+    model, _ = dense("bert")
+    with pytest.raises(InputError, match=r"vocabulary.*infoprune\.prune_vocabulary"):
+        compress(model, [{"input_ids": torch.tensor([[2, 5, 3]])}], sites=("ffn", "vocabulary"))
 
 
 class Slow(BertTokenizer):
@@ -263,9 +293,6 @@ def test_a_class_that_splits_texts_in_its_own_way(monkeypatch):
 
 
 def test_a_plan_that_forgets_the_padding():
-    from infoprune.plan import Plan
-    from infoprune.surgery import prune
-
     with pytest.raises(InputError, match="drops token 0, which is this model's pad_token_id"):
         prune(zoo.build("bert"), Plan("bert", {VOCABULARY: 100}, {VOCABULARY: (1, 2)}, "counts", 0))
     with pytest.raises(InputError, match="counts 90 units in vocabulary, which has 100"):

@@ -136,6 +136,16 @@ def kept_within(small: nn.Module, dense: nn.Module, site: str, units: int) -> tu
     return tuple(position[unit] for unit in plan.kept[site])
 
 
+def check_same_tokens(small: nn.Module, dense: nn.Module) -> None:
+    """Raises InputError where a cut of the vocabulary has made the models read different numbers."""
+    ours, theirs = ((plan.kept.get(VOCABULARY) if plan else None) for plan in (plan_of(small), plan_of(dense)))
+    if ours != theirs:
+        raise InputError(
+            "the vocabulary of one model is cut and that of the other is not, or not so, expected the same tokens; "
+            "compare with infoprune.vocabulary.with_tokens_of(dense, small)"
+        )
+
+
 def plan_of(model: nn.Module) -> Plan | None:
     """The plan that a pruned model carries with it, counted from the dense model; None for a dense model."""
     plan: Plan | None = vars(model).get(CARRIED)

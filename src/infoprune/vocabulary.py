@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from infoprune.data import TextData
 from infoprune.embeddings import count_tokens, counts_positions_from_padding, tokens_by_role
 from infoprune.errors import InputError
-from infoprune.plan import VOCABULARY, Plan, plan_of
+from infoprune.plan import VOCABULARY, Plan, check_same_tokens, plan_of
 from infoprune.surgery import prune
 from infoprune.tokenizer_json import State, indispensable, restricted, vocabulary, with_intermediates
 
@@ -101,6 +101,20 @@ def plan_vocabulary(
         seed=0 if before is None else before.seed,
         nats_lost=0.0 if kept >= set(counts.nonzero()[:, 0].tolist()) else None,
     )
+
+
+def with_tokens_of(dense: PreTrainedModel, small: PreTrainedModel) -> PreTrainedModel:
+    """The dense model as it is, or a copy without the tokens that the small one has lost: both read the same numbers.
+
+    Raises:
+        InputError: the dense model is not one that had the small one's tokens before the cut.
+    """
+    plan, before = plan_of(small), plan_of(dense)
+    if plan is None or VOCABULARY not in plan.kept or (before is not None and VOCABULARY in before.kept):
+        check_same_tokens(small, dense)
+        return dense
+    part = {VOCABULARY: plan.units[VOCABULARY]}, {VOCABULARY: plan.kept[VOCABULARY]}
+    return prune(dense, Plan(dense.config.model_type, *part, plan.criterion, plan.seed))
 
 
 def count_occurrences(tokenizer: PreTrainedTokenizerBase, data: TextData, size: int) -> Int[Tensor, " size"]:

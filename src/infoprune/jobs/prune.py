@@ -190,7 +190,7 @@ def prune_folder(
     cut, packing = cut or Cut(), packing or Packing()
     place = device_named(device)
     check_apart(out, folder, sources.data, sources.eval, force=force)
-    check_family(folder, None if cut.tokens and not cut.layers else cut.layers)
+    check_family(folder, None if cut.tokens is not None and not cut.layers else cut.layers)
     texts = sources.columns.read(sources.data, labels=False)
     if cut.tolerance is not None and sources.eval is None:
         raise InputError("a largest loss needs texts to measure it on, expected --eval; pass --eval FILE")
