@@ -5,6 +5,7 @@ Run: python -m experiments.vocabulary
 
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,6 +22,7 @@ from infoprune.vocabulary import prune_vocabulary
 RESULTS = Path(__file__).parent / "results" / "vocabulary.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "vocabulary.md"
 COUNTS = (None, 1, 2, 3)
+SEEDS = (0, 1, 2)
 MARK = "<!-- table: python -m experiments.vocabulary -->"
 
 
@@ -28,18 +30,26 @@ def main() -> None:
     """Computes what is missing and writes the table into the page."""
     model, tokenizer = dense_model()
     test = read_texts(splits()["test"], need_labels=True)
-    rows = measured(model, tokenizer, test, "all")
-    half = compress(model, calibration(tokenizer, seed=0), keep=0.5).model
-    rows += measured(half, tokenizer, test, "half")
-    write_table(rows)
+    groups = {"all": measured(model, tokenizer, test, "all", 0)}
+    groups["half"] = []
+    for seed in SEEDS:
+        half = compress(model, calibration(tokenizer, seed), keep=0.5, seed=seed).model
+        groups["half"] += measured(half, tokenizer, test, "half", seed)
+    write_table(groups)
     console.print(f"wrote {PAGE.name}")
 
 
-def measured(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, test: TextData, units: str) -> list[dict]:
+def measured(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, test: TextData, units: str, seed: int
+) -> list[dict]:
     """A cell for every number of occurrences."""
     whole = answers(model, tokenizer, test)
     return [
-        cell(RESULTS, {"units": units, "min_count": count}, partial(measure, model, tokenizer, test, whole, count))
+        cell(
+            RESULTS,
+            {"units": units, "seed": seed, "min_count": count},
+            partial(measure, model, tokenizer, test, whole, count),
+        )
         for count in COUNTS
     ]
 
@@ -82,26 +92,35 @@ def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, test: Te
     return evaluate(model, make_batches(rows, tokenizer, labels=label_ids(rows.labels, model.config), sort=False))
 
 
-def write_table(rows: list[dict]) -> None:
+def write_table(groups: dict[str, list[dict]]) -> None:
     """The last part of docs/vocabulary.md, after the mark."""
     lines = [
         MARK,
         "",
-        "| neurons and heads | tokens that stay | tokens | model.safetensors | smaller | accuracy | agreement "
-        "| KL (nats) | test tokens that are gone | test texts with one | unknown tokens | longer texts |",
-        "|" + "---|" * 12,
+        "| neurons and heads | draws | tokens that stay | tokens | model.safetensors | smaller | accuracy "
+        "| points lost | agreement | KL (nats) | test tokens that are gone | test texts with one "
+        "| unknown tokens | more tokens |",
+        "|" + "---|" * 14,
     ]
-    for row in rows:
-        whole = next(other for other in rows if other["units"] == row["units"] and other["min_count"] is None)
-        seen = {None: "all", 1: "seen"}.get(row["min_count"], f"seen {row['min_count']} times")
-        lines.append(
-            f"| {row['units']} | {seen} | {row['tokens']:,} | {row['bytes'] / 1e6:.1f} MB "
-            f"| {1 - row['bytes'] / whole['bytes']:.1%} | {row['accuracy']:.2%} | {row['agreement']:.2%} "
-            f"| {row['kl']:.4f} | {row['tokens_lost']:.2%} | {row['texts_changed']:.1%} | {row['unknown']:.3%} "
-            f"| {row['longer']:.2%} |"
-        )
+    for units, rows in groups.items():
+        accuracy, size = ({count: mean(rows, count, of) for count in COUNTS} for of in ("accuracy", "bytes"))
+        for count in COUNTS:
+            seen = {None: "all", 1: "seen"}.get(count, f"seen {count} times")
+            lines.append(
+                f"| {units} | {len(rows) // len(COUNTS)} | {seen} | {mean(rows, count, 'tokens'):,.0f} "
+                f"| {size[count] / 1e6:.1f} MB | {1 - size[count] / size[None]:.1%} "
+                f"| {accuracy[count]:.2%} | {100 * (accuracy[None] - accuracy[count]):.2f} "
+                f"| {mean(rows, count, 'agreement'):.2%} | {mean(rows, count, 'kl'):.4f} "
+                f"| {mean(rows, count, 'tokens_lost'):.2%} | {mean(rows, count, 'texts_changed'):.1%} "
+                f"| {mean(rows, count, 'unknown'):.3%} | {mean(rows, count, 'longer'):.2%} |"
+            )
     text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     PAGE.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def mean(rows: list[dict], count: int | None, quantity: str) -> float:
+    """Over the calibration draws."""
+    return fmean(row[quantity] for row in rows if row["min_count"] == count)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,24 @@ def test_the_output_bias_goes_too():
     assert len(bias) == len(kept_of(small))
 
 
+def test_what_must_not_be_said_is_still_not_said():
+    model, tokenizer = dense("llama")
+    first = prune_vocabulary(model, tokenizer, SEEN)
+    gone = next(i for i in range(len(tokenizer)) if i not in kept_of(first))
+    there = kept_of(first)[-1]
+    model.generation_config.suppress_tokens = [there, gone]
+    model.generation_config.bad_words_ids = [[gone, there], [1, there]]
+    small = prune_vocabulary(model, tokenizer, SEEN).model.generation_config
+    assert small.suppress_tokens == [len(kept_of(first)) - 1]
+    assert small.bad_words_ids == [[1, len(kept_of(first)) - 1]]
+
+
+def test_two_vocabularies_in_one_model():
+    model = zoo.build("marian", vocab_size=160, share_encoder_decoder_embeddings=False, tie_word_embeddings=False)
+    with pytest.raises(InputError, match="vocabularies of their own"):
+        prune_vocabulary(model, tokenizer_for("bert"), SEEN)
+
+
 def test_nothing_of_what_was_given_changes():
     model, tokenizer = dense("roberta")
     weights, config = copy.deepcopy(model.state_dict()), model.config.to_dict()
@@ -280,8 +298,8 @@ def test_a_count_below_one():
 
 def test_lists_of_tokens_by_number():
     model, tokenizer = dense("llama")
-    model.generation_config.suppress_tokens = [5]
-    with pytest.raises(InputError, match="suppress_tokens"):
+    model.generation_config.sequence_bias = {(5,): 1.0}
+    with pytest.raises(InputError, match="sequence_bias"):
         prune_vocabulary(model, tokenizer, SEEN)
 
 

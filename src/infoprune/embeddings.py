@@ -11,8 +11,10 @@ from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from infoprune.errors import InputError
 
-# Lists of tokens by number, for generation; what a shorter list would mean only their author knows.
-_LISTS = ("bad_words_ids", "begin_suppress_tokens", "forced_decoder_ids", "sequence_bias", "suppress_tokens")
+# What generation must not say: a dropped token cannot be said anyway.
+_BANNED = ("bad_words_ids", "begin_suppress_tokens", "suppress_tokens")
+# What it must say, or rather would: without a token of it that has no meaning.
+_WANTED = ("forced_decoder_ids", "sequence_bias")
 
 
 def count_tokens(model: PreTrainedModel) -> int:
@@ -60,6 +62,9 @@ def cut_tokens(model: PreTrainedModel, kept: Sequence[int]) -> None:
     for old in _rows_of_tokens(model, before):
         rows = torch.tensor(tuple(kept), device=old.device)
         _replace(model, old, nn.Parameter(old.detach()[rows], requires_grad=old.requires_grad))
+    for name, buffer in list(model.named_buffers(recurse=False)):
+        if buffer.shape[-1:] == (before,):  # a bias of the logits, in some encoder-decoders
+            setattr(model, name, buffer[..., torch.tensor(tuple(kept), device=buffer.device)])
     for module in model.modules():
         _rewrite_sizes(module, before, number)
     for config in _configs(model):
@@ -79,7 +84,7 @@ def _check_roles(model: PreTrainedModel, number: dict[int, int]) -> None:
             "expected a plan that keeps every token before it"
         )
     for config in _configs(model):
-        for name in _LISTS:
+        for name in _WANTED:
             if getattr(config, name, None):
                 raise InputError(f"the generation config lists tokens by number in {name}; remove it before the cut")
 
@@ -87,6 +92,11 @@ def _check_roles(model: PreTrainedModel, number: dict[int, int]) -> None:
 def _rows_of_tokens(model: PreTrainedModel, tokens: int) -> list[nn.Parameter]:
     """The parameters with a row for every token, those that modules share once."""
     found: list[Any] = [model.get_input_embeddings().weight]
+    if getattr(model.config, "share_encoder_decoder_embeddings", True) is False:
+        raise InputError(
+            "encoder and decoder have vocabularies of their own, expected one that they share; "
+            "leave the vocabulary as it is (--sites)"
+        )
     head = model.get_output_embeddings()
     if head is not None:
         if len(head.weight) != tokens:
@@ -126,9 +136,21 @@ def _configs(model: PreTrainedModel) -> list[PretrainedConfig | GenerationConfig
 
 def _rewrite_config(config: PretrainedConfig | GenerationConfig, tokens: int, number: dict[int, int]) -> None:
     for name, value in list(vars(config).items()):
-        if name == "vocab_size" and value == tokens:
+        if name in ("vocab_size", "decoder_vocab_size") and value == tokens:
             setattr(config, name, len(number))
         if name.endswith("_token_id"):
             # a number beyond the table names no token of this model, before and after
             many = isinstance(value, (list, tuple))
             setattr(config, name, [number.get(i, i) for i in value] if many else number.get(value, value))
+        if name in _BANNED and value:
+            setattr(config, name, _still_banned(value, number) or None)
+
+
+def _still_banned(banned: Sequence[int] | Sequence[Sequence[int]], number: dict[int, int]) -> list[Any]:
+    """Tokens, or sequences of tokens, that are all there."""
+    found: list[Any] = []
+    for item in banned:
+        sequence = [item] if isinstance(item, int) else item
+        if number.keys() >= set(sequence):
+            found.append(number[item] if isinstance(item, int) else [number[i] for i in sequence])
+    return found
