@@ -53,6 +53,11 @@ def test_estimators_import_torch_and_the_error_alone(path):
         assert allowed or name == "infoprune.errors" or name.startswith("infoprune.information."), name
 
 
+def test_tokenizers_are_rewritten_as_dictionaries():
+    for name in imports(PACKAGE / "tokenizer_json.py"):
+        assert top(name) in sys.stdlib_module_names or name == "infoprune.errors", name
+
+
 def test_estimators_are_for_use_alone():
     said = "import infoprune.information, sys; print({'transformers', 'sklearn', 'scipy'} & {*sys.modules})"
     here = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}

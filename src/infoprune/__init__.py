@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from infoprune.settings import Settings
     from infoprune.sites import find_sites
     from infoprune.surgery import prune
+    from infoprune.vocabulary import SmallVocabulary, prune_vocabulary
 
     __version__: str
 
@@ -54,6 +55,7 @@ __all__ = [
     "Report",
     "Result",
     "Settings",
+    "SmallVocabulary",
     "Tolerance",
     "__version__",
     "allocate",
@@ -68,6 +70,7 @@ __all__ = [
     "load",
     "make_batches",
     "prune",
+    "prune_vocabulary",
     "rank",
     "read_texts",
     "repair",
@@ -99,6 +102,7 @@ _HOMES = {
     "settings": ("Settings",),
     "sites": ("find_sites",),
     "surgery": ("prune",),
+    "vocabulary": ("SmallVocabulary", "prune_vocabulary"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -95,6 +95,7 @@ def make_batches(
     labels: Sequence[int] | Sequence[float] | Sequence[Sequence[float]] | None = None,
     samples: int | None = None,
     seed: int = 0,
+    sort: bool = True,
 ) -> list[dict[str, Tensor]]:
     """Tokenise texts once and pack inputs of similar length together, padded to the longest of their batch.
 
@@ -106,10 +107,11 @@ def make_batches(
         labels: A target for each text: class numbers, numbers for regression, or rows of 0 and 1 for several labels.
         samples: How many texts to draw without replacement; all by default, or where there are no more.
         seed: Decides the draw; the same seed gives the same batches.
+        sort: Shortest inputs first; otherwise they stay in the order of the data, or of the draw.
 
     Returns:
         Batches of tensors (inputs, tokens) on the CPU: ``input_ids``, ``attention_mask``, whatever else the tokenizer
-        makes, and ``labels`` (inputs,) or (inputs, classes). Shortest inputs first, so not in the order of the data.
+        makes, and ``labels`` (inputs,) or (inputs, classes).
 
     Raises:
         InputError: There is no text, a text gives no token, or a number is out of range.
@@ -135,7 +137,7 @@ def make_batches(
     if 0 in lengths:
         row = rows[lengths.index(0)]
         raise InputError(f"{data.source}: row {row + 1} gives no token ({data.texts[row]!r:.40}); remove the row")
-    order = sorted(range(len(rows)), key=lengths.__getitem__)
+    order = sorted(range(len(rows)), key=lengths.__getitem__) if sort else list(range(len(rows)))
     targets = None if labels is None else torch.tensor([labels[row] for row in rows])
     batches = []
     for start in range(0, len(order), batch_size):

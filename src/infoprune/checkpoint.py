@@ -16,8 +16,9 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from infoprune.embeddings import count_tokens
 from infoprune.errors import InputError
-from infoprune.plan import Plan, carry_plan, plan_of
+from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.sites import find_sites
 from infoprune.surgery import cut_site
 
@@ -128,12 +129,19 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
     def construct(self: PreTrainedModel, config: PretrainedConfig, *args: object, **kwargs: object) -> None:
         kind.__init__(self, config, *args, **kwargs)
         sites = {site.name: site for site in find_sites(self)}
-        if plan.model_type != config.model_type or plan.kept.keys() - sites.keys():
+        counts = dict(plan.counts)
+        tokens, _ = counts.pop(VOCABULARY, (count_tokens(self), 0))
+        if tokens != count_tokens(self):  # a stock config says it
+            raise InputError(
+                f"{path / PLAN} keeps {tokens} tokens, {path / CONFIG} has {count_tokens(self)}; "
+                "the folder is damaged, prune again"
+            )
+        if plan.model_type != config.model_type or counts.keys() - sites.keys():
             raise InputError(
                 f"{path / PLAN} is for a {plan.model_type} with sites that {path / CONFIG} does not have; "
                 "the folder is damaged, prune again"
             )
-        for name, (units, _) in plan.counts.items():
+        for name, (units, _) in counts.items():
             if units > sites[name].units:
                 raise InputError(
                     f"{path / PLAN} keeps {units} units of {name}, {path / CONFIG} has {sites[name].units}; "

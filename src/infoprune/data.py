@@ -38,6 +38,11 @@ class TextData:
         """Return the number of rows."""
         return len(self.texts)
 
+    def among(self, rows: Sequence[int]) -> "TextData":
+        """Return some of the rows, in the order that is asked for."""
+        chosen = [None if of is None else tuple(of[row] for row in rows) for of in (self.pairs, self.labels)]
+        return TextData(tuple(self.texts[row] for row in rows), chosen[0], chosen[1], self.source)
+
 
 def read_texts(
     path: str | Path,

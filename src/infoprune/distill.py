@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from infoprune.calibration import Batch, Progress, check_batches, real_tokens
 from infoprune.errors import InputError
 from infoprune.lesson import Lesson
+from infoprune.plan import check_same_tokens
 from infoprune.training import HeldOut, Schedule, embeddings_of, frozen, train
 
 Example = dict[str, Any]
@@ -140,7 +141,7 @@ def distill(
         progress: called with (steps done, steps in all).
 
     Raises:
-        InputError: there are no inputs, or the models have different classes.
+        InputError: there are no inputs, or the models have different classes or tokens.
 
     Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015, section 2; hidden states as in
     Jiao et al., TinyBERT, EMNLP 2020, equation 8.
@@ -154,6 +155,7 @@ def distill(
     how = how or Distillation()
     check_batches(batches)
     check_classes(small, dense)
+    check_same_tokens(small, dense)
     training, judging = _parted(batches, how.held_out, seed)
     student = copy.deepcopy(small)
     place = None if folder is None else folder / _digest(small, dense, batches, how, seed)

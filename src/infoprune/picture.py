@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from infoprune.render import unit_name
+from infoprune.render import place_and_kind, unit_name
 
 COLOURS = ("#0b6e4f", "#c8553d", "#3d5a80", "#e0a458")
 
@@ -22,14 +22,15 @@ def draw_sizes(kept: Mapping[str, tuple[int, int]], path: Path) -> None:
     Example:
         >>> draw_sizes({"layers.0.ffn": (384, 1536), "layers.0.heads": (5, 12)}, Path("sizes.png"))
     """
-    kinds = list(dict.fromkeys(site.rpartition(".")[2] for site in kept))
-    places = list(dict.fromkeys(site.rpartition(".")[0] for site in kept))
+    found = {place_and_kind(site): counts for site, counts in kept.items()}
+    kinds = list(dict.fromkeys(kind for _, kind in found))
+    places = list(dict.fromkeys(place for place, _ in found))
     # not pyplot: it keeps figures and picks a window system
     figure = Figure(figsize=(2.9 * len(kinds) + 0.8, 0.9 + 0.3 * len(places)), layout="constrained")
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for panel, kind, colour in zip(panels, kinds, COLOURS * len(kinds), strict=False):
-        rows = [row for row, place in enumerate(places) if f"{place}.{kind}" in kept]
-        counts = [kept[f"{places[row]}.{kind}"] for row in rows]
+        rows = [row for row, place in enumerate(places) if (place, kind) in found]
+        counts = [found[places[row], kind] for row in rows]
         panel.barh(rows, [100] * len(rows), color="#eceff1", height=0.75)
         panel.barh(rows, [100 * units / of for units, of in counts], color=colour, height=0.75)
         for row, (units, of) in zip(rows, counts, strict=True):

@@ -15,6 +15,8 @@ from infoprune.errors import InputError
 VERSION = 1
 CARRIED = "infoprune_plan"
 MOST_UNITS = 1 << 24
+VOCABULARY = "vocabulary"
+"""The site whose units are tokens; the only one that is outside the layers."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,16 @@ def kept_within(small: nn.Module, dense: nn.Module, site: str, units: int) -> tu
         return plan.kept[site]
     position = {unit: index for index, unit in enumerate(before.kept[site])}
     return tuple(position[unit] for unit in plan.kept[site])
+
+
+def check_same_tokens(small: nn.Module, dense: nn.Module) -> None:
+    """Raises InputError where a cut of the vocabulary has made the models read different numbers."""
+    ours, theirs = ((plan.kept.get(VOCABULARY) if plan else None) for plan in (plan_of(small), plan_of(dense)))
+    if ours != theirs:
+        raise InputError(
+            "the vocabulary of one model is cut and that of the other is not, or not so, expected the same tokens; "
+            "compare with infoprune.vocabulary.with_tokens_of(dense, small)"
+        )
 
 
 def plan_of(model: nn.Module) -> Plan | None:

@@ -78,7 +78,7 @@ def kept_in_words(kept: Mapping[str, tuple[int, int]]) -> str:
     """
     sums: dict[str, tuple[int, int]] = {}
     for site, (units, of) in kept.items():
-        kind = site.rpartition(".")[2]
+        _, kind = place_and_kind(site)
         before = sums.get(kind, (0, 0))
         sums[kind] = (before[0] + units, before[1] + of)
     return ", ".join(f"{units:,} of {of:,} {unit_name(kind)}" for kind, (units, of) in sums.items())
@@ -163,18 +163,29 @@ def _rows(report: Report) -> list[Row]:
 
 
 def _kept_rows(kept: Mapping[str, tuple[int, int]]) -> tuple[Sequence[str], list[Sequence[str]]]:
-    kinds = list(dict.fromkeys(site.rpartition(".")[2] for site in kept))
-    places = dict.fromkeys(site.rpartition(".")[0] for site in kept)
+    found = {place_and_kind(site): counts for site, counts in kept.items()}
+    kinds = list(dict.fromkeys(kind for _, kind in found))
     rows: list[Sequence[str]] = []
-    for place in places:
-        counts = [kept.get(f"{place}.{kind}") for kind in kinds]
+    for place in dict.fromkeys(place for place, _ in found):
+        counts = [found.get((place, kind)) for kind in kinds]
         rows.append([place, *("" if count is None else f"{count[0]:,} of {count[1]:,}" for count in counts)])
     return ["layer", *map(unit_name, kinds)], rows
 
 
+def place_and_kind(site: str) -> tuple[str, str]:
+    """Where a site is and of which kind.
+
+    Example:
+        >>> place_and_kind("layers.0.ffn"), place_and_kind("vocabulary")
+        (('layers.0', 'ffn'), ('all layers', 'vocabulary'))
+    """
+    place, _, kind = site.rpartition(".")
+    return place or "all layers", kind
+
+
 def unit_name(kind: str) -> str:
     """What the units of a kind of site are called."""
-    return {"ffn": "neurons"}.get(kind, kind)
+    return {"ffn": "neurons", "vocabulary": "tokens"}.get(kind, kind)
 
 
 def _fewer(before: float, after: float) -> str:

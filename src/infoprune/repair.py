@@ -17,7 +17,7 @@ from infoprune.collect import collect
 from infoprune.errors import InputError
 from infoprune.linear import linear
 from infoprune.lockstep import Arrival, Lockstep, Meeting
-from infoprune.plan import kept_within
+from infoprune.plan import check_same_tokens, kept_within
 from infoprune.precision import exact
 from infoprune.ridge import fit_ridge
 from infoprune.sites import Site, find_sites
@@ -59,9 +59,11 @@ def repair(
         progress: called with (places done, places in all).
 
     Raises:
-        InputError: the statistics are of other batches, a regression is not finite, or layers are shared.
+        InputError: the statistics are of other batches, a regression is not finite, layers are shared, or the dense
+            model has other tokens.
     """
     check_repairable(find_sites(small))
+    check_same_tokens(small, dense)
     statistics = collect(dense, batches) if statistics is None else statistics
     _check_same_batches(statistics, batches)
     repaired = copy.deepcopy(small)

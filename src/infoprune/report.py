@@ -115,7 +115,7 @@ def describe(
     seconds: dict[str, float],
 ) -> Report:
     """The part of a report that needs no evaluation inputs and no clock: sizes, FLOPs, what was kept."""
-    batch = example_batch(dense.config, *shape)
+    batch = example_batch(small.config, *shape)  # whose tokens both models have
 
     def measured(model: PreTrainedModel) -> Measured:
         return Measured(count_parameters(model), count_flops(model, batch), count_bytes(model))
@@ -153,7 +153,7 @@ def compared(report: Report, dense: Evaluation, small: Evaluation) -> Report:
 
 def timed(report: Report, dense: PreTrainedModel, small: PreTrainedModel, *, repeats: int = 10) -> Report:
     """The report with latencies, measured side by side in alternating runs."""
-    batch = example_batch(dense.config, *report.shape)
+    batch = example_batch(small.config, *report.shape)
     before, after = measure_latency([dense, small], batch, repeats=repeats)
     return replace(
         report, dense=replace(report.dense, latency_ms=before), pruned=replace(report.pruned, latency_ms=after)

@@ -89,6 +89,7 @@ def search(
     sites: Collection[str] | None = None,
     settings: Settings | None = None,
     seed: int = 0,
+    reference: Evaluation | None = None,
     progress: StageProgress | None = None,
 ) -> Result:
     """The cheapest model that loses no more than it may on the evaluation inputs.
@@ -106,6 +107,7 @@ def search(
         sites: kinds of site to cut.
         settings: of statistics and repair; the search cuts in one round.
         seed: of everything that draws.
+        reference: answers from which the losses are counted; those of the model by default.
         progress: called with (stage, done, of).
 
     Raises:
@@ -126,7 +128,7 @@ def search(
         if progress is not None:
             progress(stage, done, of)
 
-    dense = evaluate(model, questions)
+    dense = reference or evaluate(model, questions)
     tolerance.loss(dense, dense)
     costs = find_costs(model, quantity, batches, kinds=sites)
     chosen = find_sites(model, sites)

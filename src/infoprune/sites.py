@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES, Family, Rows, SiteRow
 from infoprune.linear import linear
+from infoprune.plan import VOCABULARY
 from infoprune.slices import Slice
 
 
@@ -102,9 +103,15 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
         )
     family = FAMILIES[model_type]
     available = family.kinds
-    if kinds is not None and (not kinds or set(kinds) - set(available)):
+    if VOCABULARY in (kinds or ()):
         raise InputError(
-            f"sites {', '.join(kinds) or 'none'} were asked for, expected some of {', '.join(available)} "
+            "the site vocabulary was asked for, which is cut together with the tokenizer and before all others; "
+            "call infoprune.prune_vocabulary(model, tokenizer, texts) and leave it out here"
+        )
+    if kinds is not None and (not kinds or set(kinds) - set(available)):
+        listed = [*available, VOCABULARY] if family.task != "image-classification" else available
+        raise InputError(
+            f"sites {', '.join(kinds) or 'none'} were asked for, expected some of {', '.join(listed)} "
             f"for {model_type!r}; pass for example {available[0]!r}"
         )
     return family

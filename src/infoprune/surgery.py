@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.eliminate import compensate
+from infoprune.embeddings import count_tokens, cut_tokens
 from infoprune.errors import InputError
 from infoprune.linear import linear
-from infoprune.plan import Plan, carry_plan, plan_of
+from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.sites import Site, Size, alike, find_sites
 from infoprune.slices import unit_coordinates
 from infoprune.statistics import SiteStatistics, Statistics
@@ -26,7 +27,7 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
 
     Args:
         model: the model that the plan was made for.
-        plan: what stays.
+        plan: what stays. Where tokens go, the tokenizer has to change with the model: see `prune_vocabulary`.
         statistics: of this model. If given, every reader takes over what the lost units said, as far as the kept ones
             know it: W' = W C_:S C_SS^-1, and the means go into the bias. If not, the readers are only sliced.
 
@@ -40,7 +41,10 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         _check_statistics(sites, plan, statistics)
     small = copy.deepcopy(model)
     for name, kept in plan.kept.items():
-        if len(kept) == sites[name].units:
+        if len(kept) == plan.units[name]:
+            continue
+        if name == VOCABULARY:
+            cut_tokens(small, kept)
             continue
         cut_site(small, sites[name], torch.tensor(kept))
         if statistics is not None:
@@ -91,9 +95,10 @@ def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> No
             f"the plan is for model type {plan.model_type!r}, the model is {model.config.model_type!r}; "
             "use the model that the plan was made for"
         )
+    there_are = {name: site.units for name, site in sites.items()} | {VOCABULARY: count_tokens(model)}
     for name, units in plan.units.items():
-        if name not in sites or sites[name].units != units:
-            there = f"has {sites[name].units}" if name in sites else "does not exist"
+        if there_are.get(name) != units:
+            there = f"has {there_are[name]}" if name in there_are else "does not exist"
             raise InputError(
                 f"the plan counts {units} units in {name}, which {there} in this model; "
                 "use the model that the plan was made for"
@@ -102,8 +107,10 @@ def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> No
 
 def _check_statistics(sites: dict[str, Site], plan: Plan, statistics: Statistics) -> None:
     for name, kept in plan.kept.items():
-        if len(kept) < sites[name].units and (
-            name not in statistics.sites or statistics.sites[name].site.units != sites[name].units
+        if (
+            name != VOCABULARY
+            and len(kept) < sites[name].units
+            and (name not in statistics.sites or statistics.sites[name].site.units != sites[name].units)
         ):
             raise InputError(
                 f"the statistics are not of {name} with {sites[name].units} units; "

@@ -42,7 +42,13 @@ def prune_command(
     ] = None,
     sites: Annotated[
         str | None,
-        typer.Option(metavar="KINDS", help="What is cut, e.g. ffn or ffn,heads; by default all that the family has."),
+        typer.Option(metavar="KINDS", help="What is cut: some of ffn, heads, vocabulary; by default the first two."),
+    ] = None,
+    min_count: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="With vocabulary among the sites: tokens seen less often in FILE go; by default 1."
+        ),
     ] = None,
     criterion: Annotated[
         str, typer.Option(metavar="NAME", help="What chooses the units: information, fan2021, magnitude or random.")
@@ -92,6 +98,7 @@ def prune_command(
                 budget=options.budget(budget, allocation),
                 tolerance=options.tolerance(max_loss, max_kl),
                 sites=options.names(sites),
+                min_count=min_count,
                 criterion=criterion,
                 settings=settings,
                 distill=recovery,

@@ -17,6 +17,7 @@ from infoprune.jobs.inputs import (
     targets,
     unfinished,
 )
+from infoprune.vocabulary import with_tokens_of
 
 
 def distill_folder(
@@ -41,7 +42,8 @@ def distill_folder(
         out: new folder. Until it is there, checkpoints are kept beside it in `out`.unfinished: the same call goes on
             from them.
         data: file of texts; labels are read only where `how` gives them a weight.
-        teacher: folder with the large model; it must understand the tokens of the small one.
+        teacher: folder with the large model; it must understand the tokens of the small one, or those that this one
+            had before its vocabulary was cut.
         eval_data: file of texts and labels to score the trained model on.
         columns: of both files.
         packing: batch size and length.
@@ -69,7 +71,7 @@ def distill_folder(
     texts = columns.read(data, labels=how.labels > 0, need_labels=how.labels > 0)
     judges = None if eval_data is None else columns.read(eval_data, need_labels=True)
     small, tokenizer = open_classifier(folder, place)
-    dense, _ = open_classifier(teacher, place)
+    dense = with_tokens_of(open_classifier(teacher, place)[0], small)
     batches = packing.pack(texts, small, tokenizer, labels=targets(small, texts) if how.labels else None)
     questions = None
     if judges is not None:

@@ -84,6 +84,7 @@ class Packing:
         samples: int | None = None,
         labels: Sequence[int] | Sequence[float] | None = None,
         seed: int = 0,
+        sort: bool = True,
     ) -> list[dict[str, Tensor]]:
         """Batches of a file's texts for a model; see `make_batches`."""
         return make_batches(
@@ -94,6 +95,7 @@ class Packing:
             labels=labels,
             samples=samples,
             seed=seed,
+            sort=sort,
         )
 
 

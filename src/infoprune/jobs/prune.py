@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -29,11 +29,11 @@ from infoprune.jobs.inputs import (
     device_named,
     forget_unfinished,
     open_classifier,
-    targets,
     unfinished,
 )
+from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start
 from infoprune.picture import draw_sizes
-from infoprune.plan import plan_of
+from infoprune.plan import VOCABULARY, plan_of
 from infoprune.render import SIZES, markdown
 from infoprune.report import Report, compared, task_of, timed
 from infoprune.search import Tolerance, search
@@ -74,20 +74,23 @@ class Cut:
         keep: share of the units of every site that stays; one half where nothing else is said.
         budget: what the result may cost, instead of `keep`.
         tolerance: what it may lose on the evaluation texts, instead of both: the smallest that holds it is searched.
-        sites: kinds of site; None means all that the family has.
+        sites: kinds of site; None means all that the layers of the family have. "vocabulary" is cut before all others.
+        min_count: how often a token must occur in the data to stay, with the site vocabulary; 1 by default.
         criterion: name of what chooses the units.
         settings: rounds and repair.
         distill: training on all of the data after the cut, or None.
         seed: of everything that draws.
 
     Raises:
-        InputError: the share is out of range, more than one of the three is given, or there is no such criterion.
+        InputError: the share is out of range, more than one of the three is given, there is no such criterion, or what
+            is given would change nothing.
     """
 
     keep: float | None = None
     budget: Budget | None = None
     tolerance: Tolerance | None = None
     sites: tuple[str, ...] | None = None
+    min_count: int | None = None
     criterion: str = "information"
     settings: Settings = field(default_factory=Settings)
     distill: Distillation | None = None
@@ -102,8 +105,25 @@ class Cut:
             raise InputError(
                 "a largest loss and distillation were given, but a search does not train; distill with a budget"
             )
+        if self.min_count is not None and self.tokens is None:
+            raise InputError("min-count was given, but no tokens are cut; add vocabulary to --sites")
+        if self.layers == () and self.sites and (self.keep or self.budget or self.tolerance or self.distill):
+            raise InputError(
+                "only the vocabulary is cut, so keep, budget, a largest loss and distill have nothing to decide; "
+                "leave them out, or add e.g. ffn to --sites"
+            )
         Keep(self.share)
         criterion_named(self.criterion)
+
+    @property
+    def layers(self) -> tuple[str, ...] | None:
+        """Kinds of site in the layers; None means all."""
+        return None if self.sites is None else tuple(kind for kind in self.sites if kind != VOCABULARY)
+
+    @property
+    def tokens(self) -> int | None:
+        """How often a token must occur to stay; None where the vocabulary is not cut."""
+        return (1 if self.min_count is None else self.min_count) if VOCABULARY in (self.sites or ()) else None
 
     @property
     def share(self) -> float:
@@ -170,7 +190,7 @@ def prune_folder(
     cut, packing = cut or Cut(), packing or Packing()
     place = device_named(device)
     check_apart(out, folder, sources.data, sources.eval, force=force)
-    check_family(folder, cut.sites)
+    check_family(folder, None if cut.tokens is not None and not cut.layers else cut.layers)
     texts = sources.columns.read(sources.data, labels=False)
     if cut.tolerance is not None and sources.eval is None:
         raise InputError("a largest loss needs texts to measure it on, expected --eval; pass --eval FILE")
@@ -180,25 +200,24 @@ def prune_folder(
             f"label column {sources.columns.label!r} is not read: labels serve the evaluation alone; pass --eval FILE",
             stacklevel=2,
         )
-    model, tokenizer = open_classifier(folder, place)
+    begin = start(*open_classifier(folder, place), texts, cut.tokens)
+    model, tokenizer = begin.model, begin.tokenizer
     batches = packing.pack(texts, model, tokenizer, samples=sources.samples, seed=cut.seed)
     recovery = None
     # After the only round training changes no plan.
     if cut.distill is not None and not (plan_only and cut.settings.rounds == 1):
         recovery = Recovery(packing.pack(texts, model, tokenizer), cut.distill, unfinished(out))
-    questions: Batches = ()
-    if judges is not None:
-        questions = packing.pack(judges, model, tokenizer, labels=targets(model, judges))
+    questions = Questions() if judges is None else questions_for(judges, begin, packing)
     preview = _preview(model, batches, cut)
     if started is not None:
         started(preview)
-    result = _result(model, batches, questions, cut, recovery, progress)
+    result = _result(begin, batches, questions, cut, recovery, progress)
     if plan_only:
         with new_folder(out, force=force) as draft:
             (draft / PLAN).write_text(result.plan.to_json() + "\n", encoding="utf-8")
         forget_unfinished(out)
         return result.report
-    report = _compared(_measured(model, result, progress), model, result.model, questions, progress)
+    report = _compared(_measured(begin.dense, result, progress), begin.dense, result.model, questions, progress)
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)
         (draft / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
@@ -209,47 +228,54 @@ def prune_folder(
 
 
 def _result(
-    model: PreTrainedModel,
+    begin: Start,
     batches: Batches,
-    questions: Batches,
+    questions: Questions,
     cut: Cut,
     recovery: Recovery | None,
     progress: StageProgress | None,
 ) -> Result:
     criterion = criterion_named(cut.criterion)
-    if cut.tolerance is not None:
-        return search(
-            model,
+    if begin.cut and not cut.layers:
+        result = alone(begin, batches)
+    elif cut.tolerance is not None:
+        result = search(
+            begin.model,
             batches,
-            questions,
+            questions.small,
             cut.tolerance,
             criterion=criterion,
-            sites=cut.sites,
+            sites=cut.layers,
             settings=cut.settings,
+            seed=cut.seed,
+            reference=evaluate(begin.dense, questions.dense) if begin.cut else None,
+            progress=progress,
+        )
+    else:
+        result = compress(
+            begin.model,
+            batches,
+            keep=cut.keep,
+            budget=of_dense(cut.budget, begin),
+            criterion=criterion,
+            sites=cut.layers,
+            settings=cut.settings,
+            recovery=recovery,
             seed=cut.seed,
             progress=progress,
         )
-    return compress(
-        model,
-        batches,
-        keep=cut.keep,
-        budget=cut.budget,
-        criterion=criterion,
-        sites=cut.sites,
-        settings=cut.settings,
-        recovery=recovery,
-        seed=cut.seed,
-        progress=progress,
-    )
+    return replace(result, report=from_dense(result.report, begin))
 
 
 def _preview(model: PreTrainedModel, batches: Batches, cut: Cut) -> Preview:
-    chosen = find_sites(model, cut.sites)
+    chosen = () if cut.layers == () else find_sites(model, cut.layers)
     free = cut.budget is not None or cut.tolerance is not None
     kept = {} if free else {site.name: (Keep(cut.share).count(site), site.units) for site in chosen}
     # What was cut away before this cut counts as well.
     before = plan_of(model)
     earlier = {} if before is None else before.counts
+    if cut.tokens is not None and not free:
+        kept[VOCABULARY] = earlier[VOCABULARY]
     whole = {**earlier, **{name: (left, earlier.get(name, (of, of))[1]) for name, (left, of) in kept.items()}}
     masks = [real_tokens(batch) for batch in batches]
     return Preview(
@@ -275,22 +301,22 @@ def _compared(
     report: Report,
     dense: PreTrainedModel,
     small: PreTrainedModel,
-    questions: Batches,
+    questions: Questions,
     progress: StageProgress | None,
 ) -> Report:
     """The report with what evaluation texts say, if there are any; a search has asked them already."""
-    if not questions or report.kl is not None:
+    if not questions.dense or report.kl is not None:
         return report
-    return compared(report, *_answers((dense, small), questions, progress))
+    return compared(report, *_answers(((dense, questions.dense), (small, questions.small)), progress))
 
 
-def _answers(models: Sequence[PreTrainedModel], questions: Batches, progress: StageProgress | None) -> list[Evaluation]:
+def _answers(asked: Sequence[tuple[PreTrainedModel, Batches]], progress: StageProgress | None) -> list[Evaluation]:
     answers = []
-    for index, model in enumerate(models):
+    for index, (model, questions) in enumerate(asked):
 
         def step(done: int, of: int, before: int = index * len(questions)) -> None:
             if progress is not None:
-                progress("evaluate", before + done, len(models) * of)
+                progress("evaluate", before + done, len(asked) * of)
 
         answers.append(evaluate(model, questions, step))
     return answers

@@ -1,0 +1,127 @@
+"""What a smaller vocabulary saves and costs: movie reviews, tokens counted on the training texts, test split.
+
+Run: python -m experiments.vocabulary
+"""
+
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from experiments.cells import cell, console
+from experiments.movie_reviews import calibration, dense_model, splits
+from infoprune.batches import label_ids, make_batches
+from infoprune.checkpoint import save
+from infoprune.compress import compress
+from infoprune.data import TextData, read_texts
+from infoprune.evaluate import Evaluation, agreement, evaluate, mean_kl
+from infoprune.vocabulary import prune_vocabulary
+
+RESULTS = Path(__file__).parent / "results" / "vocabulary.jsonl"
+PAGE = Path(__file__).parent.parent / "docs" / "vocabulary.md"
+COUNTS = (None, 1, 2, 3)
+SEEDS = (0, 1, 2)
+MARK = "<!-- table: python -m experiments.vocabulary -->"
+
+
+def main() -> None:
+    """Computes what is missing and writes the table into the page."""
+    model, tokenizer = dense_model()
+    test = read_texts(splits()["test"], need_labels=True)
+    groups = {"all": measured(model, tokenizer, test, "all", 0)}
+    groups["half"] = []
+    for seed in SEEDS:
+        half = compress(model, calibration(tokenizer, seed), keep=0.5, seed=seed).model
+        groups["half"] += measured(half, tokenizer, test, "half", seed)
+    write_table(groups)
+    console.print(f"wrote {PAGE.name}")
+
+
+def measured(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, test: TextData, units: str, seed: int
+) -> list[dict]:
+    """A cell for every number of occurrences."""
+    whole = answers(model, tokenizer, test)
+    return [
+        cell(
+            RESULTS,
+            {"units": units, "seed": seed, "min_count": count},
+            partial(measure, model, tokenizer, test, whole, count),
+        )
+        for count in COUNTS
+    ]
+
+
+def measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    test: TextData,
+    whole: Evaluation,
+    min_count: int | None,
+) -> dict:
+    """One cell: cut, save, evaluate."""
+    small, words = model, tokenizer
+    if min_count is not None:
+        cut = prune_vocabulary(model, tokenizer, read_texts(splits()["train"]), min_count=min_count)
+        small, words = cut.model, cut.tokenizer
+    with TemporaryDirectory() as folder:
+        save(small, f"{folder}/out", words)
+        size = (Path(folder) / "out" / "model.safetensors").stat().st_size
+    found = answers(small, words, test)
+    before, after = (given(list(test.texts), add_special_tokens=False)["input_ids"] for given in (tokenizer, words))
+    kept = set(words.get_vocab())
+    lost = [[token not in kept for token in tokenizer.convert_ids_to_tokens(ids)] for ids in before]
+    return {
+        "tokens": len(words),
+        "bytes": size,
+        "accuracy": found.metrics["accuracy"],
+        "agreement": agreement(whole.logits, found.logits),
+        "kl": mean_kl(whole.logits, found.logits),
+        "tokens_lost": sum(map(sum, lost)) / sum(map(len, lost)),
+        "texts_changed": sum(map(any, lost)) / len(lost),
+        "unknown": sum(ids.count(words.unk_token_id) for ids in after) / sum(map(len, after)),
+        "longer": sum(map(len, after)) / sum(map(len, before)) - 1,
+    }
+
+
+def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, test: TextData) -> Evaluation:
+    """In the order of the data, so that two tokenizers can be compared."""
+    rows = test.among(sorted(range(len(test)), key=lambda row: len(test.texts[row])))
+    return evaluate(model, make_batches(rows, tokenizer, labels=label_ids(rows.labels, model.config), sort=False))
+
+
+def write_table(groups: dict[str, list[dict]]) -> None:
+    """The last part of docs/vocabulary.md, after the mark."""
+    lines = [
+        MARK,
+        "",
+        "| neurons and heads | draws | tokens that stay | tokens | model.safetensors | smaller | accuracy "
+        "| points lost | agreement | KL (nats) | test tokens that are gone | test texts with one "
+        "| unknown tokens | more tokens |",
+        "|" + "---|" * 14,
+    ]
+    for units, rows in groups.items():
+        accuracy, size = ({count: mean(rows, count, of) for count in COUNTS} for of in ("accuracy", "bytes"))
+        for count in COUNTS:
+            seen = {None: "all", 1: "seen"}.get(count, f"seen {count} times")
+            lines.append(
+                f"| {units} | {len(rows) // len(COUNTS)} | {seen} | {mean(rows, count, 'tokens'):,.0f} "
+                f"| {size[count] / 1e6:.1f} MB | {1 - size[count] / size[None]:.1%} "
+                f"| {accuracy[count]:.2%} | {100 * (accuracy[None] - accuracy[count]):.2f} "
+                f"| {mean(rows, count, 'agreement'):.2%} | {mean(rows, count, 'kl'):.4f} "
+                f"| {mean(rows, count, 'tokens_lost'):.2%} | {mean(rows, count, 'texts_changed'):.1%} "
+                f"| {mean(rows, count, 'unknown'):.3%} | {mean(rows, count, 'longer'):.2%} |"
+            )
+    text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
+    PAGE.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def mean(rows: list[dict], count: int | None, quantity: str) -> float:
+    """Over the calibration draws."""
+    return fmean(row[quantity] for row in rows if row["min_count"] == count)
+
+
+if __name__ == "__main__":
+    main()

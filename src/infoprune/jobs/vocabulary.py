@@ -1,0 +1,105 @@
+"""The part of `infoprune prune` that comes before all others: the site vocabulary."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from infoprune.budget import Budget
+from infoprune.calibration import typical_shape
+from infoprune.compress import Result
+from infoprune.data import TextData
+from infoprune.jobs.inputs import Batches, Packing, targets
+from infoprune.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.plan import plan_of
+from infoprune.report import Report, describe
+from infoprune.vocabulary import prune_vocabulary
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the sites in the layers are cut from.
+
+    Args:
+        dense: the model as it was opened, by which the result is measured.
+        words: its tokenizer.
+        model: the same model, or one with fewer tokens.
+        tokenizer: of that.
+        seconds: that the cut of the vocabulary took.
+    """
+
+    dense: PreTrainedModel
+    words: PreTrainedTokenizerBase
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    seconds: float = 0.0
+
+    @property
+    def cut(self) -> bool:
+        """Whether tokens went, so that the two models read different numbers."""
+        return self.model is not self.dense
+
+
+def start(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: TextData, min_count: int | None) -> Start:
+    """The model with the tokens that occur so often in the texts; as it is where no number is given."""
+    if min_count is None:
+        return Start(model, tokenizer, model, tokenizer)
+    began = time.perf_counter()
+    small = prune_vocabulary(model, tokenizer, texts, min_count=min_count)
+    return Start(model, tokenizer, small.model, small.tokenizer, time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The same evaluation texts in the same order, as the dense model reads them and as the small one does."""
+
+    dense: Batches = ()
+    small: Batches = ()
+
+
+def questions_for(judges: TextData, start: Start, packing: Packing) -> Questions:
+    """Evaluation texts as batches, with labels where there are any."""
+    if not start.cut:
+        batches = packing.pack(judges, start.dense, start.words, labels=targets(start.dense, judges))
+        return Questions(batches, batches)
+    # By characters, since the two count tokens differently.
+    rows = judges.among(sorted(range(len(judges)), key=lambda row: len(judges.texts[row])))
+    labels = targets(start.dense, rows)
+    return Questions(
+        packing.pack(rows, start.dense, start.words, labels=labels, sort=False),
+        packing.pack(rows, start.model, start.tokenizer, labels=labels, sort=False),
+    )
+
+
+def of_dense(budget: Budget | None, start: Start) -> Budget | None:
+    """A share of the dense model's parameters or bytes, as a share of what the other sites are cut from."""
+    count = {"params": count_parameters, "bytes": count_bytes}.get("" if budget is None else budget.quantity)
+    if budget is None or count is None or budget.amount > 1:
+        return budget
+    return replace(budget, amount=min(1.0, budget.amount * count(start.dense) / count(start.model)))
+
+
+def alone(start: Start, batches: Batches) -> Result:
+    """The result where nothing but the vocabulary is cut."""
+    plan = plan_of(start.model)
+    if plan is None:
+        raise ValueError("the model carries no plan: expected one with fewer tokens; see start")
+    shape = typical_shape(batches, start.model.config)
+    samples = sum(len(batch["input_ids"]) for batch in batches)
+    return Result(start.model, plan, describe(start.dense, start.model, plan, samples=samples, shape=shape, seconds={}))
+
+
+def from_dense(report: Report, start: Start) -> Report:
+    """The report of a cut after that of the vocabulary, counted from the model with all tokens."""
+    if not start.cut:
+        return report
+    dense = replace(
+        report.dense,
+        parameters=count_parameters(start.dense),
+        flops=count_flops(start.dense, example_batch(start.model.config, *report.shape)),
+        bytes=count_bytes(start.dense),
+    )
+    total = report.seconds.get("total", 0.0) + start.seconds
+    return replace(report, dense=dense, seconds={**report.seconds, "vocabulary": start.seconds, "total": total})

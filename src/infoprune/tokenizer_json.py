@@ -1,0 +1,164 @@
+"""Tokenizer JSON: which tokens a tokenizer cannot do without, and the same tokenizer with fewer. Dictionaries only."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Collection, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from infoprune.errors import InputError
+
+State = dict[str, Any]
+KINDS = ("WordPiece", "BPE", "Unigram")
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+def vocabulary(state: State) -> dict[str, int]:
+    """All tokens of a tokenizer and their numbers, added ones included.
+
+    Args:
+        state: what tokenizer.json holds.
+
+    Raises:
+        InputError: the tokenizer is of a kind that is not known here.
+    """
+    model = state["model"]
+    if model.get("type") not in KINDS:
+        raise InputError(
+            f"the tokenizer is a {model.get('type')} model, expected one of: {', '.join(KINDS)}; "
+            "leave the vocabulary as it is (--sites)"
+        )
+    if model.get("end_of_word_suffix") or (model["type"] == "BPE" and model.get("continuing_subword_prefix")):
+        raise InputError(
+            "the tokenizer marks the inside or the end of words in its merges, expected plain merges; "
+            "leave the vocabulary as it is (--sites)"
+        )
+    return {**_model_tokens(model), **{token["content"]: int(token["id"]) for token in state["added_tokens"]}}
+
+
+def indispensable(state: State) -> set[int]:
+    """Tokens that stay whatever the texts are: added and special ones, the unknown token, and the alphabet.
+
+    The alphabet is every token of one character (of one byte, in a tokenizer of bytes), at the start of a word and
+    inside it: whatever could be spelled before can be spelled after.
+    """
+    model, tokens = state["model"], vocabulary(state)
+    stay = {int(token["id"]) for token in state["added_tokens"]}
+    prefix = model.get("continuing_subword_prefix") or ""
+    stay |= {i for token, i in tokens.items() if len(token.removeprefix(prefix)) == 1 or _BYTE.fullmatch(token)}
+    stay |= {i for token, i in tokens.items() if len(token) == 1}
+    if model.get("unk_token") in tokens:
+        stay.add(tokens[model["unk_token"]])
+    if model["type"] == "Unigram":
+        # An unknown character costs the least score of all tokens and a bit more: with another least score texts with
+        # such characters would be split elsewhere.
+        stay.add(min(range(len(model["vocab"])), key=lambda i: model["vocab"][i][1]))
+        # Some classes have the number of the unknown token written in.
+        stay |= set(range((model.get("unk_id") or 0) + 1))
+    return stay.union(_named(state.get("post_processor")))
+
+
+def with_intermediates(state: State, kept: Collection[int]) -> set[int]:
+    """The kept tokens and, where tokens are made by merges, those that stand on the way to them.
+
+    Merging is greedy by rank, so a token comes about in the same steps wherever it does: those of merging it alone.
+    Merges across its borders would have left no such token.
+    """
+    if state["model"]["type"] != "BPE":
+        return set(kept)
+    tokens = vocabulary(state)
+    ranks = {pair: rank for rank, pair in enumerate(_merges(state["model"]))}
+    chosen = set(kept)
+    return chosen.union(
+        tokens[step]
+        for token, i in tokens.items()
+        if i in chosen and len(token) > 1
+        for step in _steps(token, ranks)
+        if step in tokens
+    )
+
+
+def restricted(state: State, kept: Collection[int]) -> State:
+    """The tokenizer with the kept tokens alone, numbered anew in the same order.
+
+    Args:
+        state: what tokenizer.json holds.
+        kept: tokens that stay, with the indispensable ones and the intermediates; other numbers may be among them.
+    """
+    number = {old: new for new, old in enumerate(sorted(kept))}
+    small = copy.copy(state)
+    model = small["model"] = dict(state["model"])
+    tokens = {token: number[i] for token, i in _model_tokens(model).items() if i in number}
+    if model["type"] == "Unigram":
+        model["vocab"] = [pair for i, pair in enumerate(model["vocab"]) if i in number]
+        if model.get("unk_id") is not None:
+            model["unk_id"] = number[model["unk_id"]]
+    else:
+        model["vocab"] = tokens
+    if model["type"] == "BPE":
+        pairs = _merges(model)
+        model["merges"] = [[a, b] for a, b in pairs if a in tokens and b in tokens and a + b in tokens]
+    small["added_tokens"] = [{**token, "id": number[token["id"]]} for token in state["added_tokens"]]
+    small["post_processor"] = _renumbered(state.get("post_processor"), number)
+    if state.get("padding"):
+        small["padding"] = {**state["padding"], "pad_id": number[state["padding"]["pad_id"]]}
+    return small
+
+
+def _model_tokens(model: Mapping[str, Any]) -> dict[str, int]:
+    if model["type"] == "Unigram":
+        return {token: i for i, (token, _) in enumerate(model["vocab"])}
+    return {token: int(i) for token, i in model["vocab"].items()}
+
+
+def _merges(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Pairs by rank; older files have them as "a b"."""
+    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+    return [(a, b) for a, b in pairs]
+
+
+def _steps(token: str, ranks: Mapping[tuple[str, str], int]) -> set[str]:
+    """What stands on the way from characters to a token; nothing where merging does not lead there."""
+    parts = list(token)
+    steps = set(parts)
+    while len(parts) > 1:
+        rank, place = min((ranks.get(pair, len(ranks)), i) for i, pair in enumerate(pairwise(parts)))
+        if rank == len(ranks):
+            return set()
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        steps.add(parts[place])
+    return steps
+
+
+def _named(processor: object) -> Iterator[int]:
+    """Numbers of the tokens that a post-processor puts around texts."""
+    if isinstance(processor, list):
+        for part in processor:
+            yield from _named(part)
+    elif isinstance(processor, dict):
+        for key, value in processor.items():
+            if key in ("sep", "cls"):
+                yield int(value[1])
+            elif key == "special_tokens":
+                for token in value.values():
+                    yield from token["ids"]
+            else:
+                yield from _named(value)
+
+
+def _renumbered(processor: object, number: Mapping[int, int]) -> object:
+    if isinstance(processor, list):
+        return [_renumbered(part, number) for part in processor]
+    if not isinstance(processor, dict):
+        return processor
+    new: State = {}
+    for key, value in processor.items():
+        if key in ("sep", "cls"):
+            new[key] = [value[0], number[value[1]]]
+        elif key == "special_tokens":
+            new[key] = {name: {**token, "ids": [number[i] for i in token["ids"]]} for name, token in value.items()}
+        else:
+            new[key] = _renumbered(value, number)
+    return new

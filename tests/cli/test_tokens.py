@@ -1,0 +1,145 @@
+import json
+
+import pytest
+import torch
+from rows import write_rows
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import infoprune
+
+TEXTS = ("the film is good", "the plot is bad", "a fine film!")
+
+
+@pytest.fixture
+def texts(tmp_path):
+    return write_rows(tmp_path / "texts.csv", [(text, i % 2) for i, text in enumerate(TEXTS)])
+
+
+def logits(folder, texts, kind=AutoModelForSequenceClassification):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        model = kind.from_pretrained(folder).eval()
+        return model(**tokenizer(list(texts), padding=True, return_tensors="pt")).logits
+
+
+def test_the_vocabulary_alone(run, saved_bert, texts, out):
+    status, printed, err = run("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary", "--eval", texts)
+    assert (status, err) == (0, "")
+    report = json.loads((out / "report.json").read_text())
+    kept, of = report["kept"]["vocabulary"]
+    assert list(report["kept"]) == ["vocabulary"]
+    assert of == 100
+    assert f"keeps {kept} of 100 tokens" in printed.splitlines()[0]
+    assert (report["loads_in"], report["criterion"], report["nats_lost"]) == ("transformers", "counts", 0.0)
+    assert report["dense"]["parameters"] - report["pruned"]["parameters"] == (100 - kept) * 32
+    assert report["seconds"]["vocabulary"] > 0
+    assert (report["agreement"], report["dense"]["metrics"]) == (1.0, report["pruned"]["metrics"])
+    assert report["kl"] == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(logits(out, TEXTS), logits(saved_bert, TEXTS), rtol=0, atol=1e-5)
+    assert len(AutoTokenizer.from_pretrained(out)) == kept
+    assert "all layers" in (out / "report.md").read_text()
+    assert (out / "sizes.png").is_file()
+    assert run("report", out)[0] == 0
+
+
+def test_the_vocabulary_with_neurons(run, saved_bert, texts, out):
+    status, _, _ = run("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary,ffn", "--eval", texts)
+    assert status == 0
+    report = json.loads((out / "report.json").read_text())
+    assert list(report["kept"]) == ["vocabulary", "layers.0.ffn", "layers.1.ffn"]
+    assert (report["loads_in"], report["criterion"], report["kept"]["layers.0.ffn"]) == (
+        "transformers",
+        "information",
+        [32, 64],
+    )
+    own = infoprune.load(out)
+    assert own.num_parameters() == report["pruned"]["parameters"]
+    assert report["dense"]["parameters"] == infoprune.load(saved_bert).num_parameters()
+    assert own.config.vocab_size == report["kept"]["vocabulary"][0]
+    plan = json.loads((out / "plan.json").read_text())
+    assert len(plan["kept"]["vocabulary"]) == own.config.vocab_size
+
+    again = out.parent / "again"
+    assert run("prune", out, again, "--data", texts, "--sites", "ffn")[0] == 0
+    assert json.loads((again / "report.json").read_text())["kept"]["vocabulary"] == report["kept"]["vocabulary"]
+    status, printed, _ = run("evaluate", out, "--data", texts, "--json")
+    assert json.loads(printed)["metrics"] == report["pruned"]["metrics"]
+
+
+def test_both_models_are_asked_the_same(run, saved_bert, texts, tmp_path, out):
+    """Words outside of the data are longer for the small model; the order of the texts must not depend on that."""
+    unseen = ("dull", "the film is a very great plot and not poor", "great great great", "film is the plot is the film")
+    judges = write_rows(tmp_path / "judges.csv", [(text, i % 2) for i, text in enumerate(unseen)])
+    arguments = ("--data", texts, "--sites", "vocabulary", "--eval", judges, "--batch-size", "1")
+    assert run("prune", saved_bert, out, *arguments)[0] == 0
+    report = json.loads((out / "report.json").read_text())
+    before, after = (
+        torch.cat([logits(folder, [text]) for text in unseen]).double().log_softmax(1) for folder in (saved_bert, out)
+    )
+    assert not torch.allclose(before, after)
+    assert report["kl"] == pytest.approx(float((before.exp() * (before - after)).sum(1).mean()), rel=1e-3)
+    assert report["agreement"] == float((before.argmax(1) == after.argmax(1)).double().mean())
+
+
+def test_a_budget_counts_from_the_model_with_all_tokens(run, saved_bert, texts, out):
+    arguments = ("--data", texts, "--sites", "vocabulary,ffn,heads", "--budget", "params=0.7")
+    assert run("prune", saved_bert, out, *arguments)[0] == 0
+    report = json.loads((out / "report.json").read_text())
+    assert 0.6 < report["pruned"]["parameters"] / report["dense"]["parameters"] <= 0.7
+    assert report["kept"]["layers.0.ffn"][0] > 16
+
+
+def test_a_search_counts_from_the_model_with_all_tokens(run, saved_bert, texts, out):
+    arguments = ("--data", texts, "--sites", "vocabulary,ffn", "--eval", texts, "--max-kl", "0.5")
+    assert run("prune", saved_bert, out, *arguments)[0] == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["kl"] <= 0.5
+    assert report["dense"]["parameters"] == infoprune.load(saved_bert).num_parameters()
+
+
+def test_rare_tokens_go(run, saved_bert, texts, tmp_path):
+    sizes = []
+    for count in (1, 2, 4):
+        folder = tmp_path / f"out{count}"
+        arguments = ("--data", texts, "--sites", "vocabulary", "--min-count", count, "--plan-only")
+        assert run("prune", saved_bert, folder, *arguments)[0] == 0
+        assert [file.name for file in folder.iterdir()] == ["plan.json"]
+        sizes.append(len(json.loads((folder / "plan.json").read_text())["kept"]["vocabulary"]))
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
+def test_a_teacher_with_all_tokens_teaches_the_small_one(run, saved_bert, texts, out, tmp_path):
+    assert run("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary,ffn")[0] == 0
+    better = tmp_path / "better"
+    status, _, err = run("finetune", out, better, "--data", texts, "--teacher", saved_bert, "--epochs", "1")
+    assert (status, err) == (0, "")
+    assert (better / "plan.json").read_bytes() == (out / "plan.json").read_bytes()
+
+
+# What is refused
+
+
+def test_options_that_would_change_nothing(refused, saved_bert, texts, out):
+    alone = ("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary")
+    for option in (("--keep", "0.25"), ("--budget", "flops=0.5"), ("--distill", "1")):
+        refused(*alone, *option, words=["only the vocabulary", "add e.g. ffn"])
+    refused("prune", saved_bert, out, "--data", texts, "--min-count", "2", words=["min-count", "vocabulary"])
+    refused(*alone, "--min-count", "0", words=["min_count is 0", "--min-count"])
+
+
+def test_a_site_that_is_none(refused, saved_bert, texts, out):
+    refused("prune", saved_bert, out, "--data", texts, "--sites", "words", words=["words", "heads, ffn, vocabulary"])
+
+
+def test_a_slow_tokenizer(refused, saved_bert, texts, out, monkeypatch):
+    kind = type(AutoTokenizer.from_pretrained(saved_bert))
+    monkeypatch.setattr(kind, "is_fast", False)
+    refused("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary", words=["slow", "--sites"])
+
+
+def test_a_tokenizer_of_another_kind(refused, saved_bert, texts, out):
+    file = saved_bert / "tokenizer.json"
+    state = json.loads(file.read_text())
+    state["model"] = {"type": "WordLevel", "vocab": state["model"]["vocab"], "unk_token": "[UNK]"}
+    file.write_text(json.dumps(state))
+    refused("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary", words=["WordLevel", "WordPiece"])

@@ -1,0 +1,61 @@
+"""A smaller embedding table, in every family that reads tokens."""
+
+import copy
+
+import pytest
+import torch
+import transformers
+from zoo import AUTO, build, inputs, kind_of
+
+from infoprune.checkpoint import load, save
+from infoprune.embeddings import count_tokens
+from infoprune.families import FAMILIES
+from infoprune.plan import VOCABULARY, Plan
+from infoprune.surgery import prune
+
+TEXTS = [model_type for model_type, family in FAMILIES.items() if family.task != "image-classification"]
+KEPT = (0, 1, 2, 3, *range(5, 100, 2))
+
+
+def cut(model):
+    return prune(model, Plan(model.config.model_type, {VOCABULARY: 100}, {VOCABULARY: KEPT}, "counts", 0, 0.0))
+
+
+def covered(model_type):
+    """Inputs of kept tokens, by their old numbers and by their new ones."""
+    kept = torch.tensor(KEPT)
+    new = [dict(batch) for batch in inputs(model_type)]
+    for batch in new:
+        batch |= {name: ids % len(KEPT) for name, ids in batch.items() if name.endswith("input_ids")}
+    old = [{n: kept[x] if n.endswith("input_ids") else x for n, x in batch.items()} for batch in new]
+    return old, new
+
+
+def outputs(model, batches):
+    with torch.no_grad():
+        return [model(**batch).logits for batch in batches]
+
+
+@pytest.mark.parametrize("model_type", TEXTS)
+@pytest.mark.parametrize("auto", [None, "AutoModelForMaskedLM"])
+def test_kept_tokens_answer_as_before(model_type, auto, tmp_path):
+    mapping = getattr(transformers, auto or AUTO[FAMILIES[model_type].task])._model_mapping
+    if type(build(model_type).config) not in mapping:
+        return  # no such class in this family
+    model = build(model_type, auto=auto)
+    before = copy.deepcopy(model.state_dict())
+    small = cut(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert count_tokens(small) == small.config.vocab_size == len(KEPT)
+    assert not [name for name, tensor in small.state_dict().items() if 100 in tensor.shape], "something is left whole"
+    save(small, tmp_path / "out")
+    theirs = (mapping[type(model.config)] if auto else kind_of(model_type)).from_pretrained(tmp_path / "out")
+    old, new = covered(model_type)
+    for wanted, *found in zip(
+        outputs(model, old),
+        *(outputs(m.to(torch.float64).eval(), new) for m in (small, load(tmp_path / "out"), theirs)),
+        strict=True,
+    ):
+        wanted = wanted[..., list(KEPT)] if wanted.shape[-1] == 100 else wanted
+        for logits in found:
+            torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-10)
