@@ -311,7 +311,7 @@ def test_a_class_that_splits_texts_in_its_own_way(monkeypatch):
 
 
 def test_a_plan_that_forgets_the_padding():
-    with pytest.raises(InputError, match="drops token 0, which is this model's pad_token_id"):
+    with pytest.raises(InputError, match="drops token 0, this model's pad_token_id"):
         prune(zoo.build("bert"), Plan("bert", {VOCABULARY: 100}, {VOCABULARY: (1, 2)}, "counts", 0))
     with pytest.raises(InputError, match="counts 90 units in vocabulary, which has 100"):
         prune(zoo.build("bert"), Plan("bert", {VOCABULARY: 90}, {VOCABULARY: (0, 1, 2)}, "counts", 0))

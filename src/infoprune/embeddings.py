@@ -73,10 +73,9 @@ def cut_tokens(model: PreTrainedModel, kept: Sequence[int]) -> None:
 
 def _check_roles(model: PreTrainedModel, number: dict[int, int]) -> None:
     for role, ids in tokens_by_role(model).items():
-        if not number.keys() >= set(ids):
-            raise InputError(
-                f"the plan drops token {ids[0]}, which is this model's {role}; keep the tokens with a role"
-            )
+        gone = set(ids) - number.keys()
+        if gone:
+            raise InputError(f"the plan drops token {min(gone)}, this model's {role}; keep the tokens with a role")
     pad = tokens_by_role(model).get("pad_token_id", ())
     if counts_positions_from_padding(model) and any(number[i] != i for i in pad):
         raise InputError(
