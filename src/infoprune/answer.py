@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 from infoprune.demand import Law
 from infoprune.errors import InputError
+
+Pooling = Literal["mean", "cls"]
+POOLINGS: tuple[Pooling, ...] = ("mean", "cls")
+"""How the hidden states of all tokens become one embedding: their mean, or that of the first."""
+
+CARRIED = "infoprune_pooling"
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,13 @@ class Answer:
         return 1 if self.values.ndim > 2 and self.counts.shape[-1] > 1 else 4
 
 
-def answer_of(model: PreTrainedModel, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:
+def answer_of(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:
     """Reads a model's output.
 
     A class or a label by softmax or sigmoid, as config.problem_type says; one output is a regression; start and end of
     an answer are two softmaxes over the real tokens; a softmax at every token counts at the real ones; a model without
-    a head answers with its embedding, the mean of its last hidden states over the real tokens scaled to length 1.
+    a head answers with its embedding, the mean of its last hidden states over the real tokens scaled to length 1, or
+    what `pool_by` has told it.
 
     Raises:
         InputError: the output has none of these, or is not finite.
@@ -48,20 +54,20 @@ def answer_of(model: PreTrainedModel, output: Mapping[str, Any], mask: Bool[Tens
     answer = _read(model, output, mask)
     if not torch.isfinite(answer.values).all():
         raise InputError(
-            "the model's logits are not finite on the calibration inputs, expected finite numbers; "
+            "the model's answers are not finite on these inputs, expected finite numbers; "
             "try the model in float32, and look at the inputs"
         )
     return answer
 
 
-def _read(model: PreTrainedModel, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:
+def _read(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:
     everything = torch.ones(len(mask), dtype=torch.bool, device=mask.device)
     if "start_logits" in output:
         ends = torch.stack([output["start_logits"], output["end_logits"]], 1)
         return Answer(ends.masked_fill(~mask[:, None], torch.finfo(ends.dtype).min), "softmax", everything[:, None])
     if "logits" in output:
         logits: Tensor = output["logits"]
-        problem = getattr(model.config, "problem_type", None)
+        problem = getattr(getattr(model, "config", None), "problem_type", None)
         law: Law = "softmax"
         if logits.shape[-1] == 1 or problem == "regression":
             law = "gaussian"
@@ -69,14 +75,23 @@ def _read(model: PreTrainedModel, output: Mapping[str, Any], mask: Bool[Tensor, 
             law = "sigmoid"
         return Answer(logits, law, mask if logits.shape[:-1] == mask.shape else everything)
     if "last_hidden_state" in output:
-        return Answer(_embedding(output["last_hidden_state"], mask), "gaussian", everything)
+        pooled = _pooled(output["last_hidden_state"], mask, getattr(model, CARRIED, "mean"))
+        return Answer(torch.nn.functional.normalize(pooled, dim=-1), "gaussian", everything)
     raise InputError(
         f"{type(model).__name__} gives {', '.join(output)}, expected logits or hidden states; "
         "load the class of its task"
     )
 
 
-def _embedding(states: Float[Tensor, "batch length n"], mask: Bool[Tensor, "batch length"]) -> Float[Tensor, "batch n"]:
+def pool_by(model: nn.Module, pooling: Pooling) -> None:
+    """Tells a model without a head, and the copies that are made of it, how its embedding is made."""
+    setattr(model, CARRIED, pooling)
+
+
+def _pooled(
+    states: Float[Tensor, "batch length n"], mask: Bool[Tensor, "batch length"], pooling: Pooling
+) -> Float[Tensor, "batch n"]:
+    if pooling == "cls":
+        return states[:, 0]
     weights = mask.expand(states.shape[:2])[..., None].to(states.dtype)
-    mean = (states * weights).sum(1) / weights.sum(1).clamp_min(1)
-    return torch.nn.functional.normalize(mean, dim=-1)
+    return (states * weights).sum(1) / weights.sum(1).clamp_min(1)

@@ -11,6 +11,9 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from infoprune.data import TextData
 from infoprune.errors import InputError
 
+IGNORED = -100
+"""The label of a token that does not count, as everywhere in transformers."""
+
 LONGEST = 512
 """Tokens of an input unless asked otherwise; attention's cost grows with the square."""
 
@@ -125,8 +128,7 @@ def make_batches(
         raise InputError(f"{data.source}: no texts, expected at least one; pass data with rows")
     if labels is not None and len(labels) != len(data):
         raise InputError(f"{data.source}: {len(labels)} labels for {len(data)} texts; pass one for each text")
-    rows = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
-    rows = rows[:samples] if samples is not None else list(range(len(data)))
+    rows = drawn(len(data), samples, seed)
     encoded = tokenizer(
         [data.texts[row] for row in rows],
         None if data.pairs is None else [data.pairs[row] for row in rows],
@@ -137,8 +139,35 @@ def make_batches(
     if 0 in lengths:
         row = rows[lengths.index(0)]
         raise InputError(f"{data.source}: row {row + 1} gives no token ({data.texts[row]!r:.40}); remove the row")
-    order = sorted(range(len(rows)), key=lengths.__getitem__) if sort else list(range(len(rows)))
     targets = None if labels is None else torch.tensor([labels[row] for row in rows])
+    return packed(encoded, tokenizer, batch_size, targets, sort=sort)
+
+
+def drawn(count: int, samples: int | None, seed: int) -> list[int]:
+    """Numbers of the rows that are drawn, without replacement; all in order where no number is given."""
+    rows: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    return list(range(count)) if samples is None else rows[:samples]
+
+
+def packed(
+    encoded: Mapping[str, list[list[int]]],
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int,
+    targets: Tensor | None = None,
+    *,
+    sort: bool = True,
+) -> list[dict[str, Tensor]]:
+    """Tokenised inputs as batches, each padded to the longest of its batch.
+
+    Args:
+        encoded: Rows of numbers by name, ``input_ids`` among them; rows of unlike names may be of unlike lengths.
+        tokenizer: Says what pads.
+        batch_size: Inputs a batch; the last batch may be smaller.
+        targets: Becomes ``labels``: a number, or a row of numbers, for each input.
+        sort: Shortest inputs first.
+    """
+    ids = encoded["input_ids"]
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row])) if sort else list(range(len(ids)))
     batches = []
     for start in range(0, len(order), batch_size):
         members = order[start : start + batch_size]
@@ -153,13 +182,15 @@ def _padded(columns: Mapping[str, list[list[int]]], tokenizer: PreTrainedTokeniz
         raise InputError(
             "the tokenizer has neither a padding nor an end-of-text token, expected one; set tokenizer.pad_token"
         )
-    fill = {"input_ids": pad, "token_type_ids": tokenizer.pad_token_type_id, "special_tokens_mask": 1}
+    fill = {"input_ids": pad, "decoder_input_ids": pad, "labels": IGNORED, "special_tokens_mask": 1}
+    fill["token_type_ids"] = tokenizer.pad_token_type_id
     return {
         name: pad_sequence(
             [torch.tensor(row) for row in rows],
             batch_first=True,
             padding_value=fill.get(name, 0),
-            padding_side=tokenizer.padding_side,
+            # A tokenizer may say left, for the sake of generate: there, padding would move the positions.
+            padding_side="right",
         )
         for name, rows in columns.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import tempfile
@@ -13,8 +14,8 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError, safe_open
+from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.embeddings import count_tokens
 from infoprune.errors import InputError
@@ -25,6 +26,7 @@ from infoprune.surgery import cut_site
 PLAN = "plan.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+POOLER = "add_pooling_layer"
 
 
 @contextmanager
@@ -97,8 +99,12 @@ def write_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedToken
         tokenizer.save_pretrained(folder)
 
 
-def load(folder: str | os.PathLike[str]) -> PreTrainedModel:
+def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
     """Opens a model that `save` wrote, or any dense model folder, in the precision it was saved in and in eval mode.
+
+    Args:
+        folder: with config, weights and, if the model is pruned, its plan.
+        headless: leave the task head out: what is left answers with hidden states, or their mean as an embedding.
 
     Raises:
         InputError: no such folder, no config or weights in it, an unknown class, or a plan that does not fit.
@@ -109,10 +115,10 @@ def load(folder: str | os.PathLike[str]) -> PreTrainedModel:
     """
     path = check_model_folder(folder)
     if not (path / PLAN).is_file():
-        return load_dense(path)
+        return load_dense(path, headless=headless)
     plan = read_plan(path)
-    kind = _model_class(path)
-    model = _load(path, _cut_class(kind, plan, path))
+    kind = _model_class(path, headless=headless)
+    model = _load(path, _cut_class(kind, plan, path), _without_pooler(path, kind))
     model.__class__ = kind
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()  # from the mapped file into aligned memory, on which the last bits depend
@@ -176,14 +182,17 @@ def check_model_folder(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-def load_dense(path: Path) -> PreTrainedModel:
-    """A dense model of the class that its config names."""
-    return _load(path, _model_class(path))
+def load_dense(path: Path, *, headless: bool = False) -> PreTrainedModel:
+    """A dense model of the class that its config names, or of that without its head."""
+    kind = _model_class(path, headless=headless)
+    return _load(path, kind, _without_pooler(path, kind))
 
 
-def _load(path: Path, kind: type[PreTrainedModel]) -> PreTrainedModel:
+def _load(path: Path, kind: type[PreTrainedModel], options: dict[str, Any]) -> PreTrainedModel:
     try:
-        loaded: Any = kind.from_pretrained(path, use_safetensors=True, dtype="auto", output_loading_info=True)
+        loaded: Any = kind.from_pretrained(
+            path, use_safetensors=True, dtype="auto", output_loading_info=True, **options
+        )
     except InputError:
         raise
     except (SafetensorError, RuntimeError, OSError, ValueError, TypeError) as error:
@@ -202,8 +211,22 @@ def _load(path: Path, kind: type[PreTrainedModel]) -> PreTrainedModel:
     return model
 
 
-def _model_class(path: Path) -> type[PreTrainedModel]:
+def _without_pooler(path: Path, kind: type[PreTrainedModel]) -> dict[str, Any]:
+    """What leaves out the pooler of a model without a head, where the weights have none; its embedding needs none."""
+    if POOLER not in inspect.signature(kind).parameters:
+        return {}
+    for file in path.glob("*.safetensors"):
+        with safe_open(file, framework="pt") as weights:
+            if any("pooler." in name for name in weights.keys()):  # noqa: SIM118  not a dict
+                return {}
+    return {POOLER: False}
+
+
+def _model_class(path: Path, *, headless: bool = False) -> type[PreTrainedModel]:
     config = _config(path)
+    if headless and type(config) in MODEL_MAPPING:
+        base: Any = MODEL_MAPPING[type(config)]
+        return base[0] if isinstance(base, tuple) else base  # type: ignore[no-any-return]
     names = config.architectures or []
     found = getattr(transformers, names[0], None) if len(names) == 1 else None
     if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):

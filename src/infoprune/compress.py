@@ -15,11 +15,12 @@ from infoprune.distill import Recovery
 from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
 from infoprune.repair import check_repairable
-from infoprune.report import Report, describe, task_of
+from infoprune.report import Report, describe
 from infoprune.rounds import Rounds
 from infoprune.schedule import schedule
 from infoprune.settings import Settings
 from infoprune.sites import Site, find_sites
+from infoprune.tasks import task_of
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def _is_number(value: str) -> bool:
 
 def _strings(table: Table, source: str, column: str) -> tuple[str, ...]:
     strings: list[str] = []
-    for number, value in enumerate(table[column], start=1):
+    for number, value in enumerate(map(_joined, table[column]), start=1):
         if not isinstance(value, str):
             given = "is null" if value is None else f"holds {value!r:.40} ({type(value).__name__})"
             raise InputError(
@@ -136,7 +136,7 @@ def _strings(table: Table, source: str, column: str) -> tuple[str, ...]:
 
 def _labels(table: Table, source: str, column: str, required: bool) -> tuple[str, ...] | None:
     labels: list[str] = []
-    for number, value in enumerate(table[column], start=1):
+    for number, value in enumerate(map(_joined, table[column]), start=1):
         if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
             if not required:
                 # Calibration needs texts alone: half-labelled rows serve it as well as any.
@@ -144,6 +144,11 @@ def _labels(table: Table, source: str, column: str, required: bool) -> tuple[str
             raise InputError(f"{source}: row {number} has no label in column {column!r}; fill or remove the row")
         labels.append(_label(value))
     return tuple(labels)
+
+
+def _joined(value: object) -> object:
+    """A list of words, or of their tags, as one text."""
+    return " ".join(map(str, value)) if isinstance(value, list) and value else value
 
 
 def _label(value: object) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
+from infoprune.compare import OVERLAP
 from infoprune.measure import Latency
 from infoprune.report import Report
+from infoprune.tasks import TASKS
 
-SHARES = ("accuracy", "macro_f1", "micro_f1")
+SHARES = ("accuracy", "macro_f1", "micro_f1", "agreement", OVERLAP)
 """Metrics between 0 and 1 that are read as per cent."""
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E")
@@ -87,7 +89,8 @@ def kept_in_words(kept: Mapping[str, tuple[int, int]]) -> str:
 def markdown(report: Report) -> str:
     """The text of report.md: the facts of `table`, how the cut was chosen, and how to load the result."""
     header, kept = _kept_rows(report.kept)
-    opens = "AutoModelForSequenceClassification.from_pretrained" if report.loads_in == "transformers" else ""
+    auto = next((task.auto for task in TASKS if task.name == report.task), "")
+    opens = f"{auto}.from_pretrained" if auto and report.loads_in == "transformers" else ""
     load = f"from transformers import {opens.partition('.')[0]}\n\nmodel = {opens}(folder)" if opens else ""
     own = "import infoprune\n\nmodel = infoprune.load(folder)"
     parts = [
@@ -156,7 +159,8 @@ def _rows(report: Report) -> list[Row]:
         known = "" if before is None else metric(name, before)
         rows.append((name.replace("_", " "), known, metric(name, after), _difference(name, before, after)))
     if report.agreement is not None:
-        rows.append(("agreement", "", f"{100 * report.agreement:.1f} %", ""))
+        name = "cosine" if report.task == "embedding" else "agreement"
+        rows.append((name, "", metric(name, report.agreement), ""))
     if report.kl is not None:
         rows.append(("KL (nats)", "", f"{report.kl:.4f}", ""))
     return rows

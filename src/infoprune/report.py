@@ -6,14 +6,14 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from torch import nn
 from transformers import PreTrainedModel
 
+from infoprune.compare import Comparison
 from infoprune.errors import InputError
-from infoprune.evaluate import Evaluation, agreement, mean_kl
 from infoprune.measure import Latency, count_bytes, count_flops, count_parameters, example_batch, measure_latency
 from infoprune.plan import Plan
 from infoprune.sites import find_sites, loads_in
+from infoprune.tasks import task_of
 
 VERSION = 1
 
@@ -53,7 +53,8 @@ class Report:
         shape: (inputs, tokens) of the batch for FLOPs and latency, typical of the calibration inputs.
         dense: the model before.
         pruned: the model after.
-        agreement: share of evaluation inputs with the same answer, or None.
+        agreement: share of evaluation inputs, or of their tokens, with the same answer; for embeddings the mean cosine;
+            None for numbers.
         kl: mean KL(dense || pruned) at the softmax on evaluation inputs in nats, or None.
         nats_lost: what the criterion predicted on calibration inputs, or None.
         seconds: by stage, and in total.
@@ -139,16 +140,15 @@ def describe(
     )
 
 
-def compared(report: Report, dense: Evaluation, small: Evaluation) -> Report:
+def compared(report: Report, comparison: Comparison) -> Report:
     """The report with metrics, agreement and KL divergence on evaluation inputs."""
-    report = replace(
+    return replace(
         report,
-        dense=replace(report.dense, metrics=dense.metrics),
-        pruned=replace(report.pruned, metrics=small.metrics),
+        dense=replace(report.dense, metrics=comparison.dense),
+        pruned=replace(report.pruned, metrics=comparison.small),
+        agreement=comparison.agreement,
+        kl=comparison.kl,
     )
-    if dense.logits.shape[1] < 2:
-        return report
-    return replace(report, agreement=agreement(dense.logits, small.logits), kl=mean_kl(dense.logits, small.logits))
 
 
 def timed(report: Report, dense: PreTrainedModel, small: PreTrainedModel, *, repeats: int = 10) -> Report:
@@ -158,30 +158,3 @@ def timed(report: Report, dense: PreTrainedModel, small: PreTrainedModel, *, rep
     return replace(
         report, dense=replace(report.dense, latency_ms=before), pruned=replace(report.pruned, latency_ms=after)
     )
-
-
-TASKS = {
-    "ForSequenceClassification": "classification",
-    "ForImageClassification": "image-classification",
-    "ForMaskedLM": "masked-lm",
-    "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
-    "ForCausalLM": "causal-lm",
-    "LMHeadModel": "causal-lm",
-    "ForConditionalGeneration": "seq2seq",
-    "MTModel": "seq2seq",
-    "Model": "embedding",
-}
-
-
-def task_of(model: nn.Module) -> str:
-    """What a model is for, read from the name of its class.
-
-    Raises:
-        InputError: the name says nothing that is known.
-    """
-    name = type(model).__name__
-    for ending, task in TASKS.items():
-        if name.endswith(ending):
-            return task
-    raise InputError(f"{name} is for no task that is known; expected a class ending in one of: {', '.join(TASKS)}")

@@ -14,6 +14,7 @@ from infoprune.budget import Budget
 from infoprune.calibration import Batch, typical_shape
 from infoprune.clock import StageProgress
 from infoprune.collect import collect
+from infoprune.compare import between
 from infoprune.compress import Result
 from infoprune.costs import Costs, find_costs
 from infoprune.criteria import ChannelInformation, Criterion, PairedCriterion
@@ -166,7 +167,7 @@ def search(
             report = describe(
                 model, small, carried, samples=inputs, shape=typical_shape(batches, model.config), seconds={}
             )
-            best = Result(small, carried, compared(report, dense, answers))
+            best = Result(small, carried, compared(report, between(dense, answers)))
         bounds = bounds.after(share, lost, plan.nats_lost, held=lost <= tolerance.most)
         step("search", probe + 1, PROBES)
         if bounds.high - bounds.low < NARROW:

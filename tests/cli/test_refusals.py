@@ -56,7 +56,8 @@ def test_a_model_without_a_classifier(refused, make_tiny_bert, tokenizer, tmp_pa
     base = tmp_path / "base"
     BertModel(make_tiny_bert().config).save_pretrained(base)
     tokenizer.save_pretrained(base)
-    refused("prune", base, out, "--data", reviews, words=["BertModel", "ForSequenceClassification", "finetune"])
+    words = ["BertModel", "ForSequenceClassification", "finetune"]
+    refused("prune", base, out, "--data", reviews, "--task", "classification", words=words)
 
 
 def test_a_missing_data_file(refused, saved_bert, tmp_path, out):

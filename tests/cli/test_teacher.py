@@ -91,7 +91,7 @@ def test_a_run_that_was_interrupted_goes_on(run, monkeypatch, small, dense, text
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        for module, name in ((prune_job, "write_model"), (distill_job, "save")):
+        for module, name in ((prune_job, "write_model"), (distill_job, "write_model")):
             patch.setattr(module, name, interrupted)
         status, _, err = call(again)
     assert status == 1

@@ -16,12 +16,17 @@ def evaluate_command(
     text: options.Text = None,
     text_pair: options.TextPair = None,
     label: options.Label = None,
+    task: options.TaskName = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder of the model to compare with, such as the dense one.")
+    ] = None,
+    seed: options.Seed = 0,
     max_length: options.MaxLength = None,
-    batch_size: options.BatchSize = 32,
+    batch_size: options.BatchSize = None,
     device: options.Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Score a dense or pruned classifier on labelled texts."""
+    """Score a dense or pruned model on texts, or compare it with another."""
     with bars() as advance:
         from infoprune.jobs.evaluate import evaluate_folder
         from infoprune.jobs.inputs import Columns, Packing
@@ -29,8 +34,11 @@ def evaluate_command(
         scores = evaluate_folder(
             model,
             data,
+            against=against,
+            task=task,
             columns=Columns(text, text_pair, label),
             packing=Packing(batch_size, max_length),
+            seed=seed,
             device=device,
             progress=lambda done, of: advance("evaluate", done, of),
         )

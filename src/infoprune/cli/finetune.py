@@ -32,7 +32,7 @@ def finetune_command(
             help="Highest step size, reached after a warm-up; by default 0.0001, and more with a teacher.",
         ),
     ] = None,
-    batch_size: options.BatchSize = 32,
+    batch_size: options.BatchSize = None,
     max_length: options.MaxLength = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",

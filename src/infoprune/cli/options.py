@@ -16,14 +16,20 @@ Data = Annotated[
     str, typer.Option("--data", metavar="FILE", help="File of texts: csv, tsv, json, jsonl, parquet or txt.")
 ]
 Eval = Annotated[
-    str | None, typer.Option("--eval", metavar="FILE", help="File of texts and labels to score the result on.")
+    str | None,
+    typer.Option("--eval", metavar="FILE", help="File of texts, and labels if there are any, to score the result on."),
 ]
 Text = Annotated[
     str | None,
     typer.Option("--text", metavar="COL", help="Column of the texts; 'text' or 'sentence' is found without it."),
 ]
 TextPair = Annotated[
-    str | None, typer.Option("--text-pair", metavar="COL", help="Column of the second texts, for tasks on two texts.")
+    str | None,
+    typer.Option(
+        "--text-pair",
+        metavar="COL",
+        help="Column of the second texts: of pairs, the texts that questions are about, or targets.",
+    ),
 ]
 Label = Annotated[
     str | None, typer.Option("--label", metavar="COL", help="Column of the labels; 'label' is found without it.")
@@ -31,7 +37,21 @@ Label = Annotated[
 MaxLength = Annotated[
     int | None, typer.Option("--max-length", metavar="N", help="Cut texts after so many tokens.", show_default=False)
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", help="Texts that are computed together.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", metavar="N", help="Texts that are computed together; by default 32, language models 4."
+    ),
+]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help="classification, token-classification, question-answering, embedding, causal-lm, masked-lm or seq2seq; "
+        "by default what the class in config.json is for.",
+    ),
+]
 Seed = Annotated[
     int, typer.Option("--seed", metavar="N", help="Decides everything that is drawn; the same seed, the same result.")
 ]

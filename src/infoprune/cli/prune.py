@@ -18,6 +18,7 @@ def prune_command(
     text: options.Text = None,
     text_pair: options.TextPair = None,
     label: options.Label = None,
+    task: options.TaskName = None,
     keep: Annotated[
         str | None,
         typer.Option(metavar="SHARE", help="Share of the neurons and heads that stays in every layer; by default 0.5."),
@@ -68,7 +69,7 @@ def prune_command(
         int, typer.Option(metavar="N", help="Texts that are drawn from FILE to choose the units.")
     ] = 1024,
     max_length: options.MaxLength = None,
-    batch_size: options.BatchSize = 32,
+    batch_size: options.BatchSize = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     eval_file: options.Eval = None,
@@ -77,7 +78,7 @@ def prune_command(
     ] = False,
     force: options.Force = False,
 ) -> None:
-    """Make a smaller, dense, faster model of the same family from a classifier and some texts."""
+    """Make a smaller, dense, faster model of the same family from a model and some texts."""
     share = None if keep is None else options.number("--keep", keep, "0.5")
     with bars() as advance:
         from infoprune.distill import Distillation
@@ -104,6 +105,7 @@ def prune_command(
                 distill=recovery,
                 seed=seed,
             ),
+            task=task,
             packing=Packing(batch_size, max_length),
             device=device,
             plan_only=plan_only,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from infoprune.checkpoint import save
+from infoprune.checkpoint import new_folder, write_model
+from infoprune.compare import compare
 from infoprune.distill import Distillation, distill
-from infoprune.evaluate import Progress, evaluate
+from infoprune.errors import InputError
+from infoprune.evaluate import Progress
 from infoprune.jobs.inputs import (
+    Batches,
     Columns,
     Packing,
     StrPath,
     check_apart,
     device_named,
     forget_unfinished,
-    open_classifier,
-    read_config,
     targets,
     unfinished,
 )
+from infoprune.jobs.tasks import check_columns, chosen_task, inputs_of, open_model, questions_of, read
+from infoprune.sentence import read_sentence_folder
 from infoprune.vocabulary import with_tokens_of
 
 
@@ -27,6 +30,7 @@ def distill_folder(
     teacher: StrPath,
     *,
     eval_data: StrPath | None = None,
+    task: str | None = None,
     columns: Columns | None = None,
     packing: Packing | None = None,
     how: Distillation | None = None,
@@ -35,7 +39,7 @@ def distill_folder(
     force: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Trains a small classifier to answer as a large one does and writes it as a new folder, as small as it is.
+    """Trains a small model to answer as a large one does and writes it as a new folder, as small as it is.
 
     Args:
         folder: with the small model, pruned or not, and its tokenizer.
@@ -44,7 +48,8 @@ def distill_folder(
         data: file of texts; labels are read only where `how` gives them a weight.
         teacher: folder with the large model; it must understand the tokens of the small one, or those that this one
             had before its vocabulary was cut.
-        eval_data: file of texts and labels to score the trained model on.
+        eval_data: file of texts, and labels if the task has any, to score the trained model on.
+        task: what the models are for; by default what the class of the small one is for.
         columns: of both files.
         packing: batch size and length.
         how: epochs, losses, stopping.
@@ -65,20 +70,32 @@ def distill_folder(
     """
     columns, packing, how = columns or Columns(), packing or Packing(), how or Distillation()
     place = device_named(device)
-    read_config(folder)
-    read_config(teacher)
+    aim = chosen_task(folder, task)
+    chosen_task(teacher, aim.name)
+    if aim.name == "seq2seq":
+        raise InputError("there is no distillation of encoder-decoders, expected another task")
+    check_columns(aim, columns)
     check_apart(out, folder, teacher, data, eval_data, force=force)
-    texts = columns.read(data, labels=how.labels > 0, need_labels=how.labels > 0)
-    judges = None if eval_data is None else columns.read(eval_data, need_labels=True)
-    small, tokenizer = open_classifier(folder, place)
-    dense = with_tokens_of(open_classifier(teacher, place)[0], small)
-    batches = packing.pack(texts, small, tokenizer, labels=targets(small, texts) if how.labels else None)
-    questions = None
-    if judges is not None:
-        questions = packing.pack(judges, small, tokenizer, labels=targets(small, judges))
+    sentence = read_sentence_folder(folder)
+    labelled = how.labels > 0
+    if labelled and aim.truth != "labels":
+        raise InputError(f"labels were given a weight, but {aim.name} has none; leave the weight at 0")
+    texts = read(aim, columns, data, scored=labelled, needed=labelled)
+    judges = None if eval_data is None else read(aim, columns, eval_data, scored=True)
+    small, tokenizer = open_model(folder, place, aim)
+    dense = with_tokens_of(open_model(teacher, place, aim)[0], small)
+    batches: Batches
+    if labelled:
+        batches = packing.pack(texts, small, tokenizer, labels=targets(small, texts))
+    else:
+        batches = inputs_of(texts, aim, small, tokenizer, packing)
+    questions = None if judges is None else questions_of(judges, aim, small, tokenizer, packing, seed)
     result = distill(small, dense, batches, how=how, seed=seed, folder=unfinished(out), progress=progress)
-    metrics = {} if questions is None else evaluate(result.model, questions).metrics
-    save(result.model, out, tokenizer, force=force)
+    metrics = {} if questions is None else compare(dense, result.model, questions).small
+    with new_folder(out, force=force) as draft:
+        write_model(result.model, draft, tokenizer)
+        if sentence is not None:
+            sentence.write_beside(draft)
     forget_unfinished(out)
     measured = {"kl_before": result.kl_before, "kl": result.kl}
     return {

@@ -87,7 +87,7 @@ def finetune_folder(
         eval_data=valid,
         epochs=epochs,
         learning_rate=learning_rate,
-        batch_size=packing.batch_size,
+        batch_size=packing.size(),
         max_length=length if packing.max_length is not None else min(length, LONGEST),
         seed=seed,
         progress=progress,

@@ -15,11 +15,11 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.batches import default_max_length, label_ids, label_numbers, make_batches
-from infoprune.checkpoint import CONFIG, check_model_folder, check_new, load
+from infoprune.checkpoint import CONFIG, check_model_folder, check_new
 from infoprune.data import TextData, read_texts
 from infoprune.errors import InputError
-from infoprune.report import task_of
 from infoprune.sites import family_named
+from infoprune.tasks import Task
 
 StrPath = str | PathLike[str]
 Batches = Sequence[Mapping[str, Tensor]]
@@ -46,20 +46,25 @@ class Packing:
     """How texts become batches.
 
     Args:
-        batch_size: inputs a batch.
+        batch_size: inputs a batch; None means 32, and 4 where an answer is as large as the vocabulary.
         max_length: tokens after which an input is cut; None means what tokenizer and model allow, at most 512.
 
     Raises:
         InputError: a number is below 1.
     """
 
-    batch_size: int = 32
+    batch_size: int | None = None
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        check_positive("batch-size", self.batch_size)
+        if self.batch_size is not None:
+            check_positive("batch-size", self.batch_size)
         if self.max_length is not None:
             check_positive("max-length", self.max_length)
+
+    def size(self, task: Task | None = None) -> int:
+        """Inputs a batch."""
+        return self.batch_size or (4 if task is not None and task.vocabulary else 32)
 
     def length(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
         """Tokens after which an input of this model is cut.
@@ -81,6 +86,7 @@ class Packing:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
+        task: Task | None = None,
         samples: int | None = None,
         labels: Sequence[int] | Sequence[float] | None = None,
         seed: int = 0,
@@ -90,7 +96,7 @@ class Packing:
         return make_batches(
             data,
             tokenizer,
-            batch_size=self.batch_size,
+            batch_size=self.size(task),
             max_length=self.length(model, tokenizer),
             labels=labels,
             samples=samples,
@@ -187,25 +193,6 @@ def open_tokenizer(folder: StrPath) -> PreTrainedTokenizerBase:
             "write it anew with tokenizer.save_pretrained"
         ) from error
     return tokenizer
-
-
-def open_classifier(folder: StrPath, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A classifier, dense or pruned, and its tokenizer.
-
-    Raises:
-        InputError: they cannot be opened, or the model is for another task.
-    """
-    read_config(folder)
-    tokenizer = open_tokenizer(folder)
-    model = load(folder)
-    task = task_of(model)
-    if task != "classification":
-        raise InputError(
-            f"{folder}: {type(model).__name__} is for {task}, expected a ...ForSequenceClassification; "
-            "train one with infoprune finetune"
-        )
-    model.to(device)  # type: ignore[arg-type]
-    return model, tokenizer
 
 
 def targets(model: PreTrainedModel, data: TextData) -> list[int] | list[float] | None:

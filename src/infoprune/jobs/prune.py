@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from infoprune.budget import Budget, Keep
 from infoprune.calibration import real_tokens
 from infoprune.checkpoint import PLAN, new_folder, write_model
 from infoprune.clock import StageProgress
+from infoprune.compare import compare
 from infoprune.compress import Result, compress
 from infoprune.criteria import criterion_named
 from infoprune.distill import Distillation, Recovery
 from infoprune.errors import InputError
-from infoprune.evaluate import Evaluation, evaluate
+from infoprune.evaluate import evaluate
 from infoprune.jobs.inputs import (
     Batches,
     Columns,
@@ -28,17 +29,19 @@ from infoprune.jobs.inputs import (
     check_positive,
     device_named,
     forget_unfinished,
-    open_classifier,
     unfinished,
 )
+from infoprune.jobs.tasks import check_columns, chosen_task, inputs_of, open_model, parted, read
 from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start
 from infoprune.picture import draw_sizes
 from infoprune.plan import VOCABULARY, plan_of
 from infoprune.render import SIZES, markdown
-from infoprune.report import Report, compared, task_of, timed
+from infoprune.report import Report, compared, timed
 from infoprune.search import Tolerance, search
+from infoprune.sentence import read_sentence_folder
 from infoprune.settings import Settings
 from infoprune.sites import find_sites, loads_in
+from infoprune.tasks import Task, task_of
 
 REPORT = "report.json"
 
@@ -49,7 +52,8 @@ class Sources:
 
     Args:
         data: file of calibration texts; labels are not needed.
-        eval: file of texts to compare the dense and the pruned model on, with labels or without.
+        eval: file of texts to compare the dense and the pruned model on, with labels or without. By default as many of
+            the calibration file's other texts as were drawn, unless these are trained on.
         columns: of both files.
         samples: calibration texts to draw.
 
@@ -158,6 +162,7 @@ def prune_folder(
     sources: Sources,
     *,
     cut: Cut | None = None,
+    task: str | None = None,
     packing: Packing | None = None,
     device: str = "auto",
     plan_only: bool = False,
@@ -165,7 +170,7 @@ def prune_folder(
     started: Callable[[Preview], None] | None = None,
     progress: StageProgress | None = None,
 ) -> Report:
-    """Prunes the classifier in a folder and writes the smaller one, with plan and report, as a new folder.
+    """Prunes the model in a folder and writes the smaller one, with plan and report, as a new folder.
 
     Args:
         folder: with the model and its tokenizer.
@@ -173,6 +178,7 @@ def prune_folder(
             `out`.unfinished: the same call goes on from there.
         sources: calibration and evaluation texts.
         cut: what to cut.
+        task: what the model is for; by default what its class is for.
         packing: batch size and length.
         device: "auto", "cpu", "cuda", "mps".
         plan_only: write only plan.json, the same that a full run would write.
@@ -190,24 +196,32 @@ def prune_folder(
     cut, packing = cut or Cut(), packing or Packing()
     place = device_named(device)
     check_apart(out, folder, sources.data, sources.eval, force=force)
-    check_family(folder, None if cut.tokens is not None and not cut.layers else cut.layers)
-    texts = sources.columns.read(sources.data, labels=False)
+    aim = chosen_task(folder, task)
+    sentence = read_sentence_folder(folder)
+    kinds = None if cut.tokens is not None and not cut.layers else cut.layers
+    check_family(folder if sentence is None else sentence.transformer, kinds)
+    _check_task(aim, cut)
+    check_columns(aim, sources.columns)
+    texts = read(aim, sources.columns, sources.data, scored=False)
     if cut.tolerance is not None and sources.eval is None:
         raise InputError("a largest loss needs texts to measure it on, expected --eval; pass --eval FILE")
-    judges = None if sources.eval is None else sources.columns.read(sources.eval)
+    judges = None if sources.eval is None else read(aim, sources.columns, sources.eval, scored=True)
     if judges is None and sources.columns.label is not None:
         warnings.warn(
             f"label column {sources.columns.label!r} is not read: labels serve the evaluation alone; pass --eval FILE",
             stacklevel=2,
         )
-    begin = start(*open_classifier(folder, place), texts, cut.tokens)
+    begin = start(*open_model(folder, place, aim), texts, cut.tokens)
     model, tokenizer = begin.model, begin.tokenizer
-    batches = packing.pack(texts, model, tokenizer, samples=sources.samples, seed=cut.seed)
+    sample, rest = parted(texts, sources.samples, cut.seed)
+    if judges is None and cut.distill is None and not plan_only:
+        judges = rest
+    batches = inputs_of(sample, aim, model, tokenizer, packing)
     recovery = None
     # After the only round training changes no plan.
     if cut.distill is not None and not (plan_only and cut.settings.rounds == 1):
-        recovery = Recovery(packing.pack(texts, model, tokenizer), cut.distill, unfinished(out))
-    questions = Questions() if judges is None else questions_for(judges, begin, packing)
+        recovery = Recovery(inputs_of(texts, aim, model, tokenizer, packing), cut.distill, unfinished(out))
+    questions = Questions() if judges is None else questions_for(judges, aim, begin, packing, cut.seed)
     preview = _preview(model, batches, cut)
     if started is not None:
         started(preview)
@@ -220,11 +234,26 @@ def prune_folder(
     report = _compared(_measured(begin.dense, result, progress), begin.dense, result.model, questions, progress)
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)
+        if sentence is not None:
+            sentence.write_beside(draft)
         (draft / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
         (draft / "report.md").write_text(markdown(report), encoding="utf-8")
         draw_sizes(report.kept, draft / SIZES)
     forget_unfinished(out)
     return report
+
+
+def _check_task(task: Task, cut: Cut) -> None:
+    """Raises InputError where a cut is not for a task."""
+    if cut.tolerance is not None and task.name != "classification":
+        raise InputError(f"a largest loss was given for {task.name}, expected a classifier; pass --keep or --budget")
+    if cut.distill is not None and task.name == "seq2seq":
+        raise InputError("there is no distillation of encoder-decoders, expected another task; leave --distill out")
+    if cut.tokens is not None and task.name not in ("classification", "embedding"):
+        raise InputError(
+            f"vocabulary is cut for {task.name}, expected a task with one answer an input, since answers at other "
+            "tokens cannot be compared; leave vocabulary out of --sites, or use infoprune.prune_vocabulary"
+        )
 
 
 def _result(
@@ -307,19 +336,12 @@ def _compared(
     """The report with what evaluation texts say, if there are any; a search has asked them already."""
     if not questions.dense or report.kl is not None:
         return report
-    return compared(report, *_answers(((dense, questions.dense), (small, questions.small)), progress))
 
+    def step(done: int, of: int) -> None:
+        if progress is not None:
+            progress("evaluate", done, of)
 
-def _answers(asked: Sequence[tuple[PreTrainedModel, Batches]], progress: StageProgress | None) -> list[Evaluation]:
-    answers = []
-    for index, (model, questions) in enumerate(asked):
-
-        def step(done: int, of: int, before: int = index * len(questions)) -> None:
-            if progress is not None:
-                progress("evaluate", before + done, len(asked) * of)
-
-        answers.append(evaluate(model, questions, step))
-    return answers
+    return compared(report, compare(dense, small, questions.dense, translated=questions.small, progress=step))
 
 
 def read_report(folder: StrPath) -> Report:

@@ -12,9 +12,11 @@ from infoprune.calibration import typical_shape
 from infoprune.compress import Result
 from infoprune.data import TextData
 from infoprune.jobs.inputs import Batches, Packing, targets
+from infoprune.jobs.tasks import questions_of
 from infoprune.measure import count_bytes, count_flops, count_parameters, example_batch
 from infoprune.plan import plan_of
 from infoprune.report import Report, describe
+from infoprune.tasks import Task
 from infoprune.vocabulary import prune_vocabulary
 
 
@@ -59,10 +61,10 @@ class Questions:
     small: Batches = ()
 
 
-def questions_for(judges: TextData, start: Start, packing: Packing) -> Questions:
+def questions_for(judges: TextData, task: Task, start: Start, packing: Packing, seed: int) -> Questions:
     """Evaluation texts as batches, with labels where there are any."""
     if not start.cut:
-        batches = packing.pack(judges, start.dense, start.words, labels=targets(start.dense, judges))
+        batches = questions_of(judges, task, start.dense, start.words, packing, seed)
         return Questions(batches, batches)
     # By characters, since the two count tokens differently.
     rows = judges.among(sorted(range(len(judges)), key=lambda row: len(judges.texts[row])))

@@ -1,0 +1,332 @@
+"""Every task from the command line: prune, evaluate, distill."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import zoo
+from rows import NEGATIVE, POSITIVE, write_rows
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertForMaskedLM,
+    BertForQuestionAnswering,
+    BertForTokenClassification,
+    BertModel,
+)
+
+import infoprune
+from infoprune.compare import OVERLAP
+
+WORDS = [
+    f"the film is {first} and very {second}" for first in (*POSITIVE, *NEGATIVE) for second in (*POSITIVE, *NEGATIVE)
+]
+BERTS = {
+    "embedding": BertModel,
+    "masked-lm": BertForMaskedLM,
+    "token-classification": BertForTokenClassification,
+    "question-answering": BertForQuestionAnswering,
+}
+ROUGH = ("--keep", "0.35", "--criterion", "random", "--no-repair")
+OTHERS = {"causal-lm": "llama", "seq2seq": "t5"}
+METRICS = {
+    "embedding": {OVERLAP},
+    "causal-lm": {"loss", "perplexity"},
+    "masked-lm": {"loss", "accuracy"},
+    "token-classification": {"accuracy", "macro_f1"},
+    "question-answering": set(),
+    "seq2seq": {"loss", "perplexity"},
+}
+
+
+@pytest.fixture
+def saved(make_tiny_bert, tokenizer, tmp_path):
+    """The folder of a tiny model for a task."""
+
+    def build(task, **settings):
+        folder = tmp_path / "model"
+        if task in BERTS:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                model = BERTS[task](make_tiny_bert(**settings).config)
+                for parameter in model.parameters():
+                    torch.nn.init.normal_(parameter, std=0.2, mean=float(parameter.detach().mean()))
+        else:
+            model = zoo.build(OTHERS[task], dtype=torch.float32, auto=None, **settings)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        if task not in BERTS:  # these know no token types
+            file = folder / "tokenizer_config.json"
+            config = json.loads(file.read_text())
+            file.write_text(json.dumps({**config, "model_input_names": ["input_ids", "attention_mask"]}))
+        return folder
+
+    return build
+
+
+@pytest.fixture
+def texts(tmp_path):
+    return write_rows(tmp_path / "texts.csv", [(text,) for text in WORDS], columns=("text",))
+
+
+@pytest.fixture
+def data(tmp_path, texts):
+    """What a score of the task needs, as options."""
+
+    def write(task):
+        if task == "token-classification":
+            rows = [{"words": text.split(), "tags": [int(word in POSITIVE) for word in text.split()]} for text in WORDS]
+            file = tmp_path / "words.jsonl"
+            file.write_text("\n".join(map(json.dumps, rows)))
+            return ("--data", file, "--text", "words", "--label", "tags")
+        if task in ("question-answering", "seq2seq"):
+            file = write_rows(
+                tmp_path / "pairs.csv", [("is it good", text) for text in WORDS], columns=("text", "more")
+            )
+            return ("--data", file, "--text-pair", "more")
+        return ("--data", texts)
+
+    return write
+
+
+def read(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+@pytest.mark.parametrize("task", METRICS)
+def test_prune_and_evaluate(run, saved, data, out, task):
+    folder, options = saved(task), data(task)
+    status, printed, err = run("prune", folder, out, *options, "--eval", options[1], "--keep", "0.7")
+    assert (status, err) == (0, "")
+    report = read(out)
+    assert report["task"] == task
+    assert all(0 < kept < of for kept, of in report["kept"].values())
+    assert report["pruned"]["metrics"].keys() == METRICS[task]
+    assert 0 < report["agreement"] <= 1
+    assert (report["kl"] is None) == (task == "embedding")
+    assert ("cosine" if task == "embedding" else "KL (nats)") in printed
+    assert "neighbour overlap@10" in printed or task != "embedding"
+    assert type(infoprune.load(out)) is type(infoprune.load(folder))
+
+    status, printed, err = run("evaluate", out, *options, "--against", folder, "--json")
+    assert (status, err) == (0, "")
+    metrics = json.loads(printed)["metrics"]
+    assert metrics.pop("cosine" if task == "embedding" else "agreement") == pytest.approx(report["agreement"])
+    if task != "embedding":
+        assert metrics.pop("kl") == pytest.approx(report["kl"])
+    assert metrics == pytest.approx(report["pruned"]["metrics"])
+    if METRICS[task] - {OVERLAP}:
+        alone = json.loads(run("evaluate", out, *options, "--json")[1])["metrics"]
+        assert alone == pytest.approx(report["pruned"]["metrics"])
+
+
+@pytest.mark.parametrize("task", sorted(METRICS.keys() - {"seq2seq"}))
+def test_distill_on_texts_alone(run, saved, data, out, task):
+    folder, options = saved(task), data(task)
+    arguments = ("prune", folder, out, *options, "--eval", options[1], "--batch-size", "6", *ROUGH)
+    assert run(*arguments)[0] == 0
+    before = read(out)
+    status, _, err = run(*arguments, "--distill", "6", "--force")
+    assert (status, err) == (0, "")
+    if task == "embedding":
+        assert read(out)["agreement"] > before["agreement"]
+    else:
+        assert read(out)["kl"] < before["kl"]
+    better = out.parent / "better"
+    status, printed, err = run(
+        "finetune", out, better, *options[:2], *options[2:4], "--teacher", folder, "--eval", options[1], "--epochs", "1"
+    )
+    assert (status, err) == (0, "")
+    for metric in METRICS[task]:
+        assert metric.replace("_", " ") in printed
+
+
+def test_texts_that_were_not_drawn_show_what_was_lost(run, saved, texts, out):
+    folder = saved("embedding")
+    assert run("prune", folder, out, "--data", texts, "--samples", "20")[0] == 0
+    report = read(out)
+    assert report["samples"] == 20
+    assert report["pruned"]["metrics"].keys() == {OVERLAP}, "the other 16 texts"
+    assert run("prune", folder, out, "--data", texts, "--force")[0] == 0
+    assert read(out)["agreement"] is None, "no text is left"
+
+
+def test_an_encoder_decoder_writes_its_own_targets(run, saved, texts, out):
+    status, _, err = run("prune", saved("seq2seq"), out, "--data", texts, "--samples", "20", "--max-length", "16")
+    assert (status, err) == (0, "")
+    assert read(out)["kl"] > 0
+    assert read(out)["pruned"]["metrics"] == {}
+
+
+def test_a_language_model_without_padding_token(run, saved, texts, out):
+    folder = saved("causal-lm")
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    config.pop("pad_token")
+    file.write_text(json.dumps({**config, "eos_token": "[SEP]"}))
+    assert AutoTokenizer.from_pretrained(folder).pad_token is None
+    status, _, err = run("prune", folder, out, "--data", texts, "--samples", "18")
+    assert (status, err) == (0, "")
+    assert read(out)["kl"] >= 0
+
+
+def test_any_encoder_is_an_embedding_model_if_asked(run, saved, texts, out):
+    folder = saved("masked-lm")
+    assert run("prune", folder, out, "--data", texts, "--task", "embedding", "--sites", "ffn")[0] == 0
+    assert read(out)["task"] == "embedding"
+    small = infoprune.load(out)
+    assert type(small) is BertModel
+    assert small.pooler is None, "the weights have no pooler, so none is made up"
+    assert run("evaluate", out, "--against", folder, "--data", texts, "--task", "embedding")[0] == 0
+
+
+# Folders of sentence-transformers
+
+
+def sentence_folder(folder, tmp_path, pooling, inside):
+    """What sentence-transformers saves around a Transformer."""
+    root = tmp_path / "sentence"
+    place = root / inside
+    place.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(folder, place)
+    kind = "sentence_transformers.models."
+    modules = [(inside, "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    rows = [{"idx": i, "name": str(i), "path": path, "type": kind + name} for i, (path, name) in enumerate(modules)]
+    (root / "modules.json").write_text(json.dumps(rows))
+    (root / "1_Pooling").mkdir()
+    modes = {f"pooling_mode_{name}": name == pooling for name in ("cls_token", "mean_tokens", "max_tokens")}
+    (root / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 32, **modes}))
+    (root / "config_sentence_transformers.json").write_text("{}")
+    (place / "sentence_bert_config.json").write_text('{"max_seq_length": 9}')
+    return root
+
+
+@pytest.mark.parametrize("inside", ["", "0_Transformer"])
+@pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token"])
+def test_a_sentence_transformers_folder_in_and_out(run, saved, texts, tmp_path, out, pooling, inside):
+    root = sentence_folder(saved("embedding"), tmp_path, pooling, inside)
+    status, _, err = run("prune", root, out, "--data", texts, "--eval", texts, "--sites", "ffn")
+    assert (status, err) == (0, "")
+    modules = json.loads((out / "modules.json").read_text())
+    assert [module["path"] for module in modules] == ["", "1_Pooling", "2_Normalize"]
+    for file in ("1_Pooling/config.json", "config_sentence_transformers.json"):
+        assert (out / file).read_bytes() == (root / file).read_bytes()
+    assert (out / "sentence_bert_config.json").read_bytes() == (
+        root / inside / "sentence_bert_config.json"
+    ).read_bytes()
+    # The embedding is that of the folder's pooling, on texts cut to its length.
+    models = [AutoModel.from_pretrained(folder).eval() for folder in (root / inside, out)]
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    cosines = []
+    for text in WORDS:
+        given = tokenizer(text, truncation=True, max_length=9, return_tensors="pt")
+        with torch.no_grad():
+            states = [model(**given).last_hidden_state[0] for model in models]
+        cosines.append(torch.cosine_similarity(*(h[0] if pooling == "cls_token" else h.mean(0) for h in states), dim=0))
+    assert read(out)["agreement"] == pytest.approx(float(torch.stack(cosines).mean()), abs=1e-5)
+    again = tmp_path / "again"
+    assert run("prune", out, again, "--data", texts)[0] == 0, "what came out goes in"
+    assert run("evaluate", again, "--against", root, "--data", texts)[0] == 0
+
+
+def damage_modules(root):
+    (root / "modules.json").write_text("[{}]")
+
+
+def leave_the_folder(root):
+    rows = json.loads((root / "modules.json").read_text())
+    (root / "modules.json").write_text(json.dumps([{**rows[0], "path": "../.."}]))
+
+
+def break_json(root):
+    (root / "modules.json").write_text("[")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damage_modules, ["names no Transformer", "save the model anew"]),
+        (leave_the_folder, ["names no Transformer inside the folder"]),
+        (break_json, ["modules.json is not JSON"]),
+    ],
+)
+def test_damaged_sentence_folders(refused, saved, texts, tmp_path, out, damage, words):
+    root = sentence_folder(saved("embedding"), tmp_path, "mean_tokens", "")
+    damage(root)
+    refused("prune", root, out, "--data", texts, words=words)
+
+
+def test_a_pooling_that_is_not_supported(refused, saved, texts, tmp_path, out):
+    root = sentence_folder(saved("embedding"), tmp_path, "max_tokens", "")
+    refused("prune", root, out, "--data", texts, words=["pooling_mode_max_tokens", "mean, cls", "infoprune.compress"])
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "words"),
+    [
+        ("embedding", ["--task", "poetry"], ["'poetry'", "causal-lm", "leave --task out"]),
+        ("embedding", ["--task", "causal-lm"], ["BertModel is for embedding", "ForCausalLM"]),
+        ("embedding", ["--task", "classification"], ["ForSequenceClassification", "infoprune finetune"]),
+        ("embedding", ["--label", "text"], ["--label is 'text'", "embedding reads no labels"]),
+        ("causal-lm", ["--label", "text"], ["causal-lm reads no labels"]),
+        ("embedding", ["--text-pair", "text"], ["--text-pair", "one text an input"]),
+        ("question-answering", [], ["--text and --text-pair"]),
+        ("causal-lm", ["--max-kl", "0.1", "--eval", "texts"], ["causal-lm", "--keep or --budget"]),
+        ("seq2seq", ["--distill", "1"], ["encoder-decoders", "leave --distill out"]),
+        ("seq2seq", ["--task", "embedding"], ["T5ForConditionalGeneration is for seq2seq"]),
+    ],
+)
+def test_tasks_that_do_not_fit(refused, saved, texts, out, task, options, words):
+    options = [texts if option == "texts" else option for option in options]
+    refused("prune", saved(task), out, "--data", texts, *options, words=words)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("embedding", ["no score of its own", "--against DIR"]),
+        ("token-classification", ["'label'"]),
+        ("seq2seq", ["--text-pair", "--against"]),
+    ],
+)
+def test_what_a_score_needs(refused, saved, texts, task, words):
+    refused("evaluate", saved(task), "--data", texts, words=words)
+
+
+def test_pictures_have_no_texts(refused, texts, tmp_path, tokenizer, out):
+    folder = tmp_path / "vit"
+    zoo.build("vit").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    words = ["ViTForImageClassification", "infoprune.compress", "docs/families.md"]
+    refused("prune", folder, out, "--data", texts, words=words)
+
+
+def test_models_that_cannot_be_compared(refused, saved, saved_bert, texts, tmp_path, make_tiny_bert, tokenizer):
+    folder = saved("embedding")
+    refused("evaluate", folder, "--data", texts, "--against", tmp_path / "none", words=["no folder", "none"])
+    other = tmp_path / "other"
+    BertModel(make_tiny_bert(vocab_size=120).config).save_pretrained(other)
+    tokenizer.save_pretrained(other)
+    refused("evaluate", folder, "--data", texts, "--against", other, words=["120", "that it was cut from"])
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [("0 1", ["row 1 has 2 tags for 3 words"]), ("0 1 9", ["'9'", "unknown to this model"])],
+)
+def test_tags_that_do_not_fit(refused, saved, tmp_path, tags, words):
+    data = write_rows(tmp_path / "tags.csv", [("a good film", tags)])
+    refused("evaluate", saved("token-classification"), "--data", data, words=words)
+
+
+def test_a_masked_language_model_needs_a_mask(refused, saved, texts, tmp_path):
+    folder = saved("masked-lm")
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    config.pop("mask_token")
+    file.write_text(json.dumps(config))
+    refused("evaluate", folder, "--data", texts, words=["no mask token", "mask_token"])
