@@ -9,6 +9,8 @@ from sklearn.feature_selection import r_regression
 from sklearn.metrics import accuracy_score, f1_score, mean_squared_error
 from torch import Tensor, nn
 
+from infoprune.measure import device_of
+
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) after each step."""
 
@@ -45,7 +47,7 @@ def evaluate(model: nn.Module, batches: Sequence[Mapping[str, Tensor]], progress
     """
     if not batches:
         raise ValueError("batches is empty: expected at least one batch; see infoprune.make_batches")
-    device = next(model.parameters()).device
+    device = device_of(model)
     training = model.training
     model.eval()
     answers: list[Tensor] = []

@@ -166,6 +166,12 @@ def example_batch(
     return {**batch, "decoder_input_ids": batch["input_ids"]} if config.is_encoder_decoder else batch
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's inputs go: to its parameters; one without, such as an ONNX graph, computes on the CPU."""
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
 def takes_pictures(config: PretrainedConfig) -> bool:
     """Whether a model's inputs are pictures."""
     return getattr(config, "image_size", None) is not None and getattr(config, "patch_size", None) is not None
@@ -195,7 +201,7 @@ _CPU_ATTENTION: dict[Any, Callable[..., int]] = {
 
 
 def _inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    device = next(model.parameters()).device
+    device = device_of(model)
     return {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
 
 

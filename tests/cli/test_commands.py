@@ -214,7 +214,9 @@ def test_families_and_version(run):
     assert run("--version") == (0, f"infoprune {infoprune.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", [(), ("prune",), ("evaluate",), ("finetune",), ("report",), ("families",)])
+@pytest.mark.parametrize(
+    "command", [(), ("prune",), ("evaluate",), ("finetune",), ("report",), ("families",), ("export",)]
+)
 def test_help_teaches_by_example(run, command):
     status, printed, err = run(*command, "--help")
     assert err == ""

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
@@ -19,7 +18,7 @@ def evaluate_command(
     max_length: options.MaxLength = None,
     batch_size: options.BatchSize = 32,
     device: options.Device = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Score a dense or pruned classifier on labelled texts."""
     with bars() as advance:

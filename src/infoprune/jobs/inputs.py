@@ -189,22 +189,32 @@ def open_tokenizer(folder: StrPath) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def open_model(folder: StrPath, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model for any task, dense or pruned, and its tokenizer.
+
+    Raises:
+        InputError: they cannot be opened.
+    """
+    read_config(folder)
+    tokenizer = open_tokenizer(folder)
+    model = load(folder)
+    model.to(device)  # type: ignore[arg-type]
+    return model, tokenizer
+
+
 def open_classifier(folder: StrPath, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A classifier, dense or pruned, and its tokenizer.
 
     Raises:
         InputError: they cannot be opened, or the model is for another task.
     """
-    read_config(folder)
-    tokenizer = open_tokenizer(folder)
-    model = load(folder)
+    model, tokenizer = open_model(folder, device)
     task = task_of(model)
     if task != "classification":
         raise InputError(
             f"{folder}: {type(model).__name__} is for {task}, expected a ...ForSequenceClassification; "
             "train one with infoprune finetune"
         )
-    model.to(device)  # type: ignore[arg-type]
     return model, tokenizer
 
 
