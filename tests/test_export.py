@@ -8,7 +8,6 @@ import onnxruntime
 import pytest
 import torch
 import zoo
-from conftest import build_tiny_bert
 from tiny import make_batches
 from transformers import BertModel
 
@@ -37,8 +36,8 @@ def cut(model):
 
 
 @pytest.fixture(scope="module")
-def pruned():
-    return cut(build_tiny_bert())
+def pruned(make_tiny_bert):
+    return cut(make_tiny_bert())
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +115,8 @@ def test_other_inputs_are_refused(files):
         OnnxModel(files[False][0])(pixel_values=torch.zeros(1))
 
 
-def test_an_encoder_without_a_head(tmp_path):
-    model = BertModel(build_tiny_bert().config, add_pooling_layer=False).eval()
+def test_an_encoder_without_a_head(tiny_bert, tmp_path):
+    model = BertModel(tiny_bert.config, add_pooling_layer=False).eval()
     batches = make_batches()
     exported = infoprune.export(model, tmp_path / "encoder.onnx", batches)
     assert (exported.agreement, exported.kl) == (None, None)

@@ -108,7 +108,7 @@ def measure_latency(
         >>> dense.median / pruned.median
         1.93
     """
-    return [_latency(taken) for taken in time_rounds(models, batch, repeats=repeats, warmup=warmup)]
+    return [summarise(taken) for taken in time_rounds(models, batch, repeats=repeats, warmup=warmup)]
 
 
 def time_rounds(
@@ -136,6 +136,19 @@ def time_rounds(
         for model, mode in zip(models, modes, strict=True):
             model.train(mode)
     return [taken[warmup:] for taken in times]
+
+
+def summarise(times: Sequence[float]) -> Latency:
+    """The median of some times and the quartiles around it, in their unit.
+
+    Example:
+        >>> summarise([3.0, 1.0, 2.0])
+        Latency(median=2.0, low=1.5, high=2.5)
+    """
+    if len(times) == 1:
+        return Latency(median=times[0], low=times[0], high=times[0])
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    return Latency(median=median, low=low, high=high)
 
 
 def example_batch(
@@ -219,10 +232,3 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _latency(times: Sequence[float]) -> Latency:
-    if len(times) == 1:
-        return Latency(median=times[0], low=times[0], high=times[0])
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
-    return Latency(median=median, low=low, high=high)

@@ -108,3 +108,19 @@ def names(text: str | None) -> tuple[str, ...] | None:
         ('ffn', 'heads')
     """
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def integers(option: str, text: str) -> tuple[int, ...]:
+    """Read an option's value as whole numbers between commas.
+
+    Raises:
+        InputError: One is none.
+
+    Example:
+        >>> integers("--batch-size", "1, 32")
+        (1, 32)
+    """
+    try:
+        return tuple(int(part) for part in names(text) or ())
+    except ValueError:
+        raise InputError(f"{option} is {text!r}, expected whole numbers; pass e.g. {option} 1,32") from None

@@ -209,13 +209,18 @@ def open_classifier(folder: StrPath, device: torch.device) -> tuple[PreTrainedMo
         InputError: they cannot be opened, or the model is for another task.
     """
     model, tokenizer = open_model(folder, device)
+    check_classifier(folder, model)
+    return model, tokenizer
+
+
+def check_classifier(folder: StrPath, model: PreTrainedModel) -> None:
+    """Raises InputError where a model is for another task."""
     task = task_of(model)
     if task != "classification":
         raise InputError(
             f"{folder}: {type(model).__name__} is for {task}, expected a ...ForSequenceClassification; "
             "train one with infoprune finetune"
         )
-    return model, tokenizer
 
 
 def targets(model: PreTrainedModel, data: TextData) -> list[int] | list[float] | None:
