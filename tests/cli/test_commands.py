@@ -44,6 +44,8 @@ def test_prune_writes_everything_that_a_model_needs(run, saved_bert, reviews, ou
         "plan.json",
         "report.json",
         "report.md",
+        "report.html",
+        "README.md",
         "sizes.png",
     }
     report = json.loads((out / "report.json").read_text())

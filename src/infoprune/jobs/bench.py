@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from infoprune.bench import Judged, Timed, common_config, judge_models, time_models
 from infoprune.checkpoint import load
-from infoprune.compress import StageProgress
+from infoprune.clock import StageProgress
 from infoprune.data import TextData
 from infoprune.errors import InputError
 from infoprune.evaluate import Progress
