@@ -32,7 +32,7 @@ def cut(model):
     """Half of the heads, and another number of neurons in every layer: no stock config can say this."""
     units = {site.name: site.units for site in find_sites(model)}
     kept = {name: tuple(range(0, n, 2 + index)) for index, (name, n) in enumerate(units.items())}
-    return prune(model, Plan("bert", units, kept, "even", 0))
+    return prune(model, Plan(model.config.model_type, units, kept, "even", 0))
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +124,24 @@ def test_an_encoder_without_a_head(tiny_bert, tmp_path):
     torch.testing.assert_close(states, model(**batches[0]).last_hidden_state.detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", ["distilbert", "deberta-v2", "modernbert"])
+def test_other_families(model_type, tmp_path):
+    model = cut(zoo.build(model_type, dtype=torch.float32))
+    exported = export(model, tmp_path / "a.onnx", zoo.inputs(model_type))
+    assert exported.difference < 1e-4 * exported.scale
+
+
 # What is refused
 
 
+def test_pictures_are_refused(tmp_path):
+    with pytest.raises(InputError, match="expected texts"):
+        export(zoo.build("vit"), tmp_path / "vit.onnx", zoo.inputs("vit"))
+
+
 def test_a_model_that_generates_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"LlamaForCausalLM is for causal-lm, expected .*optimum"):
+    with pytest.raises(InputError, match=r"LlamaForCausalLM is for causal-lm, expected .*PyTorch"):
         export(zoo.build("llama"), tmp_path / "llama.onnx", make_batches())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def export(
         force: replace the file if it is there.
 
     Raises:
-        InputError: a task that generates text, a file that is there, no batches, or weights of more than 2 GB.
+        InputError: a task that generates text, pictures, a file that is there, no batches, or weights of over 2 GB.
         RuntimeError: the graph does not answer as the model does; nothing is written.
 
     Example:
@@ -88,27 +89,28 @@ def export(
     if task in GENERATES:
         raise InputError(
             f"{type(model).__name__} is for {task}, expected a model without a cache of keys and values, such as a "
-            "classifier or an encoder; export this one with optimum"
+            "classifier or an encoder; run this one in PyTorch"
         )
     if not batches:
         raise InputError("batches is empty, expected real inputs to compare on; see infoprune.make_batches")
     twin = copy.deepcopy(model).to(device="cpu", dtype=torch.float32).eval()  # type: ignore[call-arg]
     if count_bytes(twin) > LARGEST:
-        raise InputError(f"the weights take {count_bytes(twin):,} bytes in float32, expected at most {LARGEST:,}")
+        raise InputError(
+            f"the weights take {count_bytes(twin):,} bytes in float32, expected at most {LARGEST:,}; keep fewer units"
+        )
     inputs = [{name: tensor.cpu() for name, tensor in batch.items() if name != "labels"} for batch in batches]
+    if any(tensor.ndim != 2 for batch in inputs for tensor in batch.values()):
+        raise InputError("the inputs are not all (inputs, tokens), expected texts; run models of pictures in PyTorch")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         draft = Path(folder) / out.name
         write_graph(twin, inputs, draft)
         exported = _compared(twin, draft, out, inputs)
-        if not exported.difference <= TOLERANCE * exported.scale:
-            raise RuntimeError(
-                f"the graph differs from PyTorch by {exported.difference:.2g}, expected at most {TOLERANCE:g} of the "
-                f"largest output, {exported.scale:.3g}; this {model.config.model_type} is not exported faithfully"
-            )
+        _check(exported, TOLERANCE * exported.scale)
         if int8:
             draft = quantise(draft)
             exported = _compared(twin, draft, out, inputs, int8=True)
+            _check(exported, math.inf)
         draft.replace(out)
     return exported
 
@@ -123,6 +125,14 @@ def check_file(file: str | PathLike[str], *, force: bool) -> Path:
     if out.is_dir() or (out.exists() and not force):
         raise InputError(f"{file} exists, expected a new file; choose another name or pass --force")
     return out
+
+
+def _check(exported: Exported, most: float) -> None:
+    if not (math.isfinite(exported.difference) and exported.difference <= most):
+        raise RuntimeError(
+            f"the graph differs from PyTorch by {exported.difference:.2g}, expected at most {most:.2g} where the "
+            f"largest output is {exported.scale:.3g}; this model is not exported faithfully"
+        )
 
 
 def _compared(
