@@ -86,7 +86,7 @@ def build_tokenizer():
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_tiny_bert():
     """The builder itself: ``make_tiny_bert(dtype=..., seed=..., **config settings)``."""
     return build_tiny_bert

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from infoprune.distill import Distillation, Recovery, distill
     from infoprune.errors import InputError
     from infoprune.evaluate import evaluate
+    from infoprune.export import export
     from infoprune.fan2021 import Fan2021
     from infoprune.finetune import finetune
     from infoprune.plan import Plan
@@ -64,6 +65,7 @@ __all__ = [
     "compress",
     "distill",
     "evaluate",
+    "export",
     "find_costs",
     "find_sites",
     "finetune",
@@ -92,6 +94,7 @@ _HOMES = {
     "distill": ("Distillation", "Recovery", "distill"),
     "errors": ("InputError",),
     "evaluate": ("evaluate",),
+    "export": ("export",),
     "fan2021": ("Fan2021",),
     "finetune": ("finetune",),
     "plan": ("Plan",),

@@ -108,7 +108,7 @@ def measure_latency(
         >>> dense.median / pruned.median
         1.93
     """
-    return [_latency(taken) for taken in time_rounds(models, batch, repeats=repeats, warmup=warmup)]
+    return [summarise(taken) for taken in time_rounds(models, batch, repeats=repeats, warmup=warmup)]
 
 
 def time_rounds(
@@ -138,6 +138,19 @@ def time_rounds(
     return [taken[warmup:] for taken in times]
 
 
+def summarise(times: Sequence[float]) -> Latency:
+    """The median of some times and the quartiles around it, in their unit.
+
+    Example:
+        >>> summarise([3.0, 1.0, 2.0])
+        Latency(median=2.0, low=1.5, high=2.5)
+    """
+    if len(times) == 1:
+        return Latency(median=times[0], low=times[0], high=times[0])
+    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
+    return Latency(median=median, low=low, high=high)
+
+
 def example_batch(
     config: PretrainedConfig, batch_size: int = 32, length: int = 64, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
@@ -164,6 +177,12 @@ def example_batch(
     ids = torch.randint(0, config.vocab_size, (batch_size, length), generator=generator)
     batch = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
     return {**batch, "decoder_input_ids": batch["input_ids"]} if config.is_encoder_decoder else batch
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model's inputs go: to its parameters; one without, such as an ONNX graph, computes on the CPU."""
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def takes_pictures(config: PretrainedConfig) -> bool:
@@ -195,7 +214,7 @@ _CPU_ATTENTION: dict[Any, Callable[..., int]] = {
 
 
 def _inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    device = next(model.parameters()).device
+    device = device_of(model)
     return {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
 
 
@@ -213,10 +232,3 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _latency(times: Sequence[float]) -> Latency:
-    if len(times) == 1:
-        return Latency(median=times[0], low=times[0], high=times[0])
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
-    return Latency(median=median, low=low, high=high)

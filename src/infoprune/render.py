@@ -24,10 +24,10 @@ Row = tuple[str, str, str, str]
 
 def table(report: Report) -> Table:
     """What the cut cost and bought: rows of dense, pruned and change."""
-    result = Table(title=_title(report))
+    result = Table(title=heading(report))
     for index, name in enumerate(("", "dense", "pruned", "change")):
         result.add_column(name, justify="right" if index else "left")
-    for row in _rows(report):
+    for row in cost_rows(report):
         result.add_row(*row)
     return result
 
@@ -96,7 +96,7 @@ def markdown(report: Report) -> str:
     parts = [
         f"# A pruned {report.family} model for {report.task}",
         f"It keeps {kept_in_words(report.kept)}.",
-        _markdown_table(("", "dense", "pruned", "change"), _rows(report)),
+        _markdown_table(("", "dense", "pruned", "change"), cost_rows(report)),
         f"FLOPs and latency are those of one forward pass over {report.shape[0]} inputs of {report.shape[1]} tokens; "
         "the latency is the median, with the quartiles in brackets.",
         "## How it was made",
@@ -135,11 +135,13 @@ def metric(name: str, value: float) -> str:
     return f"{100 * value:.1f} %" if name in SHARES else f"{value:.4f}"
 
 
-def _title(report: Report) -> str:
+def heading(report: Report) -> str:
+    """The report in a line."""
     return f"{report.family} {report.task}, {report.criterion}: {kept_in_words(report.kept)}"
 
 
-def _rows(report: Report) -> list[Row]:
+def cost_rows(report: Report) -> list[Row]:
+    """What the cut cost and bought: name, dense, pruned, change."""
     dense, pruned = report.dense, report.pruned
     rows = [
         ("parameters", human(dense.parameters), human(pruned.parameters), _fewer(dense.parameters, pruned.parameters)),

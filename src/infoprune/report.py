@@ -58,6 +58,7 @@ class Report:
         kl: mean KL(dense || pruned) at the softmax on evaluation inputs in nats, or None.
         nats_lost: what the criterion predicted on calibration inputs, or None.
         seconds: by stage, and in total.
+        base_model: the dense model's name on the hub, where its config tells.
     """
 
     version: int
@@ -75,6 +76,7 @@ class Report:
     kl: float | None
     nats_lost: float | None
     seconds: dict[str, float]
+    base_model: str | None = None
 
     def to_json(self) -> str:
         """Text of report.json."""

@@ -44,6 +44,8 @@ def test_prune_writes_everything_that_a_model_needs(run, saved_bert, reviews, ou
         "plan.json",
         "report.json",
         "report.md",
+        "report.html",
+        "README.md",
         "sizes.png",
     }
     report = json.loads((out / "report.json").read_text())
@@ -214,7 +216,9 @@ def test_families_and_version(run):
     assert run("--version") == (0, f"infoprune {infoprune.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", [(), ("prune",), ("evaluate",), ("finetune",), ("report",), ("families",)])
+@pytest.mark.parametrize(
+    "command", [(), ("prune",), ("evaluate",), ("finetune",), ("report",), ("families",), ("export",)]
+)
 def test_help_teaches_by_example(run, command):
     status, printed, err = run(*command, "--help")
     assert err == ""

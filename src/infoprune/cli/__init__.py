@@ -12,8 +12,10 @@ from typing import Annotated, cast
 import typer
 from typer.core import TyperGroup
 
+from infoprune.cli.bench import bench_command
 from infoprune.cli.console import DEBUG, clean_warnings, complain
 from infoprune.cli.evaluate import evaluate_command
+from infoprune.cli.export import export_command
 from infoprune.cli.families import families_command
 from infoprune.cli.finetune import finetune_command
 from infoprune.cli.prune import prune_command
@@ -68,6 +70,8 @@ def _register(name: str, command: object, example: str) -> None:
 _register("prune", prune_command, "my-classifier half --data train.csv --eval valid.csv --keep 0.5")
 _register("evaluate", evaluate_command, "half --data test.csv --label label")
 _register("finetune", finetune_command, "half half-tuned --data train.csv --eval valid.csv --epochs 1")
+_register("bench", bench_command, "my-classifier half half.onnx --batch-size 1,32 --eval test.csv")
+_register("export", export_command, "half half.onnx --data valid.csv --int8")
 _register("report", report_command, "half")
 _register("families", families_command, "")
 

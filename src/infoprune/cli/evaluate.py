@@ -24,7 +24,7 @@ def evaluate_command(
     max_length: options.MaxLength = None,
     batch_size: options.BatchSize = None,
     device: options.Device = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Score a dense or pruned model on texts, or compare it with another."""
     with bars() as advance:

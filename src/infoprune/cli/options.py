@@ -58,6 +58,7 @@ Seed = Annotated[
 Device = Annotated[
     str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps; auto takes a GPU where there is one.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT, with all that is in it, if it exists.")]
 
 
@@ -127,3 +128,19 @@ def names(text: str | None) -> tuple[str, ...] | None:
         ('ffn', 'heads')
     """
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def integers(option: str, text: str) -> tuple[int, ...]:
+    """Read an option's value as whole numbers between commas.
+
+    Raises:
+        InputError: One is none.
+
+    Example:
+        >>> integers("--batch-size", "1, 32")
+        (1, 32)
+    """
+    try:
+        return tuple(int(part) for part in names(text) or ())
+    except ValueError:
+        raise InputError(f"{option} is {text!r}, expected whole numbers; pass e.g. {option} 1,32") from None

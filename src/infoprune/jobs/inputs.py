@@ -19,7 +19,7 @@ from infoprune.checkpoint import CONFIG, check_model_folder, check_new
 from infoprune.data import TextData, read_texts
 from infoprune.errors import InputError
 from infoprune.sites import family_named
-from infoprune.tasks import Task
+from infoprune.tasks import Task, task_of
 
 StrPath = str | PathLike[str]
 Batches = Sequence[Mapping[str, Tensor]]
@@ -193,6 +193,16 @@ def open_tokenizer(folder: StrPath) -> PreTrainedTokenizerBase:
             "write it anew with tokenizer.save_pretrained"
         ) from error
     return tokenizer
+
+
+def check_classifier(folder: StrPath, model: PreTrainedModel) -> None:
+    """Raises InputError where a model is for another task."""
+    task = task_of(model)
+    if task != "classification":
+        raise InputError(
+            f"{folder}: {type(model).__name__} is for {task}, expected a ...ForSequenceClassification; "
+            "train one with infoprune finetune"
+        )
 
 
 def targets(model: PreTrainedModel, data: TextData) -> list[int] | list[float] | None:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from infoprune.budget import Budget, Keep
 from infoprune.calibration import real_tokens
+from infoprune.card import base_model, card
 from infoprune.checkpoint import PLAN, new_folder, write_model
 from infoprune.clock import StageProgress
 from infoprune.compare import compare
@@ -29,10 +30,12 @@ from infoprune.jobs.inputs import (
     check_positive,
     device_named,
     forget_unfinished,
+    read_config,
     unfinished,
 )
 from infoprune.jobs.tasks import check_columns, chosen_task, inputs_of, open_model, parted, read
 from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start
+from infoprune.page import page
 from infoprune.picture import draw_sizes
 from infoprune.plan import VOCABULARY, plan_of
 from infoprune.render import SIZES, markdown
@@ -232,12 +235,15 @@ def prune_folder(
         forget_unfinished(out)
         return result.report
     report = _compared(_measured(begin.dense, result, progress), begin.dense, result.model, questions, progress)
+    report = replace(report, base_model=base_model(read_config(folder)))
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)
         if sentence is not None:
             sentence.write_beside(draft)
         (draft / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
         (draft / "report.md").write_text(markdown(report), encoding="utf-8")
+        (draft / "report.html").write_text(page(report), encoding="utf-8")
+        (draft / "README.md").write_text(card(report), encoding="utf-8")
         draw_sizes(report.kept, draft / SIZES)
     forget_unfinished(out)
     return report

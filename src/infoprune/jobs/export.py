@@ -1,0 +1,62 @@
+"""The job of `infoprune export`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from infoprune.data import TextData
+from infoprune.export import Exported, check_file, export
+from infoprune.jobs.inputs import Columns, Packing, StrPath, check_positive
+from infoprune.jobs.tasks import chosen_task, open_model
+
+TEXTS = (
+    "Yes.",
+    "A short sentence of no importance.",
+    "The film is long, the plot is thin, and the music comes in whenever somebody has to be moved.",
+    "Please tell me where my parcel is: it should have come on Tuesday, and nobody answers the phone.",
+    "An open window lets in the noise of the street. " * 8,
+)
+"""What a graph is compared on where no data are given: from one word to a hundred."""
+
+
+def export_folder(
+    folder: StrPath,
+    file: StrPath,
+    *,
+    data: StrPath | None = None,
+    columns: Columns | None = None,
+    packing: Packing | None = None,
+    samples: int = 256,
+    int8: bool = False,
+    seed: int = 0,
+    force: bool = False,
+) -> Exported:
+    """Writes the model in a folder, dense or pruned, as one .onnx file, compared with PyTorch on real texts.
+
+    Args:
+        folder: with the model and its tokenizer.
+        file: the .onnx file; it appears whole or not at all.
+        data: file of texts to compare on; a few sentences are built in.
+        columns: of that file.
+        packing: batch size and length of the comparison.
+        samples: texts that are drawn from it.
+        int8: quantise weights and activations to 8 bits.
+        seed: of that draw.
+        force: replace `file` if it is there.
+
+    Raises:
+        InputError: something about folder, data or options is wrong; the message says what to do.
+
+    Example:
+        >>> export_folder("half", "half.onnx", data="valid.csv", int8=True).agreement
+        0.996
+    """
+    columns, packing = columns or Columns(), packing or Packing(batch_size=4)
+    check_positive("samples", samples)
+    check_file(file, force=force)
+    texts = TextData(TEXTS, None, None, "the built-in texts") if data is None else columns.read(data, labels=False)
+    model, tokenizer = open_model(folder, torch.device("cpu"), chosen_task(folder))
+    batches = packing.pack(texts, model, tokenizer, samples=samples, seed=seed)
+    return replace(export(model, file, batches, int8=int8, force=force), file=str(file))

@@ -1,0 +1,105 @@
+"""OnnxModel: a .onnx file that answers as a PyTorch model does, so that it is evaluated and timed by the same code."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, PretrainedConfig
+from transformers.utils.generic import ModelOutput
+
+from infoprune.errors import InputError
+
+SUFFIX = ".onnx"
+CONFIG_KEY = "infoprune.config"
+"""Under this name an exported graph carries the config of its model, as JSON."""
+
+
+class OnnxModel(nn.Module):
+    """A graph that onnxruntime runs on the CPU.
+
+    Args:
+        file: The .onnx file.
+        threads: That one operation uses; by default as many as PyTorch uses.
+
+    Attributes:
+        config: Of the model that the graph was exported from; None where another program wrote the file.
+        inputs: Names of what the graph takes.
+
+    Raises:
+        InputError: The file or onnxruntime is not there, or the file cannot be opened.
+
+    Example:
+        >>> OnnxModel("small.onnx")(**tokenizer("A fine film.", return_tensors="pt")).logits
+        tensor([[-1.2, 1.4]])
+    """
+
+    def __init__(self, file: str | PathLike[str], *, threads: int | None = None) -> None:
+        super().__init__()
+        path = Path(file)
+        if not path.is_file():
+            raise InputError(f"there is no file {path}, expected one written by infoprune export; check the path")
+        runtime: Any = extra("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads or torch.get_num_threads()
+        options.log_severity_level = 3
+        # Threads that wait for the next call would take the cores from whatever is timed beside this model.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            # onnxruntime's errors have no common class but this one.
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path} cannot be opened by onnxruntime ({reason}); export it again") from None
+        self.inputs = tuple(value.name for value in self._session.get_inputs())
+        self._outputs = [value.name for value in self._session.get_outputs()]
+        self.config = _config(self._session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY), path)
+
+    def forward(self, **given: Tensor) -> ModelOutput:
+        """Answers to a batch; token types that are not given are 0, as in transformers.
+
+        Args:
+            **given: Tensors (inputs, tokens) by name.
+
+        Raises:
+            InputError: The graph takes other inputs.
+        """
+        if "token_type_ids" in self.inputs and "input_ids" in given:
+            given = {"token_type_ids": torch.zeros_like(given["input_ids"]), **given}
+        if given.keys() != set(self.inputs):
+            raise InputError(
+                f"the graph takes {', '.join(self.inputs)}, not {', '.join(given)}; "
+                "use the tokenizer of the model that was exported"
+            )
+        answers = self._session.run(self._outputs, {name: tensor.cpu().numpy() for name, tensor in given.items()})
+        return ModelOutput({name: torch.from_numpy(x) for name, x in zip(self._outputs, answers, strict=True)})
+
+
+def extra(module: str) -> Any:  # noqa: ANN401
+    """A module of the extra [onnx].
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError:
+        raise InputError(
+            f"{module} is not installed, expected it for {SUFFIX} files; run pip install 'infoprune[onnx]'"
+        ) from None
+
+
+def _config(text: str | None, path: Path) -> PretrainedConfig | None:
+    if text is None:
+        return None
+    try:
+        config: PretrainedConfig = AutoConfig.for_model(**json.loads(text))
+    except Exception as error:
+        # Classes of configs check what they are given each in its own way.
+        raise InputError(f"{path}: its config cannot be read ({type(error).__name__}); export it again") from None
+    return config
