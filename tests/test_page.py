@@ -64,10 +64,17 @@ def test_bars_are_as_long_as_the_shares_that_are_kept():
 
 
 def test_every_layer_is_in_the_picture_from_the_top_down():
-    kept = {"layers.0.heads": (1, 2), "layers.0.ffn": (3, 4), "layers.1.ffn": (2, 4), "encoder.layers.2.ffn": (1, 4)}
+    kept = {
+        "layers.0.heads": (1, 2),
+        "layers.0.ffn": (3, 4),
+        "layers.1.ffn": (2, 4),
+        "encoder.layers.2.ffn": (1, 4),
+        "vocabulary": (5, 9),
+    }
     assert panels(kept) == [
         Panel("heads", (Bar("0", 1, 2),)),
         Panel("neurons", (Bar("encoder.2", 1, 4), Bar("1", 2, 4), Bar("0", 3, 4))),
+        Panel("tokens", (Bar("all layers", 5, 9),)),
     ]
 
 

@@ -9,7 +9,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from infoprune.render import cost_rows, heading, kept_in_words, summary, unit_name
+from infoprune.render import cost_rows, heading, kept_in_words, place_and_kind, summary, unit_name
 from infoprune.report import Report
 
 
@@ -60,7 +60,7 @@ def panels(kept: Mapping[str, tuple[int, int]]) -> list[Panel]:
     """
     found: dict[str, list[Bar]] = {}
     for site, (units, of) in kept.items():
-        place, _, kind = site.rpartition(".")
+        place, kind = place_and_kind(site)
         found.setdefault(kind, []).append(Bar(place.replace("layers.", ""), units, of))
     return [Panel(unit_name(kind), tuple(reversed(bars))) for kind, bars in found.items()]
 
