@@ -6,7 +6,7 @@ from reports import REPORT
 
 from infoprune.card import PIPELINES, base_model, card
 from infoprune.render import markdown
-from infoprune.report import TASKS
+from infoprune.tasks import TASKS
 
 
 def test_metadata_are_read_back_by_the_hub():
@@ -39,7 +39,7 @@ def test_the_card_says_all_that_the_report_says():
 
 
 def test_every_task_has_a_pipeline():
-    assert PIPELINES.keys() == set(TASKS.values())
+    assert PIPELINES.keys() == {task.name for task in TASKS}
 
 
 @pytest.mark.parametrize(
