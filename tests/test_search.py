@@ -6,7 +6,7 @@ from infoprune.budget import Budget
 from infoprune.compress import compress
 from infoprune.criteria import Magnitude
 from infoprune.errors import InputError
-from infoprune.evaluate import evaluate, mean_kl
+from infoprune.evaluate import Evaluation, evaluate, mean_kl
 from infoprune.fan2021 import Fan2021
 from infoprune.search import PROBES, Tolerance, search
 from infoprune.settings import Settings
@@ -76,6 +76,9 @@ def test_what_cannot_be_had(tiny_bert, questions):
     bare = [{name: tensor for name, tensor in batch.items() if name != "labels"} for batch in questions]
     with pytest.raises(InputError, match="give no accuracy, expected one of: kl"):
         search(tiny_bert, BATCHES, bare, Tolerance("accuracy", 1))
+    numbers = Evaluation({}, torch.zeros(3, 1), "number")
+    with pytest.raises(InputError, match="numbers have no kl"):
+        Tolerance("kl", 1).loss(numbers, numbers)
     with pytest.raises(InputError, match="'fan2021' ranks anew for every size"):
         search(tiny_bert, BATCHES, questions, Tolerance("kl", 1), criterion=Fan2021())
 

@@ -73,6 +73,26 @@ def label_numbers(labels: Sequence[str]) -> list[float]:
     return numbers
 
 
+def label_rows(labels: Sequence[str], classes: int) -> list[list[float]]:
+    """Read the labels of a task with several labels an input: a 0 or a 1 for each class, separated by spaces.
+
+    Raises:
+        InputError: A row has something else.
+
+    Example:
+        >>> label_rows(["0 1 1", "1 0 0"], classes=3)
+        [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    rows = [label.split() for label in labels]
+    for row in rows:
+        if len(row) != classes or not {"0", "1"}.issuperset(row):
+            raise InputError(
+                f"label {' '.join(row)!r} is not a 0 or a 1 for each of {classes} classes, expected that since this "
+                f"model has several labels an input; separate them by spaces, or name the right column (--label)"
+            )
+    return [[float(number) for number in row] for row in rows]
+
+
 def default_max_length(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> int:
     """Return the most tokens of an input: the least of what tokenizer and model allow and 512.
 

@@ -19,7 +19,7 @@ from infoprune.compress import Result
 from infoprune.costs import Costs, find_costs
 from infoprune.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.errors import InputError
-from infoprune.evaluate import Evaluation, evaluate, mean_kl
+from infoprune.evaluate import Evaluation, evaluate
 from infoprune.plan import plan_of
 from infoprune.rank import Rankings, rank
 from infoprune.repair import repair
@@ -69,10 +69,13 @@ class Tolerance:
         """What the small model has lost, in the unit of `most`.
 
         Raises:
-            InputError: the inputs have no labels that give this metric.
+            InputError: the inputs have no labels that give this metric, or the answers no KL divergence.
         """
         if self.metric == "kl":
-            return mean_kl(dense.logits, small.logits)
+            lost = between(dense, small).kl
+            if lost is None:
+                raise InputError("answers that are numbers have no kl, expected a choice of classes; pass a budget")
+            return lost
         if self.metric not in dense.metrics:
             there = ", ".join(("kl", *dense.metrics))
             raise InputError(f"the evaluation inputs give no {self.metric}, expected one of: {there}")

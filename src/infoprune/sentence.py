@@ -87,7 +87,8 @@ def _is(module: dict[str, Any], kind: str) -> bool:
 
 
 def _pooling(file: Path) -> Pooling:
-    config = _read(file) if file.is_file() else {}
+    read = _read(file) if file.is_file() else {}
+    config = read if isinstance(read, dict) else {}
     modes = {name for name, on in config.items() if name.startswith("pooling_mode_") and on is True}
     if isinstance(config.get("pooling_mode"), str):
         modes = {config["pooling_mode"]}

@@ -121,6 +121,21 @@ def test_prune_and_evaluate(run, saved, data, out, task):
         assert alone == pytest.approx(report["pruned"]["metrics"])
 
 
+def test_several_labels(run, refused, make_tiny_bert, tokenizer, tmp_path, out):
+    folder = tmp_path / "several"
+    make_tiny_bert(num_labels=3, problem_type="multi_label_classification").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    data = write_rows(tmp_path / "rows.csv", [(text, f"1 0 {int('bad' in text)}") for text in WORDS])
+    assert run("prune", folder, out, "--data", data, "--eval", data)[0] == 0
+    report = read(out)
+    assert report["pruned"]["metrics"].keys() == {"micro_f1"}
+    assert report["kl"] > 0
+    shutil.rmtree(out)
+    for label in ("1 0", "1 0 2"):
+        write_rows(data, [("a film", label)])
+        refused("evaluate", folder, "--data", data, words=["rows.csv", f"'{label}'", "3 classes", "--label"])
+
+
 @pytest.mark.parametrize("task", sorted(METRICS.keys() - {"seq2seq"}))
 def test_distill_on_texts_alone(run, saved, data, out, task):
     folder, options = saved(task), data(task)
@@ -303,6 +318,24 @@ def test_pictures_have_no_texts(refused, texts, tmp_path, tokenizer, out):
     tokenizer.save_pretrained(folder)
     words = ["ViTForImageClassification", "infoprune.compress", "docs/families.md"]
     refused("prune", folder, out, "--data", texts, words=words)
+
+
+def test_damaged_weights_of_an_embedding_model(refused, saved, texts, out):
+    folder = saved("embedding")
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    refused("prune", folder, out, "--data", texts, words=["cannot be loaded", "check or download"])
+
+
+def test_a_vocabulary_is_not_cut_where_every_token_is_answered(run, refused, saved, texts, out):
+    words = ["vocabulary is cut for causal-lm", "infoprune.prune_vocabulary"]
+    refused("prune", saved("causal-lm"), out, "--data", texts, "--sites", "vocabulary", words=words)
+
+
+def test_the_vocabulary_of_an_embedding_model(run, saved, texts, out):
+    folder = saved("embedding")
+    assert run("prune", folder, out, "--data", texts, "--eval", texts, "--sites", "vocabulary")[0] == 0
+    assert read(out)["agreement"] == pytest.approx(1.0), "no token of these texts has gone"
+    assert infoprune.load(out).config.vocab_size < infoprune.load(folder).config.vocab_size
 
 
 def test_models_that_cannot_be_compared(refused, saved, saved_bert, texts, tmp_path, make_tiny_bert, tokenizer):

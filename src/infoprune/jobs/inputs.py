@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.batches import default_max_length, label_ids, label_numbers, make_batches
+from infoprune.batches import default_max_length, label_ids, label_numbers, label_rows, make_batches
 from infoprune.checkpoint import CONFIG, check_model_folder, check_new
 from infoprune.data import TextData, read_texts
 from infoprune.errors import InputError
@@ -88,7 +88,7 @@ class Packing:
         *,
         task: Task | None = None,
         samples: int | None = None,
-        labels: Sequence[int] | Sequence[float] | None = None,
+        labels: Sequence[int] | Sequence[float] | Sequence[Sequence[float]] | None = None,
         seed: int = 0,
         sort: bool = True,
     ) -> list[dict[str, Tensor]]:
@@ -205,7 +205,9 @@ def check_classifier(folder: StrPath, model: PreTrainedModel) -> None:
         )
 
 
-def targets(model: PreTrainedModel, data: TextData) -> list[int] | list[float] | None:
+def targets(
+    model: PreTrainedModel, data: TextData
+) -> Sequence[int] | Sequence[float] | Sequence[Sequence[float]] | None:
     """What a classifier should answer to each text; None where the data has no labels.
 
     Raises:
@@ -213,9 +215,9 @@ def targets(model: PreTrainedModel, data: TextData) -> list[int] | list[float] |
     """
     if data.labels is None:
         return None
-    if model.config.num_labels == 1:
-        return label_numbers(data.labels)
     try:
-        return label_ids(data.labels, model.config)
+        if getattr(model.config, "problem_type", None) == "multi_label_classification":
+            return label_rows(data.labels, int(model.config.num_labels or 0))
+        return label_numbers(data.labels) if model.config.num_labels == 1 else label_ids(data.labels, model.config)
     except InputError as error:
         raise InputError(f"{data.source}: {error}") from None
