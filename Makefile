@@ -33,8 +33,9 @@ lint: env ## check style and format
 types: env ## check types
 	$(BIN)/mypy --strict src/infoprune
 
-test: env lint types ## lint, types and all tests
-	$(BIN)/python -m pytest
+test: export OMP_NUM_THREADS := 1
+test: env lint types ## lint, types and all tests, in two processes
+	$(BIN)/python -m pytest -n 2
 
 demo: env ## prune a real classifier and print the report
 	$(BIN)/python -m experiments.demo
