@@ -82,7 +82,7 @@ def test_a_variant_that_the_rows_do_not_describe():
 
 @pytest.mark.parametrize("model_type", ["mpnet", "t5"])
 def test_heads_with_a_common_position_bias_are_refused(model_type):
-    with pytest.raises(InputError, match=f"heads were asked for, expected some of ffn for '{model_type}'"):
+    with pytest.raises(InputError, match=f"heads were asked for, expected some of ffn, vocabulary for '{model_type}'"):
         find_sites(build(model_type), ["heads"])
 
 

@@ -235,7 +235,7 @@ def prune_folder(
         forget_unfinished(out)
         return result.report
     report = _compared(_measured(begin.dense, result, progress), begin.dense, result.model, questions, progress)
-    report = replace(report, base_model=base_model(read_config(folder)))
+    report = replace(report, base_model=base_model(read_config(folder if sentence is None else sentence.transformer)))
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)
         if sentence is not None:
