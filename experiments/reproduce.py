@@ -1,10 +1,12 @@
 """Makes every figure and table of the docs again: python -m experiments.reproduce (cells already computed are kept)."""
 
-from experiments import ablation, fan2021, recovery, training_free, vocabulary
+from experiments import ablation, budgets, fan2021, prediction, recovery, training_free, vocabulary
 
 if __name__ == "__main__":
     training_free.main()
     ablation.main()
+    budgets.main()
+    prediction.main()
     fan2021.main()
     recovery.main()
     vocabulary.main()
