@@ -79,6 +79,12 @@ def test_what_was_cut_before_counts_too(tiny_bert):
     assert loads_in(find_sites(once), plan_of(twice).counts) == "infoprune"
 
 
+def test_whoever_may_read_the_config_may_read_the_weights(tiny_bert, tmp_path):
+    save(tiny_bert, tmp_path / "model")
+    modes = {file.name: file.stat().st_mode for file in (tmp_path / "model").iterdir()}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_tokenizer_goes_along(tiny_bert, tokenizer, tmp_path):
     save(tiny_bert, tmp_path / "out", tokenizer)
     assert (

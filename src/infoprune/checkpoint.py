@@ -92,6 +92,8 @@ def save(
 def write_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
     """Fills a folder: weights in one safetensors file, config, plan, tokenizer."""
     model.save_pretrained(folder, max_shard_size="1000GB")
+    for weights in folder.glob("*.safetensors"):  # some releases of safetensors let only the owner read them
+        shutil.copymode(folder / CONFIG, weights)
     plan = plan_of(model)
     if plan is not None:
         (folder / PLAN).write_text(plan.to_json() + "\n", encoding="utf-8")
