@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from infoprune.eliminate import compensate, eliminate
+from infoprune.ranking.eliminate import compensate, eliminate
 
 SIZES = ((1536, 384), (3072, 768))
 LARGE = (11008, 5504)

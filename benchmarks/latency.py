@@ -11,11 +11,11 @@ from rich.table import Table
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.speedup import SHAPE
-from infoprune.allocate import even_counts
-from infoprune.budget import Budget
-from infoprune.costs import find_costs
-from infoprune.measure import example_batch, measure_latency
-from infoprune.sites import find_sites
+from infoprune.budgets.allocate import even_counts
+from infoprune.budgets.budget import Budget
+from infoprune.budgets.costs import find_costs
+from infoprune.measuring.measure import example_batch, measure_latency
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import outline
 
 BUDGETS = (0.75, 0.5, 0.33, 0.25)

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from transformers import BertConfig, BertForSequenceClassification
 
-from infoprune.measure import count_flops, count_parameters, example_batch, measure_latency
+from infoprune.measuring.measure import count_flops, count_parameters, example_batch, measure_latency
 from infoprune.plan import Plan
-from infoprune.sites import find_sites
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 
 SHAPE = {"num_hidden_layers": 6, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}

@@ -14,9 +14,9 @@ from transformers import PreTrainedModel
 from experiments.cells import cell, console
 from experiments.movie_reviews import Batches, calibration, dense_model, labelled
 from infoprune.compress import compress
-from infoprune.criteria import ChannelInformation, Criterion
-from infoprune.evaluate import Evaluation, agreement, evaluate, mean_kl
+from infoprune.ranking.criteria import ChannelInformation, Criterion
 from infoprune.settings import Settings
+from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 
 RESULTS = Path(__file__).parent / "results" / "ablation.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "ablation.md"

@@ -13,15 +13,15 @@ from statistics import fmean
 from experiments import movie_reviews, topics
 from experiments.cells import cell, console
 from experiments.task import Task
-from infoprune.allocate import allocate
-from infoprune.budget import Budget
-from infoprune.collect import collect
-from infoprune.costs import find_costs
-from infoprune.criteria import ChannelInformation
-from infoprune.evaluate import evaluate, mean_kl
-from infoprune.rank import rank
-from infoprune.repair import repair
+from infoprune.budgets.allocate import allocate
+from infoprune.budgets.budget import Budget
+from infoprune.budgets.costs import find_costs
+from infoprune.ranking.criteria import ChannelInformation
+from infoprune.ranking.rank import rank
+from infoprune.repair.repair import repair
+from infoprune.statistics.collect import collect
 from infoprune.surgery import prune
+from infoprune.tasks.evaluate import evaluate, mean_kl
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "budgets.jsonl"

@@ -10,9 +10,9 @@ import infoprune as ip
 from experiments.curves import draw
 from experiments.movie_reviews import TASK, calibration, dense_folder, dense_model, labelled
 from experiments.task import CACHE
-from infoprune.criteria import criterion_named
-from infoprune.evaluate import agreement, evaluate, mean_kl
-from infoprune.measure import Latency, count_flops, count_parameters, example_batch, measure_latency
+from infoprune.measuring.measure import Latency, count_flops, count_parameters, example_batch, measure_latency
+from infoprune.ranking.criteria import criterion_named
+from infoprune.tasks.evaluate import agreement, evaluate, mean_kl
 
 OUT = Path("runs/demo")
 KEEPS = (0.5, 0.25)

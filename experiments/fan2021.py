@@ -15,18 +15,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from experiments.cells import cell, console
 from experiments.movie_reviews import Batches, dense_model, labelled, splits
-from infoprune.allocate import Keep, allocate
-from infoprune.batches import label_ids, make_batches
-from infoprune.collect import collect
-from infoprune.collect_pairs import collect_pairs
-from infoprune.criteria import ChannelInformation, Criterion, Magnitude, PairedCriterion, Random
-from infoprune.data import read_texts
-from infoprune.evaluate import Evaluation, evaluate, mean_kl
-from infoprune.fan2021 import Fan2021
-from infoprune.rank import rank
-from infoprune.repair import repair
-from infoprune.statistics import Statistics
+from infoprune.budgets.allocate import Keep, allocate
+from infoprune.data.batches import label_ids, make_batches
+from infoprune.data.texts import read_texts
+from infoprune.ranking.criteria import ChannelInformation, Criterion, Magnitude, PairedCriterion, Random
+from infoprune.ranking.fan2021 import Fan2021
+from infoprune.ranking.rank import rank
+from infoprune.repair.repair import repair
+from infoprune.statistics.collect import collect
+from infoprune.statistics.collect_pairs import collect_pairs
+from infoprune.statistics.statistics import Statistics
 from infoprune.surgery import prune
+from infoprune.tasks.evaluate import Evaluation, evaluate, mean_kl
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "fan2021.jsonl"

@@ -19,13 +19,13 @@ from scipy.optimize import least_squares
 
 from experiments.budgets import TASKS, TITLES, prepared
 from experiments.cells import cell, console
-from infoprune.allocate import allocate
-from infoprune.budget import Budget
-from infoprune.evaluate import evaluate, mean_kl
+from infoprune.budgets.allocate import allocate
+from infoprune.budgets.budget import Budget
 from infoprune.plan import Plan
-from infoprune.rank import Rankings
-from infoprune.repair import repair
+from infoprune.ranking.rank import Rankings
+from infoprune.repair.repair import repair
 from infoprune.surgery import prune
+from infoprune.tasks.evaluate import evaluate, mean_kl
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "prediction.jsonl"

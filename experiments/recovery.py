@@ -12,11 +12,11 @@ from transformers import PreTrainedModel
 
 from experiments.cells import cell, console
 from experiments.movie_reviews import Batches, calibration, dense_model, labelled, unlabelled
-from infoprune.budget import Budget
+from infoprune.budgets.budget import Budget
 from infoprune.compress import compress
-from infoprune.distill import Distillation, Recovery
-from infoprune.evaluate import Evaluation, agreement, evaluate, mean_kl
 from infoprune.settings import Settings
+from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
+from infoprune.training.distill import Distillation, Recovery
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "recovery.jsonl"

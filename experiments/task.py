@@ -10,11 +10,11 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from infoprune.batches import label_ids, make_batches
 from infoprune.checkpoint import load, new_folder, write_model
-from infoprune.data import TextData, read_texts
-from infoprune.evaluate import Progress
-from infoprune.finetune import finetune, load_for_finetuning
+from infoprune.data.batches import label_ids, make_batches
+from infoprune.data.texts import TextData, read_texts
+from infoprune.tasks.evaluate import Progress
+from infoprune.training.finetune import finetune, load_for_finetuning
 
 logging.disable_progress_bar()
 

@@ -13,11 +13,11 @@ from transformers import PreTrainedModel
 from experiments.cells import cell, console
 from experiments.curves import draw
 from experiments.movie_reviews import Batches, calibration, dense_model, labelled
-from infoprune.calibration import typical_shape
 from infoprune.compress import compress
-from infoprune.criteria import criterion_named
-from infoprune.evaluate import Evaluation, agreement, evaluate, mean_kl
-from infoprune.report import timed
+from infoprune.ranking.criteria import criterion_named
+from infoprune.reports.report import timed
+from infoprune.statistics.calibration import typical_shape
+from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "training_free.jsonl"

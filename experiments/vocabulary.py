@@ -13,12 +13,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from experiments.cells import cell, console
 from experiments.movie_reviews import calibration, dense_model, splits
-from infoprune.batches import label_ids, make_batches
 from infoprune.checkpoint import save
 from infoprune.compress import compress
-from infoprune.data import TextData, read_texts
-from infoprune.evaluate import Evaluation, agreement, evaluate, mean_kl
-from infoprune.vocabulary import prune_vocabulary
+from infoprune.data.batches import label_ids, make_batches
+from infoprune.data.texts import TextData, read_texts
+from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
+from infoprune.vocabulary.tokens import prune_vocabulary
 
 RESULTS = Path(__file__).parent / "results" / "vocabulary.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "vocabulary.md"

@@ -1,7 +1,7 @@
 """A report, as a run would write it."""
 
-from infoprune.measure import Latency
-from infoprune.report import Measured, Report
+from infoprune.measuring.measure import Latency
+from infoprune.reports.report import Measured, Report
 
 REPORT = Report(
     version=1,

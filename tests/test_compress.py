@@ -6,20 +6,20 @@ import torch
 from tiny import divergence, logits_of, make_batches
 from torch.testing import assert_close
 
-from infoprune.allocate import allocate
-from infoprune.budget import Budget, Keep
-from infoprune.collect import collect
+from infoprune.budgets.allocate import allocate
+from infoprune.budgets.budget import Budget, Keep
 from infoprune.compress import compress
-from infoprune.criteria import ChannelInformation, Magnitude, Random, criterion_named
-from infoprune.distill import Distillation, Recovery, distill
 from infoprune.errors import InputError
-from infoprune.fan2021 import Fan2021
 from infoprune.plan import plan_of
-from infoprune.rank import rank
-from infoprune.repair import repair
+from infoprune.ranking.criteria import ChannelInformation, Magnitude, Random, criterion_named
+from infoprune.ranking.fan2021 import Fan2021
+from infoprune.ranking.rank import rank
+from infoprune.repair.repair import repair
 from infoprune.settings import Settings
-from infoprune.sites import find_sites
+from infoprune.statistics.collect import collect
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
+from infoprune.training.distill import Distillation, Recovery, distill
 
 BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 4)
 CRITERIA = (ChannelInformation(), ChannelInformation(sigma=0.3), Fan2021(), Magnitude(), Random())

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ import infoprune
 PACKAGE = Path(infoprune.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # information theory: torch and nothing else
-NUMERICS = ("moments", "demand", "eliminate", "ridge", "precision", "lagrange")
+NUMERICS = (
+    "statistics.moments",
+    "statistics.demand",
+    "statistics.precision",
+    "ranking.eliminate",
+    "repair.ridge",
+    "budgets.lagrange",
+)
 ESTIMATORS = sorted((PACKAGE / "information").glob("*.py"))
 
 
@@ -41,7 +49,7 @@ def name_of(path):
 
 @pytest.mark.parametrize("module", NUMERICS)
 def test_numerics_import_torch_alone(module):
-    for name in imports(PACKAGE / f"{module}.py"):
+    for name in imports(PACKAGE / f"{module.replace('.', '/')}.py"):
         allowed = top(name) in {"torch", "jaxtyping"} | set(sys.stdlib_module_names)
         assert allowed or name in {f"infoprune.{other}" for other in NUMERICS}, name
 
@@ -54,7 +62,7 @@ def test_estimators_import_torch_and_the_error_alone(path):
 
 
 def test_tokenizers_are_rewritten_as_dictionaries():
-    for name in imports(PACKAGE / "tokenizer_json.py"):
+    for name in imports(PACKAGE / "vocabulary" / "tokenizer_json.py"):
         assert top(name) in sys.stdlib_module_names or name == "infoprune.errors", name
 
 
@@ -68,6 +76,21 @@ def test_estimators_are_for_use_alone():
 @pytest.mark.parametrize("path", sorted((PACKAGE / "families").glob("*.py")), ids=name_of)
 def test_families_are_tables_of_strings(path):
     assert all(name == "dataclasses" or name.startswith("infoprune.families.") for name in imports(path))
+
+
+def test_folders_form_layers():
+    """Between folders imports go one way: a file of the root counts as a folder of its own."""
+
+    def folder(name):
+        return name.split(".")[1]
+
+    below = {}
+    for path in SOURCES:
+        own = folder("infoprune." + name_of(path).replace("/", ".").removesuffix(".py"))
+        seen = {folder(name) for name in imports(path) if name.startswith("infoprune.")}
+        below.setdefault(own, set()).update(seen - {own})
+    del below["__init__"]
+    assert len(tuple(TopologicalSorter(below).static_order())) == len(below)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)

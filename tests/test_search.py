@@ -2,14 +2,14 @@ import pytest
 import torch
 from tiny import make_batches
 
-from infoprune.budget import Budget
+from infoprune.budgets.budget import Budget
 from infoprune.compress import compress
-from infoprune.criteria import Magnitude
 from infoprune.errors import InputError
-from infoprune.evaluate import Evaluation, evaluate, mean_kl
-from infoprune.fan2021 import Fan2021
+from infoprune.ranking.criteria import Magnitude
+from infoprune.ranking.fan2021 import Fan2021
 from infoprune.search import PROBES, Tolerance, search
 from infoprune.settings import Settings
+from infoprune.tasks.evaluate import Evaluation, evaluate, mean_kl
 
 BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 4)
 PLAIN = Settings(repair=False)

@@ -5,10 +5,10 @@ import torch
 from tiny import logits_of, make_batches, mask_units, normal
 from torch.testing import assert_close
 
-from infoprune.collect import collect
 from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
-from infoprune.sites import find_sites
+from infoprune.statistics.collect import collect
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune, unit_coordinates
 
 FFN = {"layers.0.ffn": (1, 2, 5, 40), "layers.1.ffn": (0, 63)}

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import torch
 
-from infoprune.sites import find_sites
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import unit_coordinates
 
 PAD, CLS = 0, 2

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer
 
-from infoprune.data import TextData
+from infoprune.data.texts import TextData
 
 SENTENCES = (
     "the plot of this film is thin and its jokes are thinner",

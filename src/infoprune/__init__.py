@@ -14,31 +14,31 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from infoprune.allocate import allocate
-    from infoprune.batches import make_batches
-    from infoprune.budget import Budget, Keep
+    from infoprune.budgets.allocate import allocate
+    from infoprune.budgets.budget import Budget, Keep
+    from infoprune.budgets.costs import find_costs
     from infoprune.checkpoint import load, save
-    from infoprune.collect import collect
-    from infoprune.collect_pairs import collect_pairs
     from infoprune.compress import Result, compress
-    from infoprune.costs import find_costs
-    from infoprune.criteria import ChannelInformation, Magnitude, Random
-    from infoprune.data import read_texts
-    from infoprune.distill import Distillation, Recovery, distill
+    from infoprune.data.batches import make_batches
+    from infoprune.data.texts import read_texts
     from infoprune.errors import InputError
-    from infoprune.evaluate import evaluate
-    from infoprune.export import export
-    from infoprune.fan2021 import Fan2021
-    from infoprune.finetune import finetune
     from infoprune.plan import Plan
-    from infoprune.rank import rank
-    from infoprune.repair import repair
-    from infoprune.report import Report
+    from infoprune.ranking.criteria import ChannelInformation, Magnitude, Random
+    from infoprune.ranking.fan2021 import Fan2021
+    from infoprune.ranking.rank import rank
+    from infoprune.repair.repair import repair
+    from infoprune.reports.report import Report
     from infoprune.search import Tolerance, search
+    from infoprune.serving.export import export
     from infoprune.settings import Settings
-    from infoprune.sites import find_sites
+    from infoprune.statistics.collect import collect
+    from infoprune.statistics.collect_pairs import collect_pairs
+    from infoprune.structure.sites import find_sites
     from infoprune.surgery import prune
-    from infoprune.vocabulary import SmallVocabulary, prune_vocabulary
+    from infoprune.tasks.evaluate import evaluate
+    from infoprune.training.distill import Distillation, Recovery, distill
+    from infoprune.training.finetune import finetune
+    from infoprune.vocabulary.tokens import SmallVocabulary, prune_vocabulary
 
     __version__: str
 
@@ -81,31 +81,31 @@ __all__ = [
 ]
 
 _HOMES = {
-    "allocate": ("allocate",),
-    "batches": ("make_batches",),
-    "budget": ("Budget", "Keep"),
+    "budgets.allocate": ("allocate",),
+    "budgets.budget": ("Budget", "Keep"),
+    "budgets.costs": ("find_costs",),
     "checkpoint": ("load", "save"),
-    "collect": ("collect",),
-    "collect_pairs": ("collect_pairs",),
     "compress": ("Result", "compress"),
-    "costs": ("find_costs",),
-    "criteria": ("ChannelInformation", "Magnitude", "Random"),
-    "data": ("read_texts",),
-    "distill": ("Distillation", "Recovery", "distill"),
+    "data.batches": ("make_batches",),
+    "data.texts": ("read_texts",),
     "errors": ("InputError",),
-    "evaluate": ("evaluate",),
-    "export": ("export",),
-    "fan2021": ("Fan2021",),
-    "finetune": ("finetune",),
     "plan": ("Plan",),
-    "rank": ("rank",),
-    "repair": ("repair",),
-    "report": ("Report",),
+    "ranking.criteria": ("ChannelInformation", "Magnitude", "Random"),
+    "ranking.fan2021": ("Fan2021",),
+    "ranking.rank": ("rank",),
+    "repair.repair": ("repair",),
+    "reports.report": ("Report",),
     "search": ("Tolerance", "search"),
+    "serving.export": ("export",),
     "settings": ("Settings",),
-    "sites": ("find_sites",),
+    "statistics.collect": ("collect",),
+    "statistics.collect_pairs": ("collect_pairs",),
+    "structure.sites": ("find_sites",),
     "surgery": ("prune",),
-    "vocabulary": ("SmallVocabulary", "prune_vocabulary"),
+    "tasks.evaluate": ("evaluate",),
+    "training.distill": ("Distillation", "Recovery", "distill"),
+    "training.finetune": ("finetune",),
+    "vocabulary.tokens": ("SmallVocabulary", "prune_vocabulary"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -130,7 +130,7 @@ class _Package(ModuleType):
     """This package, in which a public name is never hidden by the module of the same name."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        # The import of infoprune.collect ends with setattr(infoprune, "collect", module).
+        # The import of infoprune.repair.ridge ends with setattr(infoprune, "repair", module).
         if not (name in _HOME_OF and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 

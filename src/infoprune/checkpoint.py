@@ -17,10 +17,10 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.embeddings import count_tokens
 from infoprune.errors import InputError
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
-from infoprune.sites import find_sites
+from infoprune.structure.embeddings import count_tokens
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import cut_site
 
 PLAN = "plan.json"

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from infoprune.calibration import Progress
+from infoprune.statistics.calibration import Progress
 
 StageProgress = Callable[[str, int, int], None]
 

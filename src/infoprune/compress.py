@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from infoprune.budget import Budget
-from infoprune.calibration import Batch, typical_shape, warn_few_tokens, with_targets
+from infoprune.budgets.budget import Budget
 from infoprune.clock import Clock, StageProgress
-from infoprune.criteria import ChannelInformation, Criterion
-from infoprune.distill import Recovery
 from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
-from infoprune.repair import check_repairable
-from infoprune.report import Report, describe
+from infoprune.ranking.criteria import ChannelInformation, Criterion
+from infoprune.repair.repair import check_repairable
+from infoprune.reports.report import Report, describe
 from infoprune.rounds import Rounds
 from infoprune.schedule import schedule
 from infoprune.settings import Settings
-from infoprune.sites import Site, find_sites
-from infoprune.tasks import task_of
+from infoprune.statistics.calibration import Batch, typical_shape, warn_few_tokens, with_targets
+from infoprune.structure.sites import Site, find_sites
+from infoprune.tasks.table import task_of
+from infoprune.training.distill import Recovery
 
 
 @dataclass(frozen=True)

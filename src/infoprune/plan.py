@@ -142,7 +142,7 @@ def check_same_tokens(small: nn.Module, dense: nn.Module) -> None:
     if ours != theirs:
         raise InputError(
             "the vocabulary of one model is cut and that of the other is not, or not so, expected the same tokens; "
-            "compare with infoprune.vocabulary.with_tokens_of(dense, small)"
+            "compare with infoprune.vocabulary.tokens.with_tokens_of(dense, small)"
         )
 
 

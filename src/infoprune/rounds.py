@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedModel
 
-from infoprune.allocate import allocate
-from infoprune.calibration import Batch
+from infoprune.budgets.allocate import allocate
 from infoprune.clock import Clock
-from infoprune.collect import collect
-from infoprune.collect_pairs import collect_pairs
-from infoprune.criteria import Criterion, PairedCriterion
-from infoprune.distill import Recovery, distill
 from infoprune.plan import Plan
-from infoprune.rank import Rankings, rank
-from infoprune.repair import repair
+from infoprune.ranking.criteria import Criterion, PairedCriterion
+from infoprune.ranking.rank import Rankings, rank
+from infoprune.repair.repair import repair
 from infoprune.schedule import Schedule
 from infoprune.settings import Settings
-from infoprune.sites import find_sites
-from infoprune.statistics import Statistics
+from infoprune.statistics.calibration import Batch
+from infoprune.statistics.collect import collect
+from infoprune.statistics.collect_pairs import collect_pairs
+from infoprune.statistics.statistics import Statistics
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
+from infoprune.training.distill import Recovery, distill
 
 
 @dataclass

@@ -8,14 +8,14 @@ from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedModel
 
-from infoprune.allocate import check_nats, choose_counts, even_counts
-from infoprune.budget import Budget, Counts, Keep
-from infoprune.calibration import Batch, Progress
-from infoprune.costs import Costs, find_costs
-from infoprune.criteria import Criterion
+from infoprune.budgets.allocate import check_nats, choose_counts, even_counts
+from infoprune.budgets.budget import Budget, Counts, Keep
+from infoprune.budgets.costs import Costs, find_costs
 from infoprune.errors import InputError
-from infoprune.rank import Rankings
-from infoprune.sites import find_sites
+from infoprune.ranking.criteria import Criterion
+from infoprune.ranking.rank import Rankings
+from infoprune.statistics.calibration import Batch, Progress
+from infoprune.structure.sites import find_sites
 
 
 @runtime_checkable

@@ -9,24 +9,24 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel
 
-from infoprune.allocate import allocate
-from infoprune.budget import Budget
-from infoprune.calibration import Batch, typical_shape
+from infoprune.budgets.allocate import allocate
+from infoprune.budgets.budget import Budget
+from infoprune.budgets.costs import Costs, find_costs
 from infoprune.clock import StageProgress
-from infoprune.collect import collect
-from infoprune.compare import between
 from infoprune.compress import Result
-from infoprune.costs import Costs, find_costs
-from infoprune.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.errors import InputError
-from infoprune.evaluate import Evaluation, evaluate
 from infoprune.plan import plan_of
-from infoprune.rank import Rankings, rank
-from infoprune.repair import repair
-from infoprune.report import compared, describe
+from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
+from infoprune.ranking.rank import Rankings, rank
+from infoprune.repair.repair import repair
+from infoprune.reports.report import compared, describe
 from infoprune.settings import Settings
-from infoprune.sites import find_sites
+from infoprune.statistics.calibration import Batch, typical_shape
+from infoprune.statistics.collect import collect
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
+from infoprune.tasks.compare import between
+from infoprune.tasks.evaluate import Evaluation, evaluate
 
 PROBES = 5
 """Models that are made and evaluated; with the dense one this makes six evaluations."""

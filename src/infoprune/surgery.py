@@ -10,14 +10,14 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from infoprune.eliminate import compensate
-from infoprune.embeddings import count_tokens, cut_tokens
 from infoprune.errors import InputError
-from infoprune.linear import linear
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
-from infoprune.sites import Site, Size, alike, find_sites
-from infoprune.slices import unit_coordinates
-from infoprune.statistics import SiteStatistics, Statistics
+from infoprune.ranking.eliminate import compensate
+from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.structure.embeddings import count_tokens, cut_tokens
+from infoprune.structure.linear import linear
+from infoprune.structure.sites import Site, Size, alike, find_sites
+from infoprune.structure.slices import unit_coordinates
 
 
 def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = None) -> PreTrainedModel:

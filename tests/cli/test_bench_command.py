@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from infoprune.export import export
-from infoprune.measure import count_bytes
+from infoprune.measuring.measure import count_bytes
+from infoprune.serving.export import export
 
 
 @pytest.fixture

@@ -237,7 +237,7 @@ def test_help_imports_nothing_heavy():
 
 def test_public_names_are_never_hidden_by_modules_of_the_same_name():
     code = (
-        "import infoprune.collect, infoprune.compress, infoprune\n"
+        "import infoprune.statistics.collect, infoprune.compress, infoprune\n"
         "for name in infoprune.__all__: assert not isinstance(getattr(infoprune, name), type(infoprune.errors)), name\n"
         "assert callable(infoprune.collect) and callable(infoprune.evaluate)"
     )

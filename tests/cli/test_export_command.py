@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import infoprune
-from infoprune.onnx_model import OnnxModel
+from infoprune.serving.onnx_model import OnnxModel
 
 
 def test_a_pruned_folder_becomes_a_graph_beside_its_comparison(run, small, reviews, tmp_path, tokenizer):

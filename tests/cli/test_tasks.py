@@ -17,7 +17,7 @@ from transformers import (
 )
 
 import infoprune
-from infoprune.compare import OVERLAP
+from infoprune.tasks.compare import OVERLAP
 
 WORDS = [
     f"the film is {first} and very {second}" for first in (*POSITIVE, *NEGATIVE) for second in (*POSITIVE, *NEGATIVE)

@@ -9,16 +9,16 @@ import transformers
 from zoo import answers, build, inputs, kind_of, long_inputs
 
 from infoprune.checkpoint import load, save
-from infoprune.collect import collect
 from infoprune.compress import compress
-from infoprune.criteria import ChannelInformation
 from infoprune.errors import InputError
-from infoprune.measure import count_parameters
+from infoprune.measuring.measure import count_parameters
 from infoprune.plan import Plan
-from infoprune.repair import repair
+from infoprune.ranking.criteria import ChannelInformation
+from infoprune.repair.repair import repair
 from infoprune.settings import Settings
-from infoprune.sites import find_sites, loads_in
-from infoprune.slices import unit_coordinates
+from infoprune.statistics.collect import collect
+from infoprune.structure.sites import find_sites, loads_in
+from infoprune.structure.slices import unit_coordinates
 from infoprune.surgery import prune
 
 

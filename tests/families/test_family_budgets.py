@@ -4,12 +4,12 @@ import pytest
 import torch
 from zoo import build, inputs
 
-from infoprune.budget import Budget
+from infoprune.budgets.budget import Budget
+from infoprune.budgets.costs import find_costs
 from infoprune.compress import Settings, compress
-from infoprune.costs import find_costs
-from infoprune.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
 from infoprune.plan import Plan
-from infoprune.sites import find_sites
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*calibration tokens")

@@ -8,9 +8,9 @@ import transformers
 from zoo import AUTO, build, inputs, kind_of
 
 from infoprune.checkpoint import load, save
-from infoprune.embeddings import count_tokens
 from infoprune.families import FAMILIES
 from infoprune.plan import VOCABULARY, Plan
+from infoprune.structure.embeddings import count_tokens
 from infoprune.surgery import prune
 
 TEXTS = [model_type for model_type, family in FAMILIES.items() if family.task != "image-classification"]

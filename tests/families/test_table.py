@@ -8,16 +8,16 @@ import test_contract
 import torch
 from zoo import answers, build, inputs
 
-from infoprune.calibration import with_targets
-from infoprune.catalogue import catalogue, markdown
 from infoprune.cli import main
-from infoprune.collect import collect
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES, Rows
-from infoprune.linear import linear
 from infoprune.plan import Plan
-from infoprune.sites import find_sites, loads_in
-from infoprune.slices import Slice
+from infoprune.statistics.calibration import with_targets
+from infoprune.statistics.collect import collect
+from infoprune.structure.catalogue import catalogue, markdown
+from infoprune.structure.linear import linear
+from infoprune.structure.sites import find_sites, loads_in
+from infoprune.structure.slices import Slice
 from infoprune.surgery import prune
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

@@ -12,7 +12,7 @@ from infoprune.cli.console import bars, stdout
 
 if TYPE_CHECKING:
     from infoprune.jobs.bench import Benchmark
-    from infoprune.measure import Latency
+    from infoprune.measuring.measure import Latency
 
 
 def bench_command(
@@ -79,7 +79,7 @@ def _spread(value: "Latency", digits: int, unit: str) -> str:
 
 
 def _models(benchmark: "Benchmark") -> Table:
-    from infoprune.render import human, metric
+    from infoprune.reports.render import human, metric
 
     judged = {row.model: row for row in benchmark.judged}
     metrics = list(benchmark.judged[0].metrics) if benchmark.judged else []

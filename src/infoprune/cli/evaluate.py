@@ -45,6 +45,6 @@ def evaluate_command(
     if as_json:
         typer.echo(json.dumps(asdict(scores)))
         return
-    from infoprune.render import metrics_table
+    from infoprune.reports.render import metrics_table
 
     stdout().print(metrics_table(scores.metrics, title=f"{scores.inputs:,} texts, {scores.parameters:,} parameters"))

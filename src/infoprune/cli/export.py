@@ -11,7 +11,7 @@ from infoprune.cli import options
 from infoprune.cli.console import bars, stdout
 
 if TYPE_CHECKING:
-    from infoprune.export import Exported
+    from infoprune.serving.export import Exported
 
 
 def export_command(
@@ -62,7 +62,7 @@ def export_command(
 
 
 def _table(exported: "Exported") -> Table:
-    from infoprune.render import human
+    from infoprune.reports.render import human
 
     table = Table("", "value", title=f"{'int8' if exported.int8 else 'float32'} graph beside PyTorch in float32")
     shapes = ", ".join(f"{rows} x {length}" for rows, length in exported.shapes[:6])

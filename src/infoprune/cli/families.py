@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from infoprune.catalogue import COLUMNS, catalogue, markdown
 from infoprune.cli.console import stdout
+from infoprune.structure.catalogue import COLUMNS, catalogue, markdown
 
 
 def families_command(

@@ -40,10 +40,10 @@ def finetune_command(
 ) -> None:
     """Train a classifier on labelled texts or on the answers of a teacher; a pruned one stays as small as it is."""
     with bars() as advance:
-        from infoprune.distill import Distillation
         from infoprune.jobs.distill import distill_folder
         from infoprune.jobs.finetune import finetune_folder
         from infoprune.jobs.inputs import Columns, Packing, check_positive
+        from infoprune.training.distill import Distillation
 
         check_positive("epochs", epochs)
         if learning_rate is not None:
@@ -64,7 +64,7 @@ def finetune_command(
             force=force,
             progress=lambda done, of: advance("train", done, of),
         )
-    from infoprune.render import metrics_table
+    from infoprune.reports.render import metrics_table
 
     console = stdout()
     console.print(metrics_table(metrics, title="fine-tuning" if teacher is None else "distillation"))

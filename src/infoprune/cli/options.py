@@ -7,7 +7,7 @@ import typer
 from infoprune.errors import InputError
 
 if TYPE_CHECKING:
-    from infoprune.budget import Budget
+    from infoprune.budgets.budget import Budget
     from infoprune.search import Tolerance
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model and its tokenizer.")]
@@ -93,7 +93,7 @@ def budget(text: str | None, allocation: str | None) -> "Budget | None":
         if allocation is not None:
             raise InputError("--allocation divides a budget, and none was given; pass e.g. --budget flops=0.5")
         return None
-    from infoprune.budget import read_budget
+    from infoprune.budgets.budget import read_budget
 
     return read_budget(text, allocation)
 

@@ -81,10 +81,10 @@ def prune_command(
     """Make a smaller, dense, faster model of the same family from a model and some texts."""
     share = None if keep is None else options.number("--keep", keep, "0.5")
     with bars() as advance:
-        from infoprune.distill import Distillation
         from infoprune.jobs.inputs import Columns, Packing, check_positive
         from infoprune.jobs.prune import Cut, Sources, prune_folder
         from infoprune.settings import Settings
+        from infoprune.training.distill import Distillation
 
         settings = Settings(repair=repair) if rounds is None else Settings(rounds=rounds, repair=repair)
         if distill is not None:
@@ -113,7 +113,7 @@ def prune_command(
             started=_announce,
             progress=advance,
         )
-    from infoprune.render import kept_table, summary, table
+    from infoprune.reports.render import kept_table, summary, table
 
     console = stdout()
     if not plan_only:
@@ -125,7 +125,7 @@ def prune_command(
 
 
 def _announce(preview: "Preview") -> None:
-    from infoprune.render import kept_in_words, loading
+    from infoprune.reports.render import kept_in_words, loading
 
     console = stdout()
     kept = kept_in_words(preview.kept) if preview.kept else "what the budget allows"

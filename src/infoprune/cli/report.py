@@ -12,7 +12,7 @@ def report_command(
 ) -> None:
     """Print the report of a pruned model again."""
     from infoprune.jobs.prune import read_report
-    from infoprune.render import kept_table, summary, table
+    from infoprune.reports.render import kept_table, summary, table
 
     report = read_report(out)
     console = stdout()

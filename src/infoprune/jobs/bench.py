@@ -14,12 +14,10 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from infoprune.bench import Judged, Timed, common_config, judge_models, time_models
 from infoprune.checkpoint import load
 from infoprune.clock import StageProgress
-from infoprune.data import TextData
+from infoprune.data.texts import TextData
 from infoprune.errors import InputError
-from infoprune.evaluate import Progress
 from infoprune.jobs.inputs import (
     Columns,
     Packing,
@@ -31,9 +29,11 @@ from infoprune.jobs.inputs import (
     read_config,
     targets,
 )
-from infoprune.measure import count_bytes, example_batch
-from infoprune.memory import peak_memory
-from infoprune.onnx_model import SUFFIX, OnnxModel, extra
+from infoprune.measuring.measure import count_bytes, example_batch
+from infoprune.serving.bench import Judged, Timed, common_config, judge_models, time_models
+from infoprune.serving.memory import peak_memory
+from infoprune.serving.onnx_model import SUFFIX, OnnxModel, extra
+from infoprune.tasks.evaluate import Progress
 
 
 @dataclass(frozen=True)

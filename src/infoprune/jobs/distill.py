@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from infoprune.checkpoint import new_folder, write_model
-from infoprune.compare import compare
-from infoprune.distill import Distillation, distill
 from infoprune.errors import InputError
-from infoprune.evaluate import Progress
 from infoprune.jobs.inputs import (
     Batches,
     Columns,
@@ -19,8 +16,11 @@ from infoprune.jobs.inputs import (
     unfinished,
 )
 from infoprune.jobs.tasks import check_columns, chosen_task, inputs_of, open_model, questions_of, read
-from infoprune.sentence import read_sentence_folder
-from infoprune.vocabulary import with_tokens_of
+from infoprune.tasks.compare import compare
+from infoprune.tasks.evaluate import Progress
+from infoprune.tasks.sentence import read_sentence_folder
+from infoprune.training.distill import Distillation, distill
+from infoprune.vocabulary.tokens import with_tokens_of
 
 
 def distill_folder(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
-from infoprune.compare import compare
 from infoprune.errors import InputError
-from infoprune.evaluate import Progress, evaluate
 from infoprune.jobs.inputs import Columns, Packing, StrPath, device_named
 from infoprune.jobs.tasks import check_columns, chosen_task, open_model, questions_of, read
-from infoprune.measure import count_parameters
+from infoprune.measuring.measure import count_parameters
+from infoprune.tasks.compare import compare
+from infoprune.tasks.evaluate import Progress, evaluate
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from infoprune.data import TextData
-from infoprune.export import Exported, check_file, export
+from infoprune.data.texts import TextData
 from infoprune.jobs.inputs import Columns, Packing, StrPath, check_positive
 from infoprune.jobs.tasks import chosen_task, open_model
+from infoprune.serving.export import Exported, check_file, export
 
 TEXTS = (
     "Yes.",

@@ -7,11 +7,9 @@ from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedModel
 
-from infoprune.batches import label_ids
 from infoprune.checkpoint import PLAN, load, save
+from infoprune.data.batches import label_ids
 from infoprune.errors import InputError
-from infoprune.evaluate import Progress
-from infoprune.finetune import finetune, load_for_finetuning
 from infoprune.jobs.inputs import (
     Columns,
     Packing,
@@ -22,6 +20,8 @@ from infoprune.jobs.inputs import (
     open_tokenizer,
     read_config,
 )
+from infoprune.tasks.evaluate import Progress
+from infoprune.training.finetune import finetune, load_for_finetuning
 
 LONGEST = 128
 """Tokens of a training text unless asked otherwise."""

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.batches import default_max_length, label_ids, label_numbers, label_rows, make_batches
 from infoprune.checkpoint import CONFIG, check_model_folder, check_new
-from infoprune.data import TextData, read_texts
+from infoprune.data.batches import default_max_length, label_ids, label_numbers, label_rows, make_batches
+from infoprune.data.texts import TextData, read_texts
 from infoprune.errors import InputError
-from infoprune.sites import family_named
-from infoprune.tasks import Task, task_of
+from infoprune.structure.sites import family_named
+from infoprune.tasks.table import Task, task_of
 
 StrPath = str | PathLike[str]
 Batches = Sequence[Mapping[str, Tensor]]

@@ -9,17 +9,11 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from infoprune.budget import Budget, Keep
-from infoprune.calibration import real_tokens
-from infoprune.card import base_model, card
+from infoprune.budgets.budget import Budget, Keep
 from infoprune.checkpoint import PLAN, new_folder, write_model
 from infoprune.clock import StageProgress
-from infoprune.compare import compare
 from infoprune.compress import Result, compress
-from infoprune.criteria import criterion_named
-from infoprune.distill import Distillation, Recovery
 from infoprune.errors import InputError
-from infoprune.evaluate import evaluate
 from infoprune.jobs.inputs import (
     Batches,
     Columns,
@@ -35,16 +29,22 @@ from infoprune.jobs.inputs import (
 )
 from infoprune.jobs.tasks import check_columns, chosen_task, inputs_of, open_model, parted, read
 from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start
-from infoprune.page import page
-from infoprune.picture import draw_sizes
 from infoprune.plan import VOCABULARY, plan_of
-from infoprune.render import SIZES, markdown
-from infoprune.report import Report, compared, timed
+from infoprune.ranking.criteria import criterion_named
+from infoprune.reports.card import base_model, card
+from infoprune.reports.page import page
+from infoprune.reports.picture import draw_sizes
+from infoprune.reports.render import SIZES, markdown
+from infoprune.reports.report import Report, compared, timed
 from infoprune.search import Tolerance, search
-from infoprune.sentence import read_sentence_folder
 from infoprune.settings import Settings
-from infoprune.sites import find_sites, loads_in
-from infoprune.tasks import Task, task_of
+from infoprune.statistics.calibration import real_tokens
+from infoprune.structure.sites import find_sites, loads_in
+from infoprune.tasks.compare import compare
+from infoprune.tasks.evaluate import evaluate
+from infoprune.tasks.sentence import read_sentence_folder
+from infoprune.tasks.table import Task, task_of
+from infoprune.training.distill import Distillation, Recovery
 
 REPORT = "report.json"
 

@@ -8,16 +8,16 @@ from dataclasses import replace
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.answer import pool_by
-from infoprune.batches import drawn
-from infoprune.calibration import with_targets
 from infoprune.checkpoint import load
-from infoprune.data import TextData
+from infoprune.data.batches import drawn
+from infoprune.data.texts import TextData
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import Batches, Columns, Packing, StrPath, open_tokenizer, read_config, targets
-from infoprune.sentence import read_sentence_folder
-from infoprune.targets import with_masks, with_tags, with_texts
-from infoprune.tasks import Task, task_named, task_of_class
+from infoprune.statistics.answer import pool_by
+from infoprune.statistics.calibration import with_targets
+from infoprune.tasks.sentence import read_sentence_folder
+from infoprune.tasks.table import Task, task_named, task_of_class
+from infoprune.tasks.targets import with_masks, with_tags, with_texts
 
 
 def chosen_task(folder: StrPath, asked: str | None = None) -> Task:

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.budget import Budget
-from infoprune.calibration import typical_shape
+from infoprune.budgets.budget import Budget
 from infoprune.compress import Result
-from infoprune.data import TextData
+from infoprune.data.texts import TextData
 from infoprune.jobs.inputs import Batches, Packing, targets
 from infoprune.jobs.tasks import questions_of
-from infoprune.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
 from infoprune.plan import plan_of
-from infoprune.report import Report, describe
-from infoprune.tasks import Task
-from infoprune.vocabulary import prune_vocabulary
+from infoprune.reports.report import Report, describe
+from infoprune.statistics.calibration import typical_shape
+from infoprune.tasks.table import Task
+from infoprune.vocabulary.tokens import prune_vocabulary
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Budgets: costs of sizes, and how many units every site keeps."""

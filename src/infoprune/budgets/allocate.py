@@ -1,0 +1,123 @@
+"""Allocate: rankings and a budget become a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from infoprune.budgets.budget import Budget, Counts, Keep
+from infoprune.budgets.costs import Costs
+from infoprune.budgets.lagrange import Curve, least_loss
+from infoprune.errors import InputError
+from infoprune.plan import Plan
+from infoprune.ranking.rank import Ranking, Rankings
+
+
+def allocate(rankings: Rankings, budget: Keep | Counts | Budget, costs: Costs | None = None) -> Plan:
+    """The plan that keeps the last units of every ranking.
+
+    For a `Budget` the sizes are those that lose the least nats in sum: minimise sum_s loss_s(k_s) subject to
+    sum_s cost_s(k_s) <= budget, by one Lagrange multiplier over the convex envelopes (docs/method.md, section 7).
+
+    Args:
+        rankings: from `rank`.
+        budget: how much to keep.
+        costs: from `find_costs`, of the budget's quantity; for a `Budget` only.
+
+    Raises:
+        InputError: the budget leaves nothing of a site, or less than the least possible; or costs are missing.
+
+    Example:
+        >>> allocate(rankings, Keep(0.25)).counts["layers.0.ffn"]
+        (384, 1536)
+        >>> allocate(rankings, Budget("flops", 0.25), find_costs(model, "flops", batches)).counts["layers.0.ffn"]
+        (464, 1536)
+    """
+    if isinstance(budget, Budget):
+        if costs is None:
+            raise InputError(
+                f"a budget of {budget.quantity} needs to know what the model costs; "
+                f"pass find_costs(model, {budget.quantity!r}, batches)"
+            )
+        budget = Counts(choose_counts(rankings, costs, budget.limit(costs), budget.allocation))
+    kept, lost = {}, 0.0
+    for name, ranking in rankings.sites.items():
+        removed = ranking.site.units - budget.count(ranking.site)
+        kept[name] = tuple(sorted(ranking.order[removed:].tolist()))
+        lost += float(ranking.losses[:removed].sum())
+    units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
+    nats = lost if rankings.nats else None
+    return Plan(rankings.model_type, units, kept, rankings.criterion, rankings.seed, nats)
+
+
+def choose_counts(rankings: Rankings, costs: Costs, limit: float, allocation: str | None = None) -> dict[str, int]:
+    """How many units of every site stay, so that the cost is at most the limit and the loss is least.
+
+    Args:
+        rankings: of the sites, which may have lost units since the costs were found.
+        costs: of the same sites.
+        limit: in the unit of the costs.
+        allocation: "nats", "uniform", or None for nats where the criterion's losses are nats.
+
+    Raises:
+        InputError: the costs are of other sites, or the criterion's losses are not nats although they are asked for.
+    """
+    check_nats(allocation, rankings.criterion, rankings.nats)
+    units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
+    if allocation == "uniform" or not rankings.nats:
+        return even_counts(units, costs, limit)
+    return _divided(units, costs, limit, {name: _lost(ranking) for name, ranking in rankings.sites.items()})
+
+
+def even_counts(units: Mapping[str, int], costs: Costs, limit: float) -> dict[str, int]:
+    """How many units of every site stay, so that the cost is at most the limit and the shares are as equal as can be.
+
+    Args:
+        units: by site name, how many are there now.
+        costs: of the same sites.
+        limit: in the unit of the costs.
+
+    Raises:
+        InputError: the costs are of other sites.
+    """
+    return _divided(units, costs, limit, {name: _even_losses(cost) for name, cost in costs.sites.items()})
+
+
+def check_nats(allocation: str | None, criterion: str, nats: bool) -> None:
+    """Raises InputError where nats are to be divided, and the criterion of that name gives none."""
+    if allocation == "nats" and not nats:
+        raise InputError(
+            f"allocation 'nats' needs losses in nats, which criterion {criterion!r} does not give; "
+            "use allocation 'uniform' or criterion 'information'"
+        )
+
+
+def _divided(
+    units: Mapping[str, int], costs: Costs, limit: float, losses: Mapping[str, Float[Tensor, " _"]]
+) -> dict[str, int]:
+    """Sizes by site name with the least sum of losses, (units + 1,) by site name, within the limit."""
+    if units.keys() != costs.sites.keys():
+        raise InputError("the costs are of other sites than the rankings; find both for the same model and kinds")
+    sizes = {name: [size for size in costs.sizes[name] if size <= there] for name, there in units.items()}
+    curves = [Curve(costs.sites[name][each].tolist(), losses[name][each].tolist()) for name, each in sizes.items()]
+    # room for rounding errors alone: what is to be kept whole has to fit
+    chosen = least_loss(curves, limit * (1 + 1e-12) - costs.rest) or [0] * len(curves)
+    return {name: each[index] for (name, each), index in zip(sizes.items(), chosen, strict=True)}
+
+
+def _lost(ranking: Ranking) -> Float[Tensor, " _"]:
+    """(units + 1,): nats lost where only 0, 1, ... units stay."""
+    return torch.cat([ranking.losses.new_zeros(1), ranking.losses.cumsum(0)]).flip(0)
+
+
+def _even_losses(cost: Float[Tensor, " _"]) -> Float[Tensor, " _"]:
+    """(units + 1,): losses under which the best plan keeps the same share of every site.
+
+    To save a cost where a share s is left is as bad as 1 - s: so all sites meet one multiplier at one share.
+    """
+    share = (torch.arange(len(cost) - 1, dtype=torch.float64) + 0.5) / (len(cost) - 1)
+    steps = cost.diff() * (1 - share)
+    return torch.cat([steps, steps.new_zeros(1)]).flip(0).cumsum(0).flip(0)

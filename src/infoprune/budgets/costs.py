@@ -1,0 +1,131 @@
+"""Costs: what a model costs, by how many units its sites keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from infoprune.budgets.latency import time_table
+from infoprune.budgets.rounding import preferred_multiple, sizes
+from infoprune.errors import InputError
+from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.statistics.calibration import Batch, Progress, check_batches, typical_shape
+from infoprune.structure.sites import Site, find_sites
+from infoprune.surgery import outline
+
+QUANTITIES = ("flops", "params", "bytes", "latency")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a model costs, by how many units its sites keep: the sum over the sites, and a rest that no cut touches.
+
+    Args:
+        quantity: "flops" (of one forward pass over `shape`), "params", "bytes" (in memory) or "latency" (ms, of that
+            pass).
+        shape: (inputs, tokens) of the batch for FLOPs and latency.
+        rest: cost of everything but the units.
+        sites: by site name, (units + 1,): cost of keeping 0, 1, ... units, ascending.
+        sizes: by site name, the numbers of units that it may keep, ascending; the last is all of them.
+
+    Raises:
+        InputError: the quantity is not known.
+    """
+
+    quantity: str
+    shape: tuple[int, int]
+    rest: float
+    sites: dict[str, Float[Tensor, " _"]]
+    sizes: dict[str, tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        check_quantity(self.quantity)
+
+    @property
+    def dense(self) -> float:
+        """Cost of the model with all of its units."""
+        return self.of({name: each[-1] for name, each in self.sizes.items()})
+
+    @property
+    def least(self) -> float:
+        """Cost of the smallest model that may be asked for."""
+        return self.of({name: each[0] for name, each in self.sizes.items()})
+
+    def of(self, counts: Mapping[str, int]) -> float:
+        """Cost of the model that keeps so many units of every site."""
+        return self.rest + sum(float(curve[counts[name]]) for name, curve in self.sites.items())
+
+
+def check_quantity(quantity: str) -> None:
+    """Raises InputError where a quantity is not known."""
+    if quantity not in QUANTITIES:
+        raise InputError(f"budget of {quantity!r} is not known, expected one of: {', '.join(QUANTITIES)}")
+
+
+def find_costs(
+    model: PreTrainedModel,
+    quantity: str,
+    batches: Sequence[Batch],
+    *,
+    kinds: Collection[str] | None = None,
+    multiple: int | None = None,
+    progress: Progress | None = None,
+) -> Costs:
+    """What a model costs, by how many units its sites keep, on a batch of typical shape.
+
+    Parameters, bytes and FLOPs are counted with and without the units of every site, as a report counts them: so a head
+    has its projections and its attention scores, a gated neuron three matrices, and a shared layer all of its
+    applications. The latency is measured on this machine, once, and remembered.
+
+    Args:
+        model: dense, or pruned before.
+        quantity: "flops", "params", "bytes" or "latency".
+        batches: calibration inputs, for their shape.
+        kinds: which kinds of site may be cut; None means all.
+        multiple: of which numbers of neurons have to be; None measures which this machine's kernels like, once.
+        progress: called with (timings done, timings in all).
+
+    Raises:
+        InputError: the quantity is not known.
+
+    Example:
+        >>> find_costs(model, "params", batches).dense
+        22713986.0
+    """
+    check_quantity(quantity)
+    check_batches(batches)
+    shape = typical_shape(batches, model.config)
+    sites = find_sites(model, kinds)
+    first = next(model.parameters())
+    multiple = multiple or preferred_multiple(first.device, first.dtype)
+    permitted = {site.name: sizes(site, multiple) for site in sites}
+    if quantity == "latency":
+        table = time_table(model, sites, shape, permitted, progress=progress)
+        return Costs(quantity, shape, table.rest, {site.name: table.curve(site) for site in sites}, permitted)
+    count = partial(_count, quantity=quantity, shape=shape)
+    total = count(model)
+    unit = {site.name: _of_one_unit(model, site, total, count) for site in sites}
+    rest = total - sum(unit[site.name] * site.units for site in sites)
+    curves = {site.name: unit[site.name] * torch.arange(site.units + 1, dtype=torch.float64) for site in sites}
+    return Costs(quantity, shape, float(rest), curves, permitted)
+
+
+def _count(model: PreTrainedModel, quantity: str, shape: tuple[int, int]) -> int:
+    if quantity == "flops":
+        # one input and two tell the count of any number, also where tables of positions are computed once a batch
+        one, two = (count_flops(model, example_batch(model.config, number, shape[1])) for number in (1, 2))
+        return one + (shape[0] - 1) * (two - one)
+    return count_bytes(model) if quantity == "bytes" else count_parameters(model)
+
+
+def _of_one_unit(model: PreTrainedModel, site: Site, total: int, count: Callable[[PreTrainedModel], int]) -> int:
+    """What one unit costs, as every other of its site: what is saved where one alone is left, divided."""
+    if site.units == 1:
+        return 0
+    return (total - count(outline(model, {site.name: 1}))) // (site.units - 1)

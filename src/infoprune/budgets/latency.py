@@ -1,0 +1,153 @@
+"""Latency: how long a model takes by how many units its sites keep, from a table measured on the machine at hand.
+
+Layers are alike, so one of each kind of site is timed: its layer alone, at a grid of sizes, all in alternating runs.
+A layer that runs again and again finds its weights in the processor's cache, which in the whole model it may not: two
+timings of the whole model, with all of its units and with the fewest, set the scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from sklearn.isotonic import isotonic_regression
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedModel
+
+from infoprune.measuring.machine import remembered
+from infoprune.measuring.measure import example_batch, time_rounds
+from infoprune.statistics.calibration import Progress
+from infoprune.structure.sites import Site
+from infoprune.surgery import outline
+
+SHARES = (0, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)
+REPEATS = 15
+
+
+@dataclass(frozen=True)
+class TimeTable:
+    """Milliseconds of a model by the sizes of its sites.
+
+    Args:
+        rest: of the model with the fewest units that a budget may leave.
+        grid: by kind of site, the sizes that were timed, ascending.
+        more: by kind of site, what each of these sizes takes more than the smallest.
+    """
+
+    rest: float
+    grid: dict[str, tuple[int, ...]]
+    more: dict[str, tuple[float, ...]]
+
+    def curve(self, site: Site) -> Float[Tensor, " _"]:
+        """(units + 1,): what 0, 1, ... units of a site take, between the sizes of the grid by a straight line."""
+        grid, more = (torch.tensor(each[site.kind], dtype=torch.float64) for each in (self.grid, self.more))
+        units = torch.arange(site.units + 1, dtype=torch.float64)
+        if len(grid) == 1:
+            return torch.zeros_like(units)
+        above = torch.searchsorted(grid, units).clamp(1, len(grid) - 1)
+        part = ((units - grid[above - 1]) / (grid[above] - grid[above - 1])).clamp(0, 1)
+        return more[above - 1] + part * (more[above] - more[above - 1])
+
+
+def time_table(
+    model: PreTrainedModel,
+    sites: Sequence[Site],
+    shape: tuple[int, int],
+    sizes: Mapping[str, Sequence[int]],
+    *,
+    progress: Progress | None = None,
+) -> TimeTable:
+    """Times a model's parts on its device, or remembers what was measured before.
+
+    Args:
+        model: whose layers are alike but for the number of units.
+        sites: that may be cut.
+        shape: (inputs, tokens) of a batch.
+        sizes: by site name, the numbers of units that it may keep.
+        progress: called with (timings done, timings in all).
+    """
+    device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
+    widest = {site.kind: site for site in sorted(sites, key=lambda site: site.units)}
+    grid = {kind: _grid(sizes[site.name]) for kind, site in widest.items()}
+    key = {
+        "model": type(model).__name__,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "sites": [[site.name, site.units, site.size] for site in sites],
+        "grid": {kind: list(each) for kind, each in grid.items()},
+        "attention": str(getattr(model.config, "_attn_implementation", None)),
+        "dtype": str(dtype),
+        "shape": list(shape),
+    }
+    values = remembered("latency", key, device, lambda: _measured(model, sites, widest, grid, shape, progress))
+    return _table(values, sites, grid)
+
+
+def _grid(sizes: Sequence[int]) -> tuple[int, ...]:
+    """The sizes nearest to some shares of the largest."""
+    return tuple(sorted({min(sizes, key=lambda size: abs(size - share * sizes[-1])) for share in SHARES}))
+
+
+def _measured(
+    model: PreTrainedModel,
+    sites: Sequence[Site],
+    widest: Mapping[str, Site],
+    grid: Mapping[str, tuple[int, ...]],
+    shape: tuple[int, int],
+    progress: Progress | None,
+) -> list[float]:
+    """Milliseconds of the whole model, of its smallest version, and of a layer at every size of every kind's grid."""
+    batch = example_batch(model.config, *shape, device=next(model.parameters()).device)
+    smallest = outline(model, {site.name: grid[site.kind][0] for site in sites})
+    # the fastest of several runs: whatever else runs on the machine only ever adds to a time
+    values = [min(times) for times in time_rounds([model, smallest], batch, repeats=REPEATS)]
+    for done, (kind, site) in enumerate(widest.items(), start=1):
+        parts = [_part(model, site, size, batch) for size in grid[kind]]
+        values += [min(times) for times in time_rounds(parts, batch, repeats=REPEATS)]
+        if progress is not None:
+            progress(done, len(widest))
+    return values
+
+
+def _table(values: Sequence[float], sites: Sequence[Site], grid: Mapping[str, tuple[int, ...]]) -> TimeTable:
+    dense, least, *layers = values
+    more = {}
+    for kind, each in grid.items():
+        part, layers = isotonic_regression(layers[: len(each)]), layers[len(each) :]  # a larger size never takes less
+        more[kind] = torch.tensor(part - part[0], dtype=torch.float64)
+    table = TimeTable(least, dict(grid), {kind: tuple(each.tolist()) for kind, each in more.items()})
+    added = sum(float(table.curve(site)[-1]) for site in sites)
+    scale = max(dense - least, 0.0) / added if added > 0 else 0.0
+    return TimeTable(least, table.grid, {kind: tuple((scale * each).tolist()) for kind, each in more.items()})
+
+
+class _Part(nn.Module):
+    """A layer that runs on the inputs it has met in the model."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.args: tuple[object, ...] = ()
+        self.kwargs: dict[str, object] = {}
+
+    def forward(self, **_: Tensor) -> object:
+        return self.layer(*self.args, **self.kwargs)
+
+
+def _part(model: PreTrainedModel, site: Site, size: int, batch: Mapping[str, Tensor]) -> _Part:
+    """The layer of a site, cut to a size, with what it is given in a forward pass."""
+    small = outline(model, {site.name: size}).eval()
+    parts = site.reader.split(".")
+    number = max(index for index, name in enumerate(parts) if name.isdecimal())  # of the layer in its list
+    part = _Part(small.get_submodule(".".join(parts[: number + 1])))
+
+    def catch(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        part.args = args
+        part.kwargs = {name: None if isinstance(value, Cache) else value for name, value in kwargs.items()}
+
+    handle = part.layer.register_forward_pre_hook(catch, with_kwargs=True)
+    with torch.inference_mode():
+        small(**batch)
+    handle.remove()
+    return part

@@ -1,0 +1,228 @@
+"""Batches of tensors from texts."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from infoprune.data.texts import TextData
+from infoprune.errors import InputError
+
+IGNORED = -100
+"""The label of a token that does not count, as everywhere in transformers."""
+
+LONGEST = 512
+"""Tokens of an input unless asked otherwise; attention's cost grows with the square."""
+
+# These families number positions from pad_token_id + 1, so that many rows of their table are never used.
+_OFFSET_FAMILIES = frozenset({"camembert", "ibert", "longformer", "mpnet", "roberta", "xlm-roberta"})
+
+
+def label_ids(labels: Sequence[str], config: PretrainedConfig) -> list[int]:
+    """Translate label values into the model's class numbers.
+
+    Args:
+        labels: Label values as in ``TextData.labels``.
+        config: The model's configuration; its ``label2id`` has the names. Where these are the defaults LABEL_0,
+            LABEL_1, ... the values may also be class numbers.
+
+    Returns:
+        A class number for each label.
+
+    Raises:
+        InputError: A value is no label of this model.
+
+    Example:
+        >>> label_ids(["positive", "negative"], config)
+        [1, 0]
+    """
+    known: dict[str, int] = {str(name): int(number) for name, number in (config.label2id or {}).items()}
+    if all(re.fullmatch(r"LABEL_\d+", name) for name in known):
+        known |= {str(number): number for number in known.values()}
+    unknown = sorted(set(labels) - set(known))
+    if unknown:
+        raise InputError(
+            f"labels {_some(unknown)} are unknown to this model, which has {_some(known)}; rename them in the data, "
+            f"or name the right label column (--label)"
+        )
+    return [known[label] for label in labels]
+
+
+def label_numbers(labels: Sequence[str]) -> list[float]:
+    """Read the labels of a regression task as numbers.
+
+    Raises:
+        InputError: A label is no number.
+
+    Example:
+        >>> label_numbers(["1", "2.5"])
+        [1.0, 2.5]
+    """
+    numbers = []
+    for label in labels:
+        try:
+            numbers.append(float(label))
+        except ValueError as error:
+            raise InputError(
+                f"label {label!r} is not a number, expected numbers since this model has one output (regression); "
+                f"name the right label column (--label)"
+            ) from error
+    return numbers
+
+
+def label_rows(labels: Sequence[str], classes: int) -> list[list[float]]:
+    """Read the labels of a task with several labels an input: a 0 or a 1 for each class, separated by spaces.
+
+    Raises:
+        InputError: A row has something else.
+
+    Example:
+        >>> label_rows(["0 1 1", "1 0 0"], classes=3)
+        [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+    rows = [label.split() for label in labels]
+    for row in rows:
+        if len(row) != classes or not {"0", "1"}.issuperset(row):
+            raise InputError(
+                f"label {' '.join(row)!r} is not a 0 or a 1 for each of {classes} classes, expected that since this "
+                f"model has several labels an input; separate them by spaces, or name the right column (--label)"
+            )
+    return [[float(number) for number in row] for row in rows]
+
+
+def default_max_length(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> int:
+    """Return the most tokens of an input: the least of what tokenizer and model allow and 512.
+
+    Example:
+        >>> default_max_length(tokenizer, model.config)
+        512
+    """
+    limits = [int(tokenizer.model_max_length), LONGEST]
+    # Models with relative or rotary positions may state no limit at all.
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_FAMILIES else 0
+        limits.append(positions - offset)
+    return min(limits)
+
+
+def make_batches(
+    data: TextData,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    batch_size: int = 32,
+    max_length: int | None = None,
+    labels: Sequence[int] | Sequence[float] | Sequence[Sequence[float]] | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    sort: bool = True,
+) -> list[dict[str, Tensor]]:
+    """Tokenise texts once and pack inputs of similar length together, padded to the longest of their batch.
+
+    Args:
+        data: The texts.
+        tokenizer: The model's tokenizer; without a padding token its end-of-text token pads, hidden by the mask.
+        batch_size: Inputs a batch; the last batch may be smaller.
+        max_length: Tokens after which an input is cut; by default the tokenizer's limit, at most 512.
+        labels: A target for each text: class numbers, numbers for regression, or rows of 0 and 1 for several labels.
+        samples: How many texts to draw without replacement; all by default, or where there are no more.
+        seed: Decides the draw; the same seed gives the same batches.
+        sort: Shortest inputs first; otherwise they stay in the order of the data, or of the draw.
+
+    Returns:
+        Batches of tensors (inputs, tokens) on the CPU: ``input_ids``, ``attention_mask``, whatever else the tokenizer
+        makes, and ``labels`` (inputs,) or (inputs, classes).
+
+    Raises:
+        InputError: There is no text, a text gives no token, or a number is out of range.
+
+    Example:
+        >>> make_batches(read_texts("reviews.csv"), tokenizer, samples=64)[0]["input_ids"].shape
+        torch.Size([32, 7])
+    """
+    _check_counts(batch_size=batch_size, max_length=max_length, samples=samples)
+    if not data.texts:
+        raise InputError(f"{data.source}: no texts, expected at least one; pass data with rows")
+    if labels is not None and len(labels) != len(data):
+        raise InputError(f"{data.source}: {len(labels)} labels for {len(data)} texts; pass one for each text")
+    rows = drawn(len(data), samples, seed)
+    encoded = tokenizer(
+        [data.texts[row] for row in rows],
+        None if data.pairs is None else [data.pairs[row] for row in rows],
+        truncation=True,
+        max_length=max_length or min(int(tokenizer.model_max_length), LONGEST),
+    )
+    lengths = [len(ids) for ids in encoded["input_ids"]]
+    if 0 in lengths:
+        row = rows[lengths.index(0)]
+        raise InputError(f"{data.source}: row {row + 1} gives no token ({data.texts[row]!r:.40}); remove the row")
+    targets = None if labels is None else torch.tensor([labels[row] for row in rows])
+    return packed(encoded, tokenizer, batch_size, targets, sort=sort)
+
+
+def drawn(count: int, samples: int | None, seed: int) -> list[int]:
+    """Numbers of the rows that are drawn, without replacement; all in order where no number is given."""
+    rows: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    return list(range(count)) if samples is None else rows[:samples]
+
+
+def packed(
+    encoded: Mapping[str, list[list[int]]],
+    tokenizer: PreTrainedTokenizerBase,
+    batch_size: int,
+    targets: Tensor | None = None,
+    *,
+    sort: bool = True,
+) -> list[dict[str, Tensor]]:
+    """Tokenised inputs as batches, each padded to the longest of its batch.
+
+    Args:
+        encoded: Rows of numbers by name, ``input_ids`` among them; rows of unlike names may be of unlike lengths.
+        tokenizer: Says what pads.
+        batch_size: Inputs a batch; the last batch may be smaller.
+        targets: Becomes ``labels``: a number, or a row of numbers, for each input.
+        sort: Shortest inputs first.
+    """
+    ids = encoded["input_ids"]
+    order = sorted(range(len(ids)), key=lambda row: len(ids[row])) if sort else list(range(len(ids)))
+    batches = []
+    for start in range(0, len(order), batch_size):
+        members = order[start : start + batch_size]
+        batch = _padded({name: [values[i] for i in members] for name, values in encoded.items()}, tokenizer)
+        batches.append(batch if targets is None else {**batch, "labels": targets[members]})
+    return batches
+
+
+def _padded(columns: Mapping[str, list[list[int]]], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if pad is None:
+        raise InputError(
+            "the tokenizer has neither a padding nor an end-of-text token, expected one; set tokenizer.pad_token"
+        )
+    fill = {"input_ids": pad, "decoder_input_ids": pad, "labels": IGNORED, "special_tokens_mask": 1}
+    fill["token_type_ids"] = tokenizer.pad_token_type_id
+    return {
+        name: pad_sequence(
+            [torch.tensor(row) for row in rows],
+            batch_first=True,
+            padding_value=fill.get(name, 0),
+            # A tokenizer may say left, for the sake of generate: there, padding would move the positions.
+            padding_side="right",
+        )
+        for name, rows in columns.items()
+    }
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            option = name.replace("_", "-")
+            raise InputError(f"{name}={count}: expected at least 1; pass a positive number (--{option})")
+
+
+def _some(values: Mapping[str, int] | Sequence[str]) -> str:
+    shown = [repr(value) for value in list(values)[:8]]
+    return ", ".join(shown) + (f" and {len(values) - 8} more" if len(values) > 8 else "")

@@ -1,0 +1,1 @@
+"""Measuring: parameters, FLOPs and time on this machine."""

@@ -1,0 +1,120 @@
+"""Rank: statistics and a criterion become an order of removal for every site, of which every budget takes a prefix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from infoprune.plan import Plan
+from infoprune.ranking.criteria import Criterion
+from infoprune.statistics.calibration import Progress
+from infoprune.statistics.pairs import Pairs
+from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.structure.sites import Site
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The units of one site from the first to go to the last.
+
+    Args:
+        site: where.
+        order: (units,) unit indices.
+        losses: (units,) what each removal costs, given the ones before it; nats for information criteria.
+    """
+
+    site: Site
+    order: Int[Tensor, " units"]
+    losses: Float[Tensor, " units"]
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """Rankings of all sites, bottom to top.
+
+    Args:
+        sites: by site name.
+        model_type: of the model.
+        criterion: what ordered the units.
+        seed: of the criterion's draws.
+        nats: whether the losses are nats at the softmax.
+    """
+
+    sites: dict[str, Ranking]
+    model_type: str
+    criterion: str
+    seed: int
+    nats: bool
+
+    def among(self, plan: Plan) -> Rankings:
+        """The same order among the units that a plan keeps, numbered as in the model after that cut."""
+        return replace(self, sites={name: _among(each, plan.kept[name]) for name, each in self.sites.items()})
+
+
+def _among(ranking: Ranking, kept: tuple[int, ...]) -> Ranking:
+    new = torch.full((ranking.site.units,), -1)
+    new[list(kept)] = torch.arange(len(kept))
+    stays = new[ranking.order] >= 0
+    site = replace(ranking.site, units=len(kept))
+    return Ranking(site, new[ranking.order][stays], ranking.losses[stays])
+
+
+@runtime_checkable
+class SiteBudget(Protocol):
+    """A budget that says beforehand how many units of a site stay, as `Keep` does."""
+
+    def count(self, site: Site) -> int:
+        """How many units of a site stay."""
+
+
+def rank(
+    statistics: Statistics,
+    criterion: Criterion,
+    *,
+    budget: SiteBudget | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Rankings:
+    """Orders the units of every site by a criterion.
+
+    A site with `pairs` is ranked after the one above it, and sees of that one only the units that the budget preserves:
+    such rankings serve the budget that they were made for.
+
+    Args:
+        statistics: from `collect`.
+        criterion: for example `ChannelInformation()`.
+        budget: where the statistics have pairs: what will be kept; None preserves everything above.
+        seed: for criteria that draw.
+        progress: called with (sites done, sites in all).
+
+    Example:
+        >>> rankings = rank(collect(model, batches), ChannelInformation())
+        >>> rankings.sites["layers.0.ffn"].order[0]  # the neuron that is missed least
+        tensor(811)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    ranked: dict[str, Ranking] = {}
+    names = list(statistics.sites)
+    paired = any(site.pairs is not None for site in statistics.sites.values())
+    for name in reversed(names) if paired else names:
+        site = statistics.sites[name]
+        if site.pairs is not None and budget is not None and site.pairs.above is not None:
+            site = _below(site, site.pairs, ranked.get(site.pairs.above.name), budget)
+        elimination = criterion.rank_site(site, generator)
+        ranked[name] = Ranking(site.site, elimination.order.cpu(), elimination.losses.cpu())
+        if progress is not None:
+            progress(len(ranked), len(names))
+    ranked = {name: ranked[name] for name in names}
+    return Rankings(ranked, statistics.model_type, criterion.name, seed, criterion.nats)
+
+
+def _below(statistics: SiteStatistics, pairs: Pairs, above: Ranking | None, budget: SiteBudget) -> SiteStatistics:
+    """The statistics of a site with only the units above it that stay; a site that is not cut stays whole."""
+    if above is None:
+        return statistics
+    removed = above.site.units - budget.count(above.site)
+    return replace(statistics, pairs=pairs.preserving(above.order[removed:].tolist()))

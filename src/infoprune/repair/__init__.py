@@ -1,0 +1,1 @@
+"""Repair: closed-form re-fitting of a cut model, bottom-up."""

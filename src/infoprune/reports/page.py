@@ -1,0 +1,82 @@
+"""Page: a report as one HTML file that needs nothing else, readable in light and in dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from infoprune.reports.render import cost_rows, heading, kept_in_words, place_and_kind, summary, unit_name
+from infoprune.reports.report import Report
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A site in the picture: its layer, the units it keeps, and of how many."""
+
+    layer: str
+    kept: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A kind of site in the picture, the top layer first."""
+
+    units: str
+    bars: tuple[Bar, ...]
+
+
+def page(report: Report) -> str:
+    """The text of report.html: table, units kept in every layer, and the losses in nats.
+
+    Example:
+        >>> page(report)[:15]
+        '<!doctype html>'
+    """
+    return _template().render(
+        title=heading(report),
+        family=report.family,
+        task=report.task,
+        kept=kept_in_words(report.kept),
+        rows=cost_rows(report),
+        shape=report.shape,
+        panels=panels(report.kept),
+        losses=losses(report),
+        still=None if report.kl is None else math.exp(-report.kl),
+        summary=summary(report),
+    )
+
+
+def panels(kept: Mapping[str, tuple[int, int]]) -> list[Panel]:
+    """The picture's contents: a panel for each kind of site.
+
+    Example:
+        >>> panels({"layers.0.ffn": (384, 1536)})
+        [Panel(units='neurons', bars=(Bar(layer='0', kept=384, of=1536),))]
+    """
+    found: dict[str, list[Bar]] = {}
+    for site, (units, of) in kept.items():
+        place, kind = place_and_kind(site)
+        found.setdefault(kind, []).append(Bar(place.replace("layers.", ""), units, of))
+    return [Panel(unit_name(kind), tuple(reversed(bars))) for kind, bars in found.items()]
+
+
+def losses(report: Report) -> list[tuple[str, float]]:
+    """What was predicted and what was measured, in nats an input, as far as they are known."""
+    pairs = [
+        (f"predicted on {report.samples:,} calibration inputs", report.nats_lost),
+        ("measured on evaluation inputs, KL(dense || pruned)", report.kl),
+    ]
+    return [(name, value) for name, value in pairs if value is not None]
+
+
+@cache
+def _template() -> Template:
+    loader = PackageLoader("infoprune.reports", "")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(
+        "page.html"
+    )

@@ -1,0 +1,220 @@
+"""Render: a report as tables for the terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from infoprune.measuring.measure import Latency
+from infoprune.reports.report import Report
+from infoprune.tasks.compare import OVERLAP
+from infoprune.tasks.table import TASKS
+
+SHARES = ("accuracy", "macro_f1", "micro_f1", "agreement", OVERLAP)
+"""Metrics between 0 and 1 that are read as per cent."""
+
+_PREFIXES = ("", " k", " M", " G", " T", " P", " E")
+
+SIZES = "sizes.png"
+"""Picture of the units kept, beside report.md."""
+
+Row = tuple[str, str, str, str]
+
+
+def table(report: Report) -> Table:
+    """What the cut cost and bought: rows of dense, pruned and change."""
+    result = Table(title=heading(report))
+    for index, name in enumerate(("", "dense", "pruned", "change")):
+        result.add_column(name, justify="right" if index else "left")
+    for row in cost_rows(report):
+        result.add_row(*row)
+    return result
+
+
+def kept_table(kept: Mapping[str, tuple[int, int]]) -> Table:
+    """Units kept of every site: a row for each layer, a column for each kind."""
+    header, rows = _kept_rows(kept)
+    result = Table(title="units kept")
+    for index, name in enumerate(header):
+        result.add_column(name, justify="right" if index else "left")
+    for row in rows:
+        result.add_row(*row)
+    return result
+
+
+def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
+    """Metrics by name."""
+    result = Table(title=title)
+    result.add_column("metric")
+    result.add_column("value", justify="right")
+    for name, value in metrics.items():
+        result.add_row(name.replace("_", " "), f"{value:.1f}" if name == "seconds" else metric(name, value))
+    return result
+
+
+def summary(report: Report) -> list[str]:
+    """How the cut was chosen, how long that took and what opens the result, a sentence each."""
+    lost = "" if report.nats_lost is None else f", predicted loss {report.nats_lost:.4f} nats an input"
+    seconds = ", ".join(f"{name} {spent:.1f} s" for name, spent in report.seconds.items() if spent >= 0.05)
+    return [
+        f"Chosen by {report.criterion} from {report.samples:,} calibration inputs, seed {report.seed}{lost}.",
+        f"Time: {seconds}.",
+        loading(report.loads_in),
+    ]
+
+
+def loading(loads_in: str) -> str:
+    """What opens the result, in a sentence."""
+    if loads_in == "transformers":
+        return "The result loads in plain transformers (from_pretrained) and with infoprune.load."
+    return "The result loads with infoprune.load; a stock transformers config cannot say its shapes."
+
+
+def kept_in_words(kept: Mapping[str, tuple[int, int]]) -> str:
+    """Units kept, added up by kind.
+
+    Example:
+        >>> kept_in_words({"layers.0.heads": (3, 12), "layers.1.heads": (3, 12)})
+        '6 of 24 heads'
+    """
+    sums: dict[str, tuple[int, int]] = {}
+    for site, (units, of) in kept.items():
+        _, kind = place_and_kind(site)
+        before = sums.get(kind, (0, 0))
+        sums[kind] = (before[0] + units, before[1] + of)
+    return ", ".join(f"{units:,} of {of:,} {unit_name(kind)}" for kind, (units, of) in sums.items())
+
+
+def markdown(report: Report) -> str:
+    """The text of report.md: the facts of `table`, how the cut was chosen, and how to load the result."""
+    header, kept = _kept_rows(report.kept)
+    auto = next((task.auto for task in TASKS if task.name == report.task), "")
+    opens = f"{auto}.from_pretrained" if auto and report.loads_in == "transformers" else ""
+    load = f"from transformers import {opens.partition('.')[0]}\n\nmodel = {opens}(folder)" if opens else ""
+    own = "import infoprune\n\nmodel = infoprune.load(folder)"
+    parts = [
+        f"# A pruned {report.family} model for {report.task}",
+        f"It keeps {kept_in_words(report.kept)}.",
+        _markdown_table(("", "dense", "pruned", "change"), cost_rows(report)),
+        f"FLOPs and latency are those of one forward pass over {report.shape[0]} inputs of {report.shape[1]} tokens; "
+        "the latency is the median, with the quartiles in brackets.",
+        "## How it was made",
+        "\n".join(f"- {line}" for line in summary(report)[:2]),
+        "## How to load it",
+        loading(report.loads_in),
+        f"```python\n{load or own}\n```",
+        "## Units kept",
+        f"![units kept in every layer]({SIZES})",
+        _markdown_table(header, kept),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def human(number: float, unit: str = "") -> str:
+    """A number with three digits and a prefix.
+
+    Example:
+        >>> human(22_713_216), human(90_900_000, "B")
+        ('22.7 M', '90.9 MB')
+    """
+    power = 0
+    while abs(number) >= 999.5 and power + 1 < len(_PREFIXES):
+        number, power = number / 1000, power + 1
+    digits = f"{number:.0f}" if power == 0 or abs(number) >= 99.95 else f"{number:.{1 if abs(number) >= 9.995 else 2}f}"
+    return f"{digits}{_PREFIXES[power] or (' ' if unit else '')}{unit}"
+
+
+def metric(name: str, value: float) -> str:
+    """A metric's value as it is usually read.
+
+    Example:
+        >>> metric("accuracy", 0.842), metric("mse", 0.5)
+        ('84.2 %', '0.5000')
+    """
+    return f"{100 * value:.1f} %" if name in SHARES else f"{value:.4f}"
+
+
+def heading(report: Report) -> str:
+    """The report in a line."""
+    return f"{report.family} {report.task}, {report.criterion}: {kept_in_words(report.kept)}"
+
+
+def cost_rows(report: Report) -> list[Row]:
+    """What the cut cost and bought: name, dense, pruned, change."""
+    dense, pruned = report.dense, report.pruned
+    rows = [
+        ("parameters", human(dense.parameters), human(pruned.parameters), _fewer(dense.parameters, pruned.parameters)),
+        ("FLOPs", human(dense.flops), human(pruned.flops), _fewer(dense.flops, pruned.flops)),
+        (
+            "size",
+            human(dense.bytes, "B"),
+            human(pruned.bytes, "B"),
+            _times(dense.bytes, pruned.bytes, "smaller", "larger"),
+        ),
+    ]
+    if dense.latency_ms is not None and pruned.latency_ms is not None:
+        change = _times(dense.latency_ms.median, pruned.latency_ms.median, "faster", "slower")
+        rows.append(("latency", _milliseconds(dense.latency_ms), _milliseconds(pruned.latency_ms), change))
+    for name, after in pruned.metrics.items():
+        before = dense.metrics.get(name)
+        known = "" if before is None else metric(name, before)
+        rows.append((name.replace("_", " "), known, metric(name, after), _difference(name, before, after)))
+    if report.agreement is not None:
+        name = "cosine" if report.task == "embedding" else "agreement"
+        rows.append((name, "", metric(name, report.agreement), ""))
+    if report.kl is not None:
+        rows.append(("KL (nats)", "", f"{report.kl:.4f}", ""))
+    return rows
+
+
+def _kept_rows(kept: Mapping[str, tuple[int, int]]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    found = {place_and_kind(site): counts for site, counts in kept.items()}
+    kinds = list(dict.fromkeys(kind for _, kind in found))
+    rows: list[Sequence[str]] = []
+    for place in dict.fromkeys(place for place, _ in found):
+        counts = [found.get((place, kind)) for kind in kinds]
+        rows.append([place, *("" if count is None else f"{count[0]:,} of {count[1]:,}" for count in counts)])
+    return ["layer", *map(unit_name, kinds)], rows
+
+
+def place_and_kind(site: str) -> tuple[str, str]:
+    """Where a site is and of which kind.
+
+    Example:
+        >>> place_and_kind("layers.0.ffn"), place_and_kind("vocabulary")
+        (('layers.0', 'ffn'), ('all layers', 'vocabulary'))
+    """
+    place, _, kind = site.rpartition(".")
+    return place or "all layers", kind
+
+
+def unit_name(kind: str) -> str:
+    """What the units of a kind of site are called."""
+    return {"ffn": "neurons", "vocabulary": "tokens"}.get(kind, kind)
+
+
+def _fewer(before: float, after: float) -> str:
+    return _times(before, after, "fewer", "more")
+
+
+def _times(before: float, after: float, less: str, more: str) -> str:
+    if min(before, after) <= 0:
+        return ""
+    return f"{before / after:.2f}x {less}" if after <= before else f"{after / before:.2f}x {more}"
+
+
+def _difference(name: str, before: float | None, after: float) -> str:
+    if before is None:
+        return ""
+    return f"{100 * (after - before):+.1f} points" if name in SHARES else f"{after - before:+.4f}"
+
+
+def _milliseconds(latency: Latency) -> str:
+    return f"{latency.median:.1f} ms ({latency.low:.1f} to {latency.high:.1f})"
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = "|".join(["---", *["---:"] * (len(header) - 1)])
+    lines = [" | ".join(header), rule, *(" | ".join(row) for row in rows)]
+    return "\n".join(f"|{line}|" if line == rule else f"| {line} |" for line in lines)

@@ -1,0 +1,169 @@
+"""Report: what a cut cost and what it bought, as a frozen value, as JSON and as a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from infoprune.errors import InputError
+from infoprune.measuring.measure import (
+    Latency,
+    count_bytes,
+    count_flops,
+    count_parameters,
+    example_batch,
+    measure_latency,
+)
+from infoprune.plan import Plan
+from infoprune.structure.sites import find_sites, loads_in
+from infoprune.tasks.compare import Comparison
+from infoprune.tasks.table import task_of
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model in numbers.
+
+    Args:
+        parameters: shared ones once.
+        flops: of one forward pass over `Report.shape`.
+        bytes: of its parameters and buffers in memory.
+        latency_ms: of that pass; None where it was not timed.
+        metrics: on the evaluation inputs; empty where there were none.
+    """
+
+    parameters: int
+    flops: int
+    bytes: int
+    latency_ms: Latency | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a cut cost and what it bought; the fields are the keys of report.json.
+
+    Args:
+        version: of this layout.
+        family: the model_type.
+        task: what the model is for, e.g. "classification".
+        criterion: what chose the units.
+        seed: of the choice.
+        samples: calibration inputs.
+        kept: (units kept, of) for every site.
+        loads_in: "transformers" or "infoprune": what can open the checkpoint.
+        shape: (inputs, tokens) of the batch for FLOPs and latency, typical of the calibration inputs.
+        dense: the model before.
+        pruned: the model after.
+        agreement: share of evaluation inputs, or of their tokens, with the same answer; for embeddings the mean cosine;
+            None for numbers.
+        kl: mean KL(dense || pruned) at the softmax on evaluation inputs in nats, or None.
+        nats_lost: what the criterion predicted on calibration inputs, or None.
+        seconds: by stage, and in total.
+        base_model: the dense model's name on the hub, where its config tells.
+    """
+
+    version: int
+    family: str
+    task: str
+    criterion: str
+    seed: int
+    samples: int
+    kept: dict[str, tuple[int, int]]
+    loads_in: str
+    shape: tuple[int, int]
+    dense: Measured
+    pruned: Measured
+    agreement: float | None
+    kl: float | None
+    nats_lost: float | None
+    seconds: dict[str, float]
+    base_model: str | None = None
+
+    def to_json(self) -> str:
+        """Text of report.json."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Report:
+        """Reads report.json back.
+
+        Raises:
+            InputError: not a report of this version.
+        """
+        try:
+            data = json.loads(text)
+            if data["version"] != VERSION:
+                raise InputError(f"report.json is of version {data['version']}, expected {VERSION}; prune again")
+            dense, pruned = _measured(data["dense"]), _measured(data["pruned"])
+            kept = {site: (int(kept), int(of)) for site, (kept, of) in data["kept"].items()}
+            rows, length = data["shape"]
+            return cls(**{**data, "dense": dense, "pruned": pruned, "kept": kept, "shape": (rows, length)})
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"report.json is damaged ({type(error).__name__}: {error}); prune again") from None
+
+
+def _measured(data: dict[str, Any]) -> Measured:
+    latency = data["latency_ms"]
+    return Measured(**{**data, "latency_ms": None if latency is None else Latency(**latency)})
+
+
+def describe(
+    dense: PreTrainedModel,
+    small: PreTrainedModel,
+    plan: Plan,
+    *,
+    samples: int,
+    shape: tuple[int, int],
+    seconds: dict[str, float],
+) -> Report:
+    """The part of a report that needs no evaluation inputs and no clock: sizes, FLOPs, what was kept."""
+    batch = example_batch(small.config, *shape)  # whose tokens both models have
+
+    def measured(model: PreTrainedModel) -> Measured:
+        return Measured(count_parameters(model), count_flops(model, batch), count_bytes(model))
+
+    return Report(
+        version=VERSION,
+        family=plan.model_type,
+        task=task_of(dense),
+        criterion=plan.criterion,
+        seed=plan.seed,
+        samples=samples,
+        kept=plan.counts,
+        loads_in=loads_in(find_sites(dense), plan.counts),
+        shape=shape,
+        dense=measured(dense),
+        pruned=measured(small),
+        agreement=None,
+        kl=None,
+        nats_lost=plan.nats_lost,
+        seconds=seconds,
+    )
+
+
+def compared(report: Report, comparison: Comparison) -> Report:
+    """The report with metrics, agreement and KL divergence on evaluation inputs."""
+    return replace(
+        report,
+        dense=replace(report.dense, metrics=comparison.dense),
+        pruned=replace(report.pruned, metrics=comparison.small),
+        agreement=comparison.agreement,
+        kl=comparison.kl,
+    )
+
+
+def timed(report: Report, dense: PreTrainedModel, small: PreTrainedModel, *, repeats: int = 10) -> Report:
+    """The report with latencies, measured side by side in alternating runs."""
+    batch = example_batch(small.config, *report.shape)
+    before, after = measure_latency([dense, small], batch, repeats=repeats)
+    return replace(
+        report, dense=replace(report.dense, latency_ms=before), pruned=replace(report.pruned, latency_ms=after)
+    )

@@ -1,0 +1,1 @@
+"""Serving: ONNX graphs and benchmarks."""

@@ -1,0 +1,178 @@
+"""Export: a model as ONNX, with batch and sequence left open, checked against PyTorch."""
+
+from __future__ import annotations
+
+import copy
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from infoprune.errors import InputError
+from infoprune.measuring.measure import count_bytes
+from infoprune.serving.onnx_graph import quantise, write_graph
+from infoprune.serving.onnx_model import SUFFIX, OnnxModel
+from infoprune.tasks.evaluate import agreement, mean_kl
+from infoprune.tasks.table import task_of
+
+TOLERANCE = 1e-3
+"""Largest difference from PyTorch, as a share of the largest output, that rounding in float32 can explain."""
+
+GENERATES = ("causal-lm", "seq2seq")
+LARGEST = 2**31 - 1
+"""Bytes of a protobuf file, and so of a graph that carries its weights."""
+
+Batch = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written graph, and how near its answers are to those of the PyTorch model.
+
+    Args:
+        file: the .onnx file.
+        int8: whether its weights are 8-bit integers.
+        bytes: of the file.
+        inputs: how many were compared.
+        shapes: (inputs, tokens) of their batches.
+        difference: largest absolute difference of an output.
+        scale: largest absolute output.
+        agreement: share of inputs with the same answer; None where an input has not one answer of several.
+        kl: mean KL(PyTorch || graph) in nats an input; None likewise.
+    """
+
+    file: str
+    int8: bool
+    bytes: int
+    inputs: int
+    shapes: tuple[tuple[int, int], ...]
+    difference: float
+    scale: float
+    agreement: float | None
+    kl: float | None
+
+
+def export(
+    model: PreTrainedModel,
+    file: str | PathLike[str],
+    batches: Sequence[Batch],
+    *,
+    int8: bool = False,
+    force: bool = False,
+) -> Exported:
+    """Writes a model as one .onnx file in float32, or with weights of 8 bits, that takes batches of any shape.
+
+    Args:
+        model: dense or pruned, for a task on texts that generates none; it is left as it is.
+        file: does not exist, or `force` is set; it appears whole or not at all.
+        batches: real inputs to compare the graph with the model on; their names become the graph's. The first input of
+            every batch is compared alone as well.
+        int8: quantise the weights, and the activations as they come (onnxruntime's dynamic quantisation).
+        force: replace the file if it is there.
+
+    Raises:
+        InputError: a task that generates text, pictures, a file that is there, no batches, or weights of over 2 GB.
+        RuntimeError: the graph does not answer as the model does; nothing is written.
+
+    Example:
+        >>> infoprune.export(small, "small.onnx", batches).difference
+        1.2e-06
+    """
+    out = check_file(file, force=force)
+    task = task_of(model)
+    if task in GENERATES:
+        raise InputError(
+            f"{type(model).__name__} is for {task}, expected a model without a cache of keys and values, such as a "
+            "classifier or an encoder; run this one in PyTorch"
+        )
+    if not batches:
+        raise InputError("batches is empty, expected real inputs to compare on; see infoprune.make_batches")
+    twin = copy.deepcopy(model).to(device="cpu", dtype=torch.float32).eval()  # type: ignore[call-arg]
+    if count_bytes(twin) > LARGEST:
+        raise InputError(
+            f"the weights take {count_bytes(twin):,} bytes in float32, expected at most {LARGEST:,}; keep fewer units"
+        )
+    inputs = [{name: tensor.cpu() for name, tensor in batch.items() if name != "labels"} for batch in batches]
+    if any(tensor.ndim != 2 for batch in inputs for tensor in batch.values()):
+        raise InputError("the inputs are not all (inputs, tokens), expected texts; run models of pictures in PyTorch")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        draft = Path(folder) / out.name
+        write_graph(twin, inputs, draft)
+        exported = _compared(twin, draft, out, inputs)
+        _check(exported, TOLERANCE * exported.scale)
+        if int8:
+            draft = quantise(draft)
+            exported = _compared(twin, draft, out, inputs, int8=True)
+            _check(exported, math.inf)
+        draft.replace(out)
+    return exported
+
+
+def check_file(file: str | PathLike[str], *, force: bool) -> Path:
+    """The place of the graph; raises InputError where it must not be written."""
+    out = Path(file).absolute()
+    if out.suffix != SUFFIX:
+        raise InputError(
+            f"{file} does not end in {SUFFIX}, expected the name of an ONNX file; pass e.g. {file}{SUFFIX}"
+        )
+    if out.is_dir() or (out.exists() and not force):
+        raise InputError(f"{file} exists, expected a new file; choose another name or pass --force")
+    return out
+
+
+def _check(exported: Exported, most: float) -> None:
+    if not (math.isfinite(exported.difference) and exported.difference <= most):
+        raise RuntimeError(
+            f"the graph differs from PyTorch by {exported.difference:.2g}, expected at most {most:.2g} where the "
+            f"largest output is {exported.scale:.3g}; this model is not exported faithfully"
+        )
+
+
+def _compared(
+    model: PreTrainedModel, draft: Path, out: Path, batches: Sequence[Batch], *, int8: bool = False
+) -> Exported:
+    graph = OnnxModel(draft)
+    differences, scales, shapes = [], [], {}
+    pairs: list[tuple[Tensor, Tensor]] = []
+    with torch.inference_mode():
+        for batch in (*batches, *map(_first_alone, batches)):
+            expected, got = model(**batch), graph(**batch)
+            for name, tensor in got.items():
+                differences.append((tensor - expected[name]).abs().max())
+                scales.append(expected[name].abs().max())
+            rows, length = next(iter(batch.values())).shape
+            shapes[rows, length] = True
+            if len(pairs) < len(batches) and _chooses(model, expected):
+                pairs.append((expected["logits"], got["logits"]))
+    logits = [torch.cat(side) for side in zip(*pairs, strict=True)]
+    return Exported(
+        file=str(out),
+        int8=int8,
+        bytes=draft.stat().st_size,
+        inputs=sum(len(next(iter(batch.values()))) for batch in batches),
+        shapes=tuple(shapes),
+        difference=float(torch.stack(differences).max()),  # NaN if there is one
+        scale=float(torch.stack(scales).max()),
+        agreement=agreement(*logits) if logits else None,
+        kl=mean_kl(*logits) if logits else None,
+    )
+
+
+def _first_alone(batch: Batch) -> dict[str, Tensor]:
+    """The first input without its padding: the least that a graph is asked."""
+    mask = batch.get("attention_mask")
+    real = slice(None) if mask is None else mask[0].bool()
+    return {name: tensor[:1][:, real] for name, tensor in batch.items()}
+
+
+def _chooses(model: PreTrainedModel, output: Mapping[str, Tensor]) -> bool:
+    """Whether an answer is one class of several."""
+    several = getattr(model.config, "problem_type", None) == "multi_label_classification"
+    return "logits" in output and output["logits"].ndim == 2 and output["logits"].shape[1] > 1 and not several

@@ -1,0 +1,120 @@
+"""Calibration inputs: tokenised batches without labels, and what can be wrong with them."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from infoprune.errors import InputError
+from infoprune.measuring.measure import example_length
+from infoprune.structure.sites import Site
+
+Batch = Mapping[str, Tensor]
+Progress = Callable[[int, int], None]
+
+
+def model_inputs(batch: Batch, device: torch.device) -> dict[str, Tensor]:
+    """What is fed to the model: everything but the labels, on its device."""
+    return {key: value.to(device) for key, value in batch.items() if key != "labels"}
+
+
+def real_tokens(batch: Batch, stack: str = "layers") -> Bool[Tensor, "batch length"]:
+    """Which tokens are not padding; one entry for all patches of a picture, whose number the model alone knows.
+
+    Args:
+        batch: inputs of a model.
+        stack: "decoder" for the tokens that the decoder of an encoder-decoder reads.
+    """
+    prefix = "decoder_" if stack == "decoder" else ""
+    if f"{prefix}attention_mask" in batch:
+        return batch[f"{prefix}attention_mask"].bool()
+    first = batch["decoder_input_ids"] if prefix else next(iter(batch.values()))
+    length = 1 if "pixel_values" in batch else first.shape[1]
+    return torch.ones(len(first), length, dtype=torch.bool, device=first.device)
+
+
+def typical_shape(batches: Sequence[Batch], config: PretrainedConfig) -> tuple[int, int]:
+    """(inputs, tokens) of a batch that stands for all: the largest number of inputs, and the length with padding.
+
+    The length is averaged over tokens: the share of the FLOPs that grows with the square of the length is then that of
+    all batches together. For pictures it is the number of patches.
+
+    Example:
+        >>> typical_shape(make_batches(read_texts("reviews.csv"), tokenizer), model.config)
+        (32, 31)
+    """
+    shapes = [real_tokens(batch).shape for batch in batches]
+    tokens = sum(inputs * length for inputs, length in shapes)
+    length = round(sum(inputs * length**2 for inputs, length in shapes) / tokens)
+    return max(inputs for inputs, _ in shapes), example_length(config, length)
+
+
+def check_batches(batches: Sequence[Batch]) -> None:
+    """Raises InputError where there is nothing to calibrate on."""
+    if len(batches) == 0:
+        raise InputError("there are no calibration inputs, expected at least one batch; pass some texts")
+    if not any(bool(real_tokens(batch).any()) for batch in batches):
+        raise InputError(
+            "all calibration tokens are padding, expected at least one real token; check the attention masks"
+        )
+
+
+def check_targets(model: PreTrainedModel, batches: Sequence[Batch]) -> None:
+    """Raises InputError where an encoder-decoder is not told what its decoder reads."""
+    if model.config.is_encoder_decoder and any("decoder_input_ids" not in batch for batch in batches):
+        raise InputError(
+            f"{type(model).__name__} has a decoder, expected batches with decoder_input_ids; "
+            "with_targets(model, batches) lets the model write them"
+        )
+
+
+def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: int = 64) -> list[Batch]:
+    """The batches with what the decoder of an encoder-decoder reads, written by the model itself where it is missing.
+
+    Args:
+        model: batches of any other model come back as they are.
+        batches: tokenised inputs.
+        length: tokens after which the model is stopped.
+    """
+    if not model.config.is_encoder_decoder:
+        return list(batches)
+    device = next(model.parameters()).device
+    found: list[Batch] = []
+    for batch in batches:
+        if "decoder_input_ids" in batch:
+            found.append(batch)
+            continue
+        written: Tensor = model.generate(**model_inputs(batch, device), max_new_tokens=length, do_sample=False)  # type: ignore[operator]
+        ends = written == model.config.eos_token_id
+        past = (ends.cumsum(1) - ends.long()) > 0  # what follows the first end of text, but for a start that is one
+        past[:, :1] = False
+        targets = {"decoder_input_ids": written, "decoder_attention_mask": (~past).long()}
+        found.append({**batch, **{name: value.cpu() for name, value in targets.items()}})
+    return found
+
+
+def check_finite_weights(model: nn.Module) -> None:
+    """Raises InputError, naming the parameter, where a weight is NaN or infinite."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise InputError(
+                f"weight {name} holds NaN or infinite values, expected finite numbers; check the checkpoint"
+            )
+
+
+def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:
+    """Warns where there are fewer calibration tokens than a reader has inputs; shrinkage keeps the result finite."""
+    if any("pixel_values" in batch for batch in batches):
+        return
+    tokens = sum(int(real_tokens(batch).sum()) for batch in batches)
+    widest = max(sites, key=lambda site: site.units * site.size)
+    inputs = widest.units * widest.size
+    if tokens < inputs:
+        warnings.warn(
+            f"{tokens} calibration tokens for the {inputs} inputs of {widest.reader}, expected more than inputs: "
+            "only shrinkage holds the statistics up; pass more or longer texts",
+            stacklevel=3,
+        )

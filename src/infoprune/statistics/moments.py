@@ -1,0 +1,103 @@
+"""Weighted mean and covariance of a stream of rows, in float64, independent of how the stream is split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from infoprune.statistics.precision import exact
+
+PANEL = 384
+
+
+@dataclass
+class Moments:
+    r"""First two moments of a weighted sample, accumulated block by block.
+
+    Every block is centred by its own mean before its product is formed, and blocks are joined by the pairwise formula,
+    so that a large common offset costs no digits:
+
+        S = S_a + S_b + (w_a w_b / (w_a + w_b)) (m_b - m_a)(m_b - m_a)^T
+
+    Args:
+        weight: sum of the weights.
+        mean: (n,) float64.
+        triangle: (n, n) float64, whose lower triangle is the weighted sum of centred outer products.
+        rows: how many rows had a positive weight.
+
+    Source:
+        T. F. Chan, G. H. Golub, R. J. LeVeque, *Updating formulae and a pairwise algorithm for computing sample
+        variances*, 1979, equation (1.5), with weights.
+
+    Example:
+        >>> moments = Moments.empty(3)
+        >>> moments.update(torch.randn(100, 3))
+        >>> moments.covariance.shape
+        torch.Size([3, 3])
+    """
+
+    weight: float
+    mean: Float[Tensor, " n"]
+    triangle: Float[Tensor, "n n"]
+    rows: int
+
+    @classmethod
+    def empty(cls, n: int, device: torch.device | str = "cpu") -> Moments:
+        """Moments of no rows, over n variables."""
+        zeros = torch.zeros(n + 1, n, dtype=torch.float64, device=device)
+        return cls(0.0, zeros[0], zeros[1:], 0)
+
+    def update(self, x: Float[Tensor, "t n"], weights: Float[Tensor, " t"] | None = None) -> None:
+        """Adds t rows; rows of weight zero are skipped. Weights are not negative; None means one each."""
+        if weights is not None:
+            counted = weights > 0
+            x, weights = x[counted], exact(weights[counted])
+        if len(x) == 0:
+            return
+        x = exact(x)
+        if weights is None:
+            weight, mean = float(len(x)), x.mean(0)
+            centred = x - mean
+        else:
+            weight = float(weights.sum())
+            mean = weights @ x / weight
+            centred = (x - mean) * weights.sqrt()[:, None]
+        add_products(self.triangle, centred)
+        self._join(weight, mean, len(x))
+
+    def merge(self, other: Moments) -> None:
+        """Adds the rows that another accumulator has seen."""
+        if other.rows:
+            self.triangle += other.triangle
+            self._join(other.weight, other.mean, other.rows)
+
+    def _join(self, weight: float, mean: Float[Tensor, " n"], rows: int) -> None:
+        total = self.weight + weight
+        step = mean - self.mean
+        self.triangle.addr_(step, step, alpha=self.weight * weight / total)
+        self.mean += step * (weight / total)
+        self.weight, self.rows = total, self.rows + rows
+
+    @property
+    def scatter(self) -> Float[Tensor, "n n"]:
+        """Weighted sum of centred outer products, (n, n)."""
+        return self.triangle.tril() + self.triangle.tril(-1).T
+
+    @property
+    def covariance(self) -> Float[Tensor, "n n"]:
+        """Scatter divided by the total weight (the maximum-likelihood form; torch.cov with correction=0)."""
+        return self.scatter / max(self.weight, torch.finfo(torch.float64).tiny)
+
+    def scaled(self, factor: float) -> Moments:
+        """The same sample with every weight multiplied by a factor; shares memory with this one where it can."""
+        return Moments(self.weight * factor, self.mean.clone(), self.triangle * factor, self.rows)
+
+
+def add_products(triangle: Float[Tensor, "n n"], x: Float[Tensor, "t n"]) -> None:
+    """Adds x^T x to the lower triangle, panel by panel: little more than half of the work of the full product."""
+    for start in range(0, x.shape[1], PANEL):
+        end = start + PANEL
+        triangle[start:end, :end].addmm_(x[:, start:end].T, x[:, :end])

@@ -1,0 +1,1 @@
+"""Structure: where the units of a model live."""

@@ -1,0 +1,1 @@
+"""Tasks: what models are for, and how good they are at it."""

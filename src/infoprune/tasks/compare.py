@@ -1,0 +1,144 @@
+"""Compare: how near the answers of a small model stay to those of the dense one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity, normalize
+
+from infoprune.statistics.calibration import Batch
+from infoprune.statistics.precision import exact
+from infoprune.tasks.evaluate import Evaluation, Progress, agreement, answering, check_some, mean_kl
+from infoprune.tasks.judge import Judged, Tally, in_parts, judge
+
+NEIGHBOURS = 10
+OVERLAP = f"neighbour_overlap@{NEIGHBOURS}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same inputs.
+
+    Args:
+        dense: metrics of the model that counts as right.
+        small: metrics of the other; for embeddings the share of the 10 nearest neighbours that are still the same.
+        agreement: share of answers that are the same; the mean cosine of embeddings; None for numbers.
+        kl: mean KL(dense || small) in nats an answer; None for numbers and embeddings.
+    """
+
+    dense: dict[str, float]
+    small: dict[str, float]
+    agreement: float | None
+    kl: float | None
+
+    def metrics(self) -> dict[str, float]:
+        """All that is known of the small model, by name."""
+        near = {"agreement" if self.kl is not None else "cosine": self.agreement, "kl": self.kl}
+        return {**self.small, **{name: value for name, value in near.items() if value is not None}}
+
+
+def compare(
+    dense: nn.Module,
+    small: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    translated: Sequence[Batch] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Asks two models the same, batch by batch; of answers at every token only sums are kept.
+
+    Args:
+        dense: the model that counts as right.
+        small: the other.
+        batches: tokenised inputs, with labels or without.
+        translated: the same inputs for the small model, where that has tokens of its own.
+        progress: called with (batches done, batches in all).
+
+    Raises:
+        ValueError: there are no batches, or the models do not give the same number of answers.
+
+    Example:
+        >>> compare(model, small, batches)
+        Comparison(dense={'accuracy': 0.84, ...}, small={'accuracy': 0.83, ...}, agreement=0.95, kl=0.024)
+    """
+    check_some(batches)
+    tallies, near = (Tally(), Tally()), _Nearness()
+    with answering(dense, small):
+        for done, (batch, other) in enumerate(zip(batches, translated or batches, strict=True), start=1):
+            pair = judge(dense, batch), judge(small, other)
+            for tally, judged in zip(tallies, pair, strict=True):
+                tally.add(judged)
+            if not pair[0].whole:
+                near.add(*pair)
+            if progress is not None:
+                progress(done, len(batches))
+    first, second = (Evaluation(tally.metrics(), tally.logits, tally.reading) for tally in tallies)
+    if near.rows:
+        return Comparison(first.metrics, second.metrics, near.same / near.answers, near.nats / near.rows)
+    return between(first, second)
+
+
+def between(dense: Evaluation, small: Evaluation) -> Comparison:
+    """Compares the answers of two models that have one answer for each of the same inputs."""
+    a, b = dense.logits, small.logits
+    if dense.reading == "embedding":
+        cosine = float(cosine_similarity(exact(a), exact(b)).mean())
+        overlap = {OVERLAP: neighbour_overlap(a, b)} if len(a) > NEIGHBOURS + 1 else {}
+        return Comparison(dense.metrics, {**small.metrics, **overlap}, cosine, None)
+    if dense.reading == "sigmoid":
+        same = float(((a > 0) == (b > 0)).all(-1).double().mean())
+        # Each label is a softmax over yes and no, and they are independent.
+        pairs = [torch.stack([exact(z) / 2, -exact(z) / 2], -1).flatten(0, 1) for z in (a, b)]
+        return Comparison(dense.metrics, small.metrics, same, a.shape[1] * mean_kl(*pairs))
+    if dense.reading == "number" or a.shape[-1] < 2:
+        return Comparison(dense.metrics, small.metrics, None, None)
+    return Comparison(dense.metrics, small.metrics, agreement(a, b), mean_kl(a, b))
+
+
+def neighbour_overlap(
+    dense: Float[Tensor, "inputs n"], small: Float[Tensor, "inputs n"], *, neighbours: int = NEIGHBOURS
+) -> float:
+    """Share of each input's nearest others, by cosine, that are the nearest in both spaces; the mean over inputs.
+
+    Example:
+        >>> neighbour_overlap(dense, dense)
+        1.0
+    """
+    tables = [normalize(exact(table), dim=-1) for table in (dense, small)]
+    shared = 0
+    for rows in torch.split(torch.arange(len(dense)), 1024):
+        near = []
+        for table in tables:
+            cosines = table[rows] @ table.T
+            cosines[torch.arange(len(rows)), rows] = -torch.inf
+            near.append(cosines.topk(neighbours).indices)
+        shared += int((near[0][:, :, None] == near[1][:, None, :]).sum())
+    return shared / (len(dense) * neighbours)
+
+
+@dataclass
+class _Nearness:
+    """Sums over answers that are softmaxes at tokens, or at the start and the end of an answer."""
+
+    same: int = 0
+    answers: int = 0
+    nats: float = 0.0
+    rows: int = 0
+
+    def add(self, dense: Judged, small: Judged) -> None:
+        if dense.values.shape != small.values.shape:
+            raise ValueError(
+                f"answers of shapes {tuple(dense.values.shape)} and {tuple(small.values.shape)}, expected the same; "
+                "compare models with the same tokens"
+            )
+        equal = dense.values.argmax(-1) == small.values.argmax(-1)
+        self.same += int(equal.view(-1, dense.parts).all(-1).sum())
+        self.answers += len(equal) // dense.parts
+        self.rows += len(equal)
+        for a, b in zip(in_parts(dense.values), in_parts(small.values), strict=True):
+            p, q = exact(a).log_softmax(-1), exact(b).log_softmax(-1)
+            self.nats += float(torch.nn.functional.kl_div(q, p, reduction="sum", log_target=True))

@@ -1,0 +1,267 @@
+"""Distill: a small model is trained to do as the dense one does, on texts without labels."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from infoprune.errors import InputError
+from infoprune.plan import check_same_tokens
+from infoprune.statistics.calibration import Batch, Progress, check_batches, real_tokens
+from infoprune.training.lesson import Lesson
+from infoprune.training.trainer import HeldOut, Schedule, embeddings_of, frozen, train
+
+Example = dict[str, Any]
+"""What the Trainer takes for one example: a batch and its number."""
+
+RESULT = "result.safetensors"
+
+LOOKS = 4
+"""How often an epoch, at most, the held-out inputs are looked at and a checkpoint is written."""
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How `distill` goes about it.
+
+    Args:
+        epochs: passes over the inputs.
+        learning_rate: the highest, after warm-up.
+        temperature: that softens both softmaxes, so that small probabilities count.
+        hidden: weight of the loss on hidden states against that on logits; 0 leaves it out.
+        labels: weight of the cross-entropy with the labels, for inputs that carry any.
+        held_out: share of the inputs that is not trained on and decides when to stop.
+        patience: looks at these without getting better after which the training ends.
+        freeze_embeddings: leave the embeddings as they are.
+        bf16: compute products in bfloat16; None means where the processor is faster with it.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    epochs: float = 2.0
+    learning_rate: float = 5e-4
+    temperature: float = 2.0
+    hidden: float = 1.0
+    labels: float = 0.0
+    held_out: float = 0.05
+    patience: int = 4
+    freeze_embeddings: bool = True
+    bf16: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "learning_rate", "temperature", "patience"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} is {getattr(self, name)}, expected a number above 0; leave it to its default")
+        for name in ("hidden", "labels"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} is {getattr(self, name)}, expected 0 or more; 0 leaves that loss out")
+        if not 0 <= self.held_out < 1:
+            raise InputError(f"held_out is {self.held_out}, expected 0 or more and below 1; 0.05 is a good choice")
+
+    def part_of(self, rounds: int) -> Distillation:
+        """The same in each of several rounds that share its epochs."""
+        return replace(self, epochs=self.epochs / rounds)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What `compress` distills on, and how.
+
+    Args:
+        batches: tokenised inputs, as from `make_batches`; labels are not needed.
+        how: epochs, losses, stopping.
+        folder: for checkpoints, see `distill`.
+    """
+
+    batches: Sequence[Batch]
+    how: Distillation = field(default_factory=Distillation)
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What came of it.
+
+    Args:
+        model: the trained copy; it carries the plan of the model that went in.
+        kl_before: mean KL(dense || small) on the held-out inputs before, nats an input; None where none were held out.
+        kl: the same after.
+        steps: taken by this call.
+        seconds: that this call took.
+    """
+
+    model: PreTrainedModel
+    kl_before: float | None
+    kl: float | None
+    steps: int
+    seconds: float
+
+
+def distill(
+    small: PreTrainedModel,
+    dense: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    how: Distillation | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Distilled:
+    r"""A copy of the pruned model, trained to answer as the dense one does and to pass through the same hidden states.
+
+    With p, q the softmax of the logits of dense and small model over temperature T, and h, g their hidden states,
+
+        loss = T^2 KL(p || q) + hidden * mean over layers of sum_t |M g_t - h_t|^2 / sum_t |h_t - mean h|^2
+
+    where M is the identity for equal widths; else a linear map that is trained too and dropped at the end. There is no
+    dropout: the dense model answers without it. Some batches are held out, and the model that comes nearest to the
+    dense one on them is returned: at worst the one that went in.
+
+    Args:
+        small: from `prune` or `repair`; it is left as it is.
+        dense: the teacher, with the same classes.
+        batches: tokenised inputs, as from `make_batches`; each is one step. Labels are not needed.
+        how: epochs, losses, stopping; `Distillation()` by default.
+        seed: of the order and of what is held out.
+        folder: for checkpoints. The same call with the same models, inputs and settings goes on from what it finds
+            there, or takes over a result that is complete; remove the folder when you are done. None writes nothing.
+        progress: called with (steps done, steps in all).
+
+    Raises:
+        InputError: there are no inputs, or the models have different classes or tokens.
+
+    Source: Hinton, Vinyals, Dean, Distilling the Knowledge in a Neural Network, 2015, section 2; hidden states as in
+    Jiao et al., TinyBERT, EMNLP 2020, equation 8.
+
+    Example:
+        >>> distilled = distill(small, dense, make_batches(read_texts("texts.txt"), tokenizer))
+        >>> distilled.kl_before, distilled.kl
+        (0.091, 0.034)
+    """
+    start = time.perf_counter()
+    how = how or Distillation()
+    check_batches(batches)
+    check_classes(small, dense)
+    check_same_tokens(small, dense)
+    training, judging = _parted(batches, how.held_out, seed)
+    student = copy.deepcopy(small)
+    place = None if folder is None else folder / _digest(small, dense, batches, how, seed)
+    with _answering(dense):
+        lesson = Lesson(student, dense, batches, how.temperature, how.hidden, how.labels)
+        kl_before = _loss(lesson, judging)
+        steps = 0
+        if place is None or not _take_over(lesson, place):
+            schedule = Schedule(max(1, round(len(training) * how.epochs)), how.learning_rate, 1, seed, how.bf16)
+            held_out = HeldOut(judging, max(1, round(LOOKS * how.epochs)), how.patience) if judging else None
+            with frozen(embeddings_of(student) if how.freeze_embeddings else None):
+                trained = train(
+                    lesson,
+                    training,
+                    _one,
+                    schedule,
+                    held_out=held_out,
+                    folder=place,
+                    progress=progress,
+                )
+            steps = trained.steps
+            if place is not None:
+                _hand_over(lesson, place)
+        kl = _loss(lesson, judging)
+    if kl is not None and kl_before is not None and kl > kl_before:
+        student, kl = copy.deepcopy(small), kl_before
+    for module, given in zip(student.modules(), small.modules(), strict=True):
+        module.training = given.training
+    return Distilled(student, kl_before, kl, steps, time.perf_counter() - start)
+
+
+def check_classes(small: PreTrainedModel, dense: PreTrainedModel) -> None:
+    """Raises InputError unless both models give answers that can be compared."""
+    ours, theirs = small.config.num_labels, dense.config.num_labels
+    if type(small) is not type(dense) or ours != theirs:
+        raise InputError(
+            f"the teacher is a {type(dense).__name__} of {theirs} outputs, the student a {type(small).__name__} of "
+            f"{ours}, expected the same; pass the model that it was cut from"
+        )
+
+
+def _parted(batches: Sequence[Batch], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Batches to train on, and batches to judge by, each with its number; of a single batch nothing is held out."""
+    number = min(len(batches) - 1, max(1, round(share * len(batches)))) if share else 0
+    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed)).tolist()
+    chosen = set(order[:number])
+    parts: tuple[list[Example], list[Example]] = ([], [])
+    for index, batch in enumerate(batches):
+        parts[index in chosen].append({"number": index, "batch": dict(batch)})
+    return parts
+
+
+def _one(examples: list[Example]) -> Example:
+    return examples[0]
+
+
+def _loss(lesson: Lesson, examples: Sequence[Example]) -> float | None:
+    """Mean KL over inputs."""
+    if not examples:
+        return None
+    lesson.eval()
+    inputs = [len(real_tokens(example["batch"])) for example in examples]
+    with torch.no_grad():
+        total = sum(float(lesson(**example)["loss"]) * n for example, n in zip(examples, inputs, strict=True))
+    return total / sum(inputs)
+
+
+@contextmanager
+def _answering(model: nn.Module) -> Iterator[None]:
+    """Within the block the model is in evaluation mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _hand_over(lesson: Lesson, place: Path) -> None:
+    """Leaves the result of a training that is complete in the folder of its checkpoints, and nothing else."""
+    place.mkdir(parents=True, exist_ok=True)
+    draft = place / f"{RESULT}.draft"
+    save_file(lesson.state_dict(), draft)
+    draft.rename(place / RESULT)
+    for path in place.glob("checkpoint-*"):
+        shutil.rmtree(path)
+
+
+def _take_over(lesson: Lesson, place: Path) -> bool:
+    """The result of a training that is complete, if it is there."""
+    if not (place / RESULT).is_file():
+        return False
+    lesson.load_state_dict(load_file(place / RESULT), strict=False)
+    return True
+
+
+def _digest(
+    small: nn.Module, dense: nn.Module, batches: Sequence[Mapping[str, Tensor]], how: Distillation, seed: int
+) -> str:
+    """A name for this very training: nothing else may go on from its checkpoints."""
+    digest = hashlib.sha256(f"{how} {seed}".encode())
+    for tensor in (*_tensors(small), *_tensors(dense), *(t for batch in batches for t in batch.values())):
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.state_dict().values()

@@ -1,0 +1,241 @@
+"""Training: the one way in which a model is trained, through Hugging Face's Trainer."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.utils import logging
+
+from infoprune.tasks.evaluate import Progress
+
+STATE = "trainer_state.json"
+"""What the Trainer writes last into a checkpoint: one without it is a checkpoint cut short."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    Args:
+        steps: in all.
+        learning_rate: the highest; reached after 10 % of the steps, falling to zero in a line from there.
+        batch_size: examples a step.
+        seed: of order and dropout.
+        bf16: compute products in bfloat16; None means where the processor is faster with it.
+    """
+
+    steps: int
+    learning_rate: float
+    batch_size: int
+    seed: int = 0
+    bf16: bool | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Examples that are not trained on, and when to look at them.
+
+    Args:
+        examples: the loss of the model in evaluation mode on these says how good it is.
+        looks: how often, evenly over the training and at its end; the model of the best look is kept.
+        patience: looks without a better one after which the training ends.
+    """
+
+    examples: Sequence[Any]
+    looks: int
+    patience: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training did.
+
+    Args:
+        loss: mean over the steps.
+        steps: taken, fewer than asked where it ended early.
+        held_out: best loss on the held-out examples, or None without them.
+    """
+
+    loss: float
+    steps: int
+    held_out: float | None
+
+
+def train(
+    model: nn.Module,
+    examples: Sequence[Mapping[str, Any]] | Dataset,
+    collate: Callable[[list[Any]], dict[str, Any]],
+    schedule: Schedule,
+    *,
+    held_out: HeldOut | None = None,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Trains a module in place with AdamW: weight decay 0.01, gradients clipped at 1.
+
+    Args:
+        model: its forward takes what `collate` makes and returns a mapping with "loss".
+        examples: with a length and an index.
+        collate: makes the arguments of the forward from a list of examples.
+        schedule: how long and how fast.
+        held_out: what the training is judged by, if it is.
+        folder: for checkpoints, written at every look at the held-out examples; a training that finds one of its own
+            there goes on from it. None keeps nothing.
+        progress: called after each step.
+    """
+    device = next(model.parameters()).device
+    looks = 1 if held_out is None else min(held_out.looks, schedule.steps)
+    every = -(-schedule.steps // looks)
+    with _place(folder) as place, quiet_transformers(), _own_forward(model), torch.random.fork_rng():
+        arguments = TrainingArguments(
+            output_dir=str(place),
+            max_steps=schedule.steps,
+            learning_rate=schedule.learning_rate,
+            per_device_train_batch_size=schedule.batch_size,
+            per_device_eval_batch_size=schedule.batch_size,
+            lr_scheduler_type="linear",
+            warmup_steps=schedule.steps // 10,
+            weight_decay=0.01,
+            max_grad_norm=1.0,
+            seed=schedule.seed,
+            bf16=_bf16_is_faster(device) if schedule.bf16 is None else schedule.bf16,
+            use_cpu=device.type == "cpu",
+            dataloader_pin_memory=device.type == "cuda",
+            eval_strategy="no" if held_out is None else "steps",
+            save_strategy="no" if held_out is None else "steps",
+            eval_steps=every,
+            save_steps=every,
+            prediction_loss_only=True,
+            save_total_limit=1,
+            load_best_model_at_end=held_out is not None,
+            metric_for_best_model=None if held_out is None else "loss",
+            greater_is_better=None if held_out is None else False,
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=examples,
+            eval_dataset=None if held_out is None else held_out.examples,
+            data_collator=collate,
+            callbacks=[] if progress is None else [_ProgressCallback(progress)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        if held_out is not None:
+            trainer.add_callback(_LastLook())
+            trainer.add_callback(EarlyStoppingCallback(held_out.patience))
+        result = trainer.train(resume_from_checkpoint=_latest(place))
+        best = trainer.state.best_metric
+    return Trained(float(result.training_loss), trainer.state.global_step, None if best is None else float(best))
+
+
+def embeddings_of(model: PreTrainedModel) -> nn.Module:
+    """The tables at the bottom of a model."""
+    # Encoders keep word, position and type tables in one module of that name; decoders have the word table alone.
+    return dict(model.base_model.named_children()).get("embeddings") or model.get_input_embeddings()
+
+
+@contextmanager
+def frozen(module: nn.Module | None) -> Iterator[None]:
+    """Within the block the parameters of a module, if there is one, are not trained."""
+    parameters = [] if module is None else [p for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+class _ProgressCallback(TrainerCallback):
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        self._progress(state.global_step, state.max_steps)
+
+
+class _LastLook(TrainerCallback):
+    """The Trainer saves at the end in any case, but evaluates there only if the steps come out even."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        control.should_evaluate |= state.global_step >= state.max_steps
+
+
+@contextmanager
+def _place(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
+
+
+def _latest(folder: Path) -> str | None:
+    """The newest whole checkpoint in a folder; what a killed training left half-written is removed."""
+    found = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    while found and not (found[-1] / STATE).is_file():
+        shutil.rmtree(found.pop())
+    return str(found[-1]) if found else None
+
+
+def _bf16_is_faster(device: torch.device) -> bool:
+    if device.type == "cpu":
+        # PyTorch has no public question for these; without the instructions it emulates bfloat16, at a loss.
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+@contextmanager
+def _own_forward(model: nn.Module) -> Iterator[None]:
+    # accelerate wraps forward for mixed precision and leaves it wrapped; its own unwrapping also strips the decorators
+    # that belong to the model. Both are attributes of the instance, in front of the method of the class.
+    names = ("forward", "_original_forward")
+    own = {name: vars(model)[name] for name in names if name in vars(model)}
+    try:
+        yield
+    finally:
+        for name in names:
+            vars(model).pop(name, None)
+        vars(model).update(own)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Within the block transformers says nothing but errors."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

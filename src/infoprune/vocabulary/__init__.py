@@ -1,0 +1,1 @@
+"""Vocabulary: tokens that texts never use leave model and tokenizer."""

@@ -1,0 +1,278 @@
+import csv
+import json
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import BertConfig, RobertaConfig, T5Config
+
+from infoprune.data.batches import default_max_length, label_ids, label_numbers, make_batches
+from infoprune.data.texts import TextData, read_texts
+from infoprune.errors import InputError
+
+TEXTS = ["good film", "null", "NA", 'a, "quoted"\nplot \u2028 é', ""]
+LABELS = ["1", "0", "1", "0", "1"]
+
+# Surrogates have no UTF-8 form, and NUL is no text to the csv module of Python 3.11.
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+def write(path, texts, labels):
+    columns = {"text": texts, "label": labels}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(texts, labels, strict=True)]
+    if path.suffix in {".csv", ".tsv"}:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="," if path.suffix == ".csv" else "\t")
+            writer.writerow(columns)
+            writer.writerows(zip(texts, labels, strict=True))
+    elif path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows), encoding="utf-8")
+    else:
+        path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".json", ".jsonl", ".parquet"])
+def test_every_kind_of_file_gives_back_the_rows(tmp_path, suffix):
+    path = write(tmp_path / f"data{suffix}", TEXTS, LABELS)
+    data = read_texts(path)
+    assert data == TextData(tuple(TEXTS), None, tuple(LABELS), str(path))
+    assert list(tmp_path.iterdir()) == [path], "reading leaves nothing in the user's folder"
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(texts=st.lists(ANY_TEXT, min_size=1, max_size=5), suffix=st.sampled_from([".csv", ".jsonl", ".parquet"]))
+def test_any_text_survives(tmp_path, texts, suffix):
+    path = write(tmp_path / f"any{suffix}", texts, ["x"] * len(texts))
+    assert read_texts(path).texts == tuple(texts)
+
+
+def test_text_files_have_a_text_a_line_without_blank_lines(tmp_path):
+    path = tmp_path / "data.txt"
+    path.write_bytes(b"\xef\xbb\xbfgood film\r\n\n  \nbad film")
+    assert read_texts(path) == TextData(("good film", "bad film"), None, None, str(path))
+
+
+def test_a_long_field_is_read_and_the_csv_limit_restored(tmp_path):
+    limit = csv.field_size_limit()
+    path = write(tmp_path / "long.csv", ["x" * 200_000], ["1"])
+    assert len(read_texts(path).texts[0]) == 200_000
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"text": ["a", "b"], "label": [0, 1]}', '{"text": "a", "label": 0}\n{"text": "b", "label": 1}'],
+    ids=["columns", "lines"],
+)
+def test_json_files_may_hold_columns_or_lines(tmp_path, content):
+    path = tmp_path / "data.json"
+    path.write_text(content)
+    assert (read_texts(path).texts, read_texts(path).labels) == (("a", "b"), ("0", "1"))
+
+
+def test_labels_are_strings_and_integral_numbers_lose_their_point(tmp_path):
+    path = tmp_path / "data.jsonl"
+    values = [1, 1.0, 2.5, "pos", "3.0", -1.0]
+    path.write_text("\n".join(json.dumps({"text": "t", "label": value}) for value in values))
+    assert read_texts(path).labels == ("1", "1", "2.5", "pos", "3", "-1")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "expected"),
+    [
+        ("sentence,other", "a b,c d", "a b"),
+        ("id,review,label", "7,a b,pos", "a b"),
+        ("other,text,sentence", "c d,a b,e f", "a b"),
+    ],
+    ids=["sentence", "the only strings", "text before sentence"],
+)
+def test_the_text_column_is_found(tmp_path, header, row, expected):
+    path = tmp_path / "data.csv"
+    path.write_text(f"{header}\n{row}\n")
+    assert read_texts(path).texts == (expected,)
+
+
+def test_columns_are_taken_by_name(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("premise,hypothesis,gold,label\na,b,yes,9\n")
+    data = read_texts(path, text="premise", text_pair="hypothesis", label="gold")
+    assert (data.texts, data.pairs, data.labels) == (("a",), ("b",), ("yes",))
+
+
+def test_incomplete_labels_are_left_out_unless_needed(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\na,1\nb,\n")
+    assert read_texts(path).labels is None
+    for wanted in ({"need_labels": True}, {"label": "label"}):
+        with pytest.raises(InputError, match=r"row 2 has no label in column 'label'; fill or remove"):
+            read_texts(path, **wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", r"no rows, expected at least one"),
+        ("a.csv", b"text,label\n", r"no rows, expected at least one"),
+        ("a.txt", b"\n \n", r"no rows"),
+        ("a.json", b"", r"no rows"),
+        ("a.jsonl", b"\n", r"no rows"),
+        ("a.xlsx", b"x", r"unknown kind of file \(\.xlsx\), expected \.csv, \.tsv, .*convert"),
+        ("a", b"x", r"unknown kind of file \(no suffix\)"),
+        ("a.csv", b"text\nna\xefve\n", r"not UTF-8 \(byte 0xef at position 7\), expected UTF-8 text; .*iconv"),
+        ("a.csv", b"text,label\na,1\nb\n", r"ending at line 3 has 1 fields, expected 2"),
+        ("a.csv", b"text,label\na,1,2\n", r"ending at line 2 has 3 fields, expected 2 .*quote fields"),
+        ("a.csv", b'text\n"open\n', r"malformed at line 2 \(unexpected end of data\)"),
+        ("a.csv", b"text,text\na,b\n", r"repeated column names .*rename"),
+        ("a.csv", b"x,y\na,b\n", r"2 other columns of texts among 'x', 'y', expected one; .*--text"),
+        ("a.csv", b"x,y\n1,2\n", r"0 other columns of texts"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b"\n', r"line 2 is not JSON .*expected an object a line"),
+        ("a.jsonl", b'"a"\n', r"row 1 is a JSON str, expected an object"),
+        ("a.json", b"3", r"holds a JSON int, expected a list of objects"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": null}\n', r"row 2 is null in column 'text', expected a text; fill"),
+        ("a.jsonl", b'{"text": 7}\n', r"row 1 holds 7 \(int\) in column 'text', expected a text"),
+        ("a.parquet", b"no parquet", r"not readable as parquet"),
+    ],
+)
+def test_a_bad_file_is_explained_in_one_line(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_texts(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_folders_and_columns_are_explained(tmp_path):
+    with pytest.raises(InputError, match=r"no\.csv: no such file"):
+        read_texts(tmp_path / "no.csv")
+    with pytest.raises(InputError, match="is a folder, expected one file"):
+        read_texts(tmp_path)
+    path = tmp_path / "data.csv"
+    path.write_text("text,stars\na,1\n")
+    with pytest.raises(InputError, match=r"no column 'body', there are 'text', 'stars'; pass .* text \(--text\)"):
+        read_texts(path, text="body")
+    with pytest.raises(InputError, match=r"no column 'other', .*\(--text-pair\)"):
+        read_texts(path, text_pair="other")
+    with pytest.raises(InputError, match=r"no column 'label', there are 'text', 'stars'; .*\(--label\)"):
+        read_texts(path, need_labels=True)
+
+
+def test_columns_of_unequal_length_are_refused():
+    with pytest.raises(InputError, match="1 labels for 2 texts"):
+        TextData(("a", "b"), None, ("1",), "memory")
+    with pytest.raises(InputError, match="1 pairs for 2 texts"):
+        TextData(("a", "b"), ("c",), None, "memory")
+
+
+def test_labels_become_class_numbers_by_name():
+    config = BertConfig(id2label={0: "neg", 1: "pos"}, label2id={"neg": 0, "pos": 1})
+    assert label_ids(["pos", "neg", "pos"], config) == [1, 0, 1]
+    with pytest.raises(InputError, match=r"labels '0', 'meh' are unknown .* 'neg', 'pos'; rename .*--label"):
+        label_ids(["pos", "meh", "0"], config)
+
+
+def test_labels_may_be_numbers_where_the_names_say_nothing():
+    config = BertConfig(num_labels=3)
+    assert label_ids(["2", "LABEL_1", "0"], config) == [2, 1, 0]
+    with pytest.raises(InputError, match="labels '3' are unknown"):
+        label_ids(["3"], config)
+
+
+def test_regression_labels_are_numbers():
+    assert label_numbers(["1", "2.5"]) == [1.0, 2.5]
+    with pytest.raises(InputError, match="label 'pos' is not a number"):
+        label_numbers(["1", "pos"])
+
+
+def test_the_longest_input_is_what_tokenizer_and_model_allow(tokenizer):
+    assert default_max_length(tokenizer, BertConfig(max_position_embeddings=40)) == 40
+    assert default_max_length(tokenizer, BertConfig(max_position_embeddings=4000)) == 64
+    assert default_max_length(tokenizer, RobertaConfig(max_position_embeddings=34, pad_token_id=1)) == 32
+    assert default_max_length(tokenizer, T5Config()) == 64
+
+
+def data_of(count):
+    return TextData(
+        tuple("good " * (1 + 7 * row % 11) for row in range(count)), None, tuple(map(str, range(count))), "memory"
+    )
+
+
+def test_batches_hold_each_input_once_with_its_label(tokenizer):
+    data = data_of(23)
+    batches = make_batches(data, tokenizer, batch_size=4, labels=list(range(23)))
+    assert [len(batch["labels"]) for batch in batches] == [4, 4, 4, 4, 4, 3]
+    seen = {}
+    for batch in batches:
+        assert set(batch) == {"input_ids", "token_type_ids", "attention_mask", "labels"}
+        for ids, mask, label in zip(batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True):
+            seen[int(label)] = ids[mask.bool()].tolist()
+            assert (ids[~mask.bool()] == tokenizer.pad_token_id).all()
+    assert seen == {row: tokenizer(data.texts[row])["input_ids"] for row in range(23)}
+
+
+def test_batches_are_padded_as_little_as_sorting_allows(tokenizer):
+    batches = make_batches(data_of(23), tokenizer, batch_size=4)
+    lengths = torch.cat([batch["attention_mask"].sum(1) for batch in batches])
+    assert (lengths.diff() >= 0).all()
+    assert all(batch["attention_mask"].sum(1).max() == batch["input_ids"].shape[1] for batch in batches)
+
+
+def test_batches_equal_those_of_the_tokenizers_own_padding(tokenizer):
+    data = TextData(("good film", "the plot is dull"), ("bad", "a film"), None, "memory")
+    (batch,) = make_batches(data, tokenizer)
+    expected = tokenizer(list(data.texts), list(data.pairs), padding=True, return_tensors="pt")
+    assert all(torch.equal(batch[name], expected[name]) for name in expected)
+
+
+def test_a_sample_is_drawn_without_replacement_by_the_seed(tokenizer):
+    def drawn(seed, samples=10):
+        batches = make_batches(data_of(50), tokenizer, labels=list(range(50)), samples=samples, seed=seed)
+        return torch.cat([batch["labels"] for batch in batches]).tolist()
+
+    assert len(set(drawn(0))) == 10
+    assert drawn(0) == drawn(0)
+    assert set(drawn(0)) != set(drawn(1))
+    assert sorted(drawn(0, samples=80)) == list(range(50))
+
+
+def test_the_draw_leaves_the_global_generator_alone(tokenizer):
+    before = torch.random.get_rng_state()
+    make_batches(data_of(5), tokenizer, samples=2)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_inputs_are_cut_at_max_length(tokenizer):
+    data = TextData(("good " * 500,), None, None, "memory")
+    assert make_batches(data, tokenizer, max_length=9)[0]["input_ids"].shape == (1, 9)
+    assert make_batches(data, tokenizer)[0]["input_ids"].shape == (1, 64)
+
+
+def test_targets_keep_their_kind(tokenizer):
+    (numbers,) = make_batches(data_of(2), tokenizer, labels=[0.5, 1.5])
+    (several,) = make_batches(data_of(2), tokenizer, labels=[[0.0, 1.0], [1.0, 1.0]])
+    assert numbers["labels"].dtype == torch.float32
+    assert several["labels"].shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "max_length", "samples"])
+def test_counts_below_one_are_refused(tokenizer, name):
+    with pytest.raises(InputError, match=f"{name}=0: expected at least 1; pass a positive number"):
+        make_batches(data_of(2), tokenizer, **{name: 0})
+
+
+def test_data_that_gives_no_batch_is_refused(tokenizer):
+    with pytest.raises(InputError, match="memory: no texts"):
+        make_batches(TextData((), None, None, "memory"), tokenizer)
+    with pytest.raises(InputError, match="1 labels for 2 texts"):
+        make_batches(data_of(2), tokenizer, labels=[1])
+    bare = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer.from_str(tokenizer.backend_tokenizer.to_str()))
+    with pytest.raises(InputError, match=r"neither a padding nor an end-of-text token.*set tokenizer\.pad_token"):
+        make_batches(data_of(2), bare)
+    bare.eos_token = "[SEP]"
+    assert make_batches(data_of(2), bare)[0]["input_ids"][0, -1] == bare.eos_token_id

@@ -1,0 +1,181 @@
+"""A graph answers as PyTorch does, whatever the shape of the batch."""
+
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import zoo
+from tiny import make_batches
+from transformers import BertModel
+
+import infoprune
+from infoprune.errors import InputError
+from infoprune.plan import Plan
+from infoprune.serving.export import export
+from infoprune.serving.onnx_model import OnnxModel
+from infoprune.structure.sites import find_sites
+from infoprune.surgery import prune
+
+
+def typed(batches):
+    """Batches of two segments, as a tokenizer makes them of two texts."""
+    return [
+        {**batch, "token_type_ids": (torch.arange(batch["input_ids"].shape[1]) > 2).long() * batch["attention_mask"]}
+        for batch in batches
+    ]
+
+
+def cut(model):
+    """Half of the heads, and another number of neurons in every layer: no stock config can say this."""
+    units = {site.name: site.units for site in find_sites(model)}
+    kept = {name: tuple(range(0, n, 2 + index)) for index, (name, n) in enumerate(units.items())}
+    return prune(model, Plan(model.config.model_type, units, kept, "even", 0))
+
+
+@pytest.fixture(scope="module")
+def pruned(make_tiny_bert):
+    return cut(make_tiny_bert())
+
+
+@pytest.fixture(scope="module")
+def files(pruned, tmp_path_factory):
+    """The graph in float32 and in int8, each with what `export` says of it."""
+    folder = tmp_path_factory.mktemp("graphs")
+    batches = typed(make_batches())
+    return {
+        int8: (folder / f"{int8}.onnx", export(pruned, folder / f"{int8}.onnx", batches, int8=int8))
+        for int8 in (False, True)
+    }
+
+
+@pytest.mark.parametrize("lengths", [(1,), (64,), (3, 3, 3, 3, 3), (2, 17, 40)])
+def test_any_shape_gets_the_answer_of_pytorch(files, pruned, lengths):
+    file, _ = files[False]
+    (batch,) = typed(make_batches((lengths,), seed=4))
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {name: tensor.numpy() for name, tensor in batch.items()})
+    np.testing.assert_allclose(logits, pruned(**batch).logits.detach().numpy(), rtol=1e-4, atol=1e-5)
+    assert torch.equal(OnnxModel(file)(**batch).logits, torch.from_numpy(logits))
+
+
+def test_batch_and_length_are_open_and_the_file_stands_alone(files):
+    file, exported = files[False]
+    graph = onnx.load(file)
+    onnx.checker.check_model(graph)
+    shapes = {
+        value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (*graph.graph.input, *graph.graph.output)
+    }
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    assert shapes == {name: ["batch", "length"] for name in names} | {"logits": ["batch", 2]}
+    assert [path.name for path in file.parent.iterdir() if not path.suffix] == []
+    assert exported.bytes == file.stat().st_size
+    assert b"site-packages" not in file.read_bytes(), "no path of this machine leaves it"
+
+
+def test_the_comparison_says_what_was_compared(files):
+    exported = files[False][1]
+    assert exported.inputs == 7
+    assert exported.shapes == ((4, 9), (3, 7), (1, 5), (1, 7))
+    assert exported.difference < 1e-5 < exported.scale
+    assert exported.agreement == 1
+    assert abs(exported.kl) < 1e-9
+
+
+def test_int8_is_smaller_and_says_what_it_costs(files, pruned):
+    file, exported = files[True]
+    assert exported.int8
+    assert exported.bytes == file.stat().st_size < files[False][1].bytes
+    assert {"DynamicQuantizeLinear", "MatMulInteger"} <= {node.op_type for node in onnx.load(file).graph.node}
+    batches = typed(make_batches())
+    ours = torch.cat([pruned(**batch).logits.detach() for batch in batches]).double()
+    graph = OnnxModel(file)
+    theirs = torch.cat([graph(**batch).logits for batch in batches]).double()
+    p, q = ours.softmax(-1), theirs.softmax(-1)
+    assert exported.kl == pytest.approx(float((p * (p / q).log()).sum(-1).mean()), abs=1e-9)
+    assert exported.kl > 0
+    assert exported.difference >= float((ours - theirs).abs().max()) > 1e-4
+
+
+def test_the_graph_carries_its_config(files):
+    for file, _ in files.values():
+        assert OnnxModel(file).config.vocab_size == 100
+
+
+def test_segments_that_are_not_given_are_zero(files, pruned):
+    (batch,) = make_batches(((4, 6),))
+    torch.testing.assert_close(OnnxModel(files[False][0])(**batch).logits, pruned(**batch).logits.detach())
+
+
+def test_other_inputs_are_refused(files):
+    with pytest.raises(InputError, match="the graph takes input_ids, attention_mask, token_type_ids, not pixel_values"):
+        OnnxModel(files[False][0])(pixel_values=torch.zeros(1))
+
+
+def test_an_encoder_without_a_head(tiny_bert, tmp_path):
+    model = BertModel(tiny_bert.config, add_pooling_layer=False).eval()
+    batches = make_batches()
+    exported = infoprune.export(model, tmp_path / "encoder.onnx", batches)
+    assert (exported.agreement, exported.kl) == (None, None)
+    states = OnnxModel(tmp_path / "encoder.onnx")(**batches[0]).last_hidden_state
+    torch.testing.assert_close(states, model(**batches[0]).last_hidden_state.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", ["distilbert", "deberta-v2", "modernbert"])
+def test_other_families(model_type, tmp_path):
+    model = cut(zoo.build(model_type, dtype=torch.float32))
+    exported = export(model, tmp_path / "a.onnx", zoo.inputs(model_type))
+    assert exported.difference < 1e-4 * exported.scale
+
+
+# What is refused
+
+
+def test_pictures_are_refused(tmp_path):
+    with pytest.raises(InputError, match="expected texts"):
+        export(zoo.build("vit"), tmp_path / "vit.onnx", zoo.inputs("vit"))
+
+
+def test_a_model_that_generates_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"LlamaForCausalLM is for causal-lm, expected .*PyTorch"):
+        export(zoo.build("llama"), tmp_path / "llama.onnx", make_batches())
+
+
+@pytest.mark.parametrize(("name", "words"), [("graph.bin", "does not end in .onnx"), ("there.onnx", "exists.*--force")])
+def test_a_place_that_is_no_new_graph_is_refused(tiny_bert, tmp_path, name, words):
+    (tmp_path / "there.onnx").write_text("mine")
+    with pytest.raises(InputError, match=words):
+        export(tiny_bert, tmp_path / name, make_batches())
+    assert (tmp_path / "there.onnx").read_text() == "mine"
+
+
+def test_no_batches_are_refused(tiny_bert, tmp_path):
+    with pytest.raises(InputError, match="batches is empty"):
+        export(tiny_bert, tmp_path / "a.onnx", [])
+
+
+def test_an_unfaithful_graph_is_not_written(tiny_bert, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["infoprune.serving.export"], "TOLERANCE", 0.0)
+    with pytest.raises(RuntimeError, match=r"differs from PyTorch by .*expected at most"):
+        export(tiny_bert, tmp_path / "a.onnx", make_batches())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a graph"])
+def test_a_file_that_is_no_graph_is_refused(tmp_path, content):
+    file = tmp_path / "a.onnx"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.onnx"):
+        OnnxModel(file)
+
+
+def test_a_missing_extra_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (tmp_path / "a.onnx").write_bytes(b"")
+    with pytest.raises(InputError, match=r"pip install 'infoprune\[onnx\]'"):
+        OnnxModel(tmp_path / "a.onnx")

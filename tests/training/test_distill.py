@@ -1,0 +1,289 @@
+import copy
+
+import pytest
+import torch
+from tiny import divergence, logits_of, make_batches
+from torch.nn import functional
+from torch.testing import assert_close
+from zoo import build, cast, inputs
+
+from infoprune.checkpoint import load, save
+from infoprune.errors import InputError
+from infoprune.plan import Plan, plan_of
+from infoprune.structure.sites import find_sites
+from infoprune.surgery import prune
+from infoprune.training.distill import Distillation, distill
+from infoprune.training.lesson import Lesson, Teacher, matched
+
+BATCHES = make_batches(((7, 12, 9, 10), (12, 8, 11, 5)) * 16)
+QUICK = Distillation(epochs=2, learning_rate=5e-3, bf16=False)
+
+
+def quartered(dense):
+    units = {site.name: site.units for site in find_sites(dense)}
+    return prune(dense, Plan("bert", units, {name: tuple(range(n // 4)) for name, n in units.items()}, "first", 0))
+
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first.keys() | second.keys())
+
+
+def test_a_distilled_model_is_nearer_on_texts_it_has_not_seen(tiny_bert):
+    small = quartered(tiny_bert)
+    before = state(small), state(tiny_bert)
+    calls = []
+    result = distill(small, tiny_bert, BATCHES, how=QUICK, progress=lambda done, of: calls.append((done, of)))
+    assert same(before[0], state(small))
+    assert same(before[1], state(tiny_bert))
+    fresh = make_batches(((9, 6, 11, 8),) * 4, seed=9)
+    dense = logits_of(tiny_bert, fresh)
+    assert divergence(dense, logits_of(result.model, fresh)) < 0.7 * divergence(dense, logits_of(small, fresh))
+    assert result.kl < 0.7 * result.kl_before
+    assert calls == [(step, result.steps) for step in range(1, result.steps + 1)]
+    assert same(state(small.bert.embeddings), state(result.model.bert.embeddings)), "frozen by default"
+    assert all(parameter.requires_grad for parameter in result.model.parameters())
+
+
+def test_the_same_seed_gives_the_same_model(tiny_bert):
+    small = quartered(tiny_bert)
+    first, again, other = (state(distill(small, tiny_bert, BATCHES, how=QUICK, seed=s).model) for s in (3, 3, 4))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", [1, 17, 30])
+def test_a_killed_training_goes_on_as_if_nothing_had_been(tiny_bert, tmp_path, step):
+    small, how = quartered(tiny_bert), Distillation(epochs=1.5, bf16=False)
+    whole = state(distill(small, tiny_bert, BATCHES, how=how).model)
+
+    def kill(done, of):
+        if done == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        distill(small, tiny_bert, BATCHES, how=how, folder=tmp_path, progress=kill)
+    calls = []
+    resumed = distill(small, tiny_bert, BATCHES, how=how, folder=tmp_path, progress=lambda done, of: calls.append(done))
+    assert same(whole, state(resumed.model))
+    assert calls[0] <= step, "not past where it was killed"
+    assert (calls[0] > 1) == (step > 1), "what was done is not done again"
+
+    taken = distill(small, tiny_bert, BATCHES, how=how, folder=tmp_path, progress=lambda *_: pytest.fail("trains"))
+    assert same(whole, state(taken.model))
+    assert taken.steps == 0
+
+
+def test_a_checkpoint_cut_short_is_passed_over(tiny_bert, tmp_path):
+    small, how = quartered(tiny_bert), Distillation(epochs=1, bf16=False)
+    whole = state(distill(small, tiny_bert, BATCHES, how=how).model)
+
+    def kill(done, of):
+        if done == 20:
+            raise Killed
+
+    with pytest.raises(Killed):
+        distill(small, tiny_bert, BATCHES, how=how, folder=tmp_path, progress=kill)
+    (place,) = tmp_path.iterdir()
+    broken = place / "checkpoint-21"
+    broken.mkdir()
+    (broken / "model.safetensors").write_bytes(b"half")
+    assert same(whole, state(distill(small, tiny_bert, BATCHES, how=how, folder=tmp_path).model))
+
+
+def test_checkpoints_of_another_training_are_left_alone(tiny_bert, tmp_path):
+    small = quartered(tiny_bert)
+    plain = state(distill(small, tiny_bert, BATCHES, how=QUICK, seed=1).model)
+    distill(small, tiny_bert, BATCHES, how=QUICK, seed=0, folder=tmp_path)
+    assert same(plain, state(distill(small, tiny_bert, BATCHES, how=QUICK, seed=1, folder=tmp_path).model))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_pruned_checkpoint_is_distilled_saved_and_loaded(tiny_bert, tmp_path):
+    save(quartered(tiny_bert), tmp_path / "small")
+    result = distill(load(tmp_path / "small"), tiny_bert, BATCHES, how=QUICK)
+    save(result.model, tmp_path / "better")
+    again = load(tmp_path / "better")
+    assert same(state(again), state(result.model))
+    assert plan_of(again) == plan_of(load(tmp_path / "small"))
+
+
+def test_the_loss_is_that_of_the_docstring(tiny_bert64):
+    small, batch, t = quartered(tiny_bert64), BATCHES[1], 3.0
+    lesson = Lesson(small, tiny_bert64, BATCHES, temperature=t, hidden=0.7, labels=0.0)
+    mask = batch["attention_mask"].bool()
+    with torch.no_grad():
+        ours, theirs = (model(**batch, output_hidden_states=True) for model in (small, tiny_bert64))
+        p = (theirs.logits / t).softmax(-1)
+        expected = t * t * (p * (p.log() - (ours.logits / t).log_softmax(-1))).sum(-1).mean()
+        for layer in (1, 2):
+            g, h = ours.hidden_states[layer][mask], theirs.hidden_states[layer][mask]
+            expected += 0.7 * (g - h).pow(2).sum() / (h - h.mean(0)).pow(2).sum() / 2
+        assert_close(lesson.train()(1, batch)["loss"].double(), expected, rtol=1e-3, atol=0)
+        kl = divergence(theirs.logits, ours.logits)
+        assert_close(float(lesson.eval()(0, batch)["loss"]), kl, rtol=1e-5, atol=0)
+
+
+def test_what_the_teacher_has_said_is_remembered_while_there_is_room(tiny_bert):
+    calls = []
+    tiny_bert.register_forward_hook(lambda *_: calls.append(1))
+    first = Teacher(tiny_bert).answer(0, BATCHES[0], deep=True)
+    size = sum(tensor.nbytes for tensor in first)
+    teacher = Teacher(tiny_bert, room=size)
+    answers = [teacher.answer(number, BATCHES[0], deep=True) for number in (0, 1, 0, 1)]
+    assert len(calls) == 1 + 3, "the second batch finds no room"
+    assert all(torch.equal(a, b) for answer in answers for a, b in zip(first, answer, strict=True))
+
+
+def test_labels_add_their_cross_entropy(tiny_bert):
+    small, labels = quartered(tiny_bert), torch.tensor([0, 1, 1, 0])
+    batch = {**BATCHES[0], "labels": labels}
+    without, having = (Lesson(small, tiny_bert, BATCHES, 2.0, 0.0, weight).train() for weight in (0.0, 0.5))
+    with torch.no_grad():
+        entropy = functional.cross_entropy(small(**BATCHES[0]).logits, labels)
+        assert_close(having(0, batch)["loss"] - without(0, batch)["loss"], 0.5 * entropy, rtol=1e-4, atol=1e-6)
+        assert_close(having(0, BATCHES[0])["loss"], without(0, batch)["loss"])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"num_labels": 1}, {"num_labels": 3, "problem_type": "multi_label_classification"}]
+)
+def test_other_kinds_of_answers(make_tiny_bert, settings):
+    dense = make_tiny_bert(**settings)
+    small, batch = quartered(dense), BATCHES[0]
+    with torch.no_grad():
+        q, p = small(**batch).logits, dense(**batch).logits
+        loss = Lesson(small, dense, BATCHES, 2.0, 0.0, 0.0).eval()(0, batch)["loss"]
+    if settings["num_labels"] == 1:
+        expected = (q - p).square().mean() / 2
+    else:
+        answers = [torch.distributions.Bernoulli(logits=logits) for logits in (p, q)]
+        expected = torch.distributions.kl_divergence(*answers).sum(-1).mean()
+    assert_close(loss, expected, rtol=1e-4, atol=1e-6)
+    result = distill(small, dense, BATCHES, how=QUICK)
+    assert result.kl < result.kl_before
+
+
+@pytest.mark.parametrize(
+    ("family", "auto"),
+    [
+        ("bert", "AutoModel"),
+        ("bert", "AutoModelForTokenClassification"),
+        ("bert", "AutoModelForQuestionAnswering"),
+        ("gpt2", "AutoModelForCausalLM"),
+        ("llama", "AutoModelForSequenceClassification"),
+        ("vit", None),
+    ],
+)
+def test_every_task(family, auto):
+    dense, student = (build(family, torch.float32, auto, seed, num_labels=2) for seed in (0, 1))
+    batches = [dict(batch) for batch in cast(inputs(family), torch.float32)] * 12
+    result = distill(student, dense, batches, how=QUICK)
+    assert result.kl < 0.7 * result.kl_before
+    own = Lesson(dense, dense, batches, 2.0, 1.0, 0.0)
+    with torch.no_grad():
+        assert_close(own.eval()(0, batches[0])["loss"], torch.tensor(0.0), atol=1e-6, rtol=0)
+        assert own.train()(1, batches[0])["loss"] < 1e-4  # but for the rounding of hidden states
+
+
+def test_unlike_widths_meet_through_maps_that_are_dropped(make_tiny_bert):
+    dense, narrow = make_tiny_bert(), make_tiny_bert(hidden_size=16, seed=1)
+    lesson = Lesson(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
+    with torch.no_grad():
+        for layer, map_ in enumerate(lesson.maps, start=1):
+            g, h = (
+                torch.cat(
+                    [
+                        m(**b, output_hidden_states=True).hidden_states[layer][b["attention_mask"].bool()]
+                        for b in BATCHES[:4]
+                    ]
+                )
+                for m in (narrow, dense)
+            )
+            best = torch.linalg.lstsq(g, h).solution.T
+            unlike = [(g @ w.T - h).square().sum() for w in (map_.weight, best, torch.zeros_like(best))]
+            assert unlike[1] <= unlike[0] < 0.5 * unlike[1] + 0.5 * unlike[2]
+    result = distill(narrow, dense, BATCHES, how=QUICK)
+    assert result.kl < result.kl_before
+    assert state(result.model).keys() == state(narrow).keys()
+
+
+def test_layers_are_matched_by_height():
+    ours, theirs = ([torch.tensor(i) for i in range(n + 1)] for n in (2, 6))
+    assert [(int(g), int(h)) for g, h in matched(ours, theirs)] == [(1, 3), (2, 6)]
+    assert [(int(g), int(h)) for g, h in matched(theirs, theirs)] == [(i, i) for i in range(1, 7)]
+
+
+def test_tied_weights_stay_tied(tiny_bert, tmp_path):
+    small = quartered(tiny_bert)
+    first, second = (small.bert.encoder.layer[i].output.dense for i in (0, 1))
+    second.weight = first.weight
+    result = distill(small, tiny_bert, BATCHES, how=QUICK, folder=tmp_path)
+    first, second = (result.model.bert.encoder.layer[i].output.dense for i in (0, 1))
+    assert first.weight is second.weight
+    assert result.kl < result.kl_before
+    assert same(state(result.model), state(distill(small, tiny_bert, BATCHES, how=QUICK, folder=tmp_path).model))
+
+
+def test_a_training_that_does_harm_gives_back_what_went_in(tiny_bert):
+    small = copy.deepcopy(tiny_bert)  # nothing can be nearer
+    calls = []
+    how = Distillation(epochs=8, learning_rate=1e-2, patience=2, bf16=False)
+    result = distill(small, tiny_bert, BATCHES[:20], how=how, progress=lambda done, of: calls.append((done, of)))
+    assert same(state(result.model), state(small))
+    assert result.kl == result.kl_before == pytest.approx(0, abs=1e-9)
+
+
+def test_it_ends_early_where_it_gets_no_better(tiny_bert):
+    how = Distillation(epochs=20, learning_rate=0.3, patience=2, bf16=False)
+    calls = []
+    distill(quartered(tiny_bert), tiny_bert, BATCHES[:20], how=how, progress=lambda *call: calls.append(call))
+    done, of = calls[-1]
+    assert done < of
+
+
+def test_one_batch_is_enough(tiny_bert):
+    result = distill(quartered(tiny_bert), tiny_bert, BATCHES[:1], how=QUICK)
+    assert (result.kl_before, result.kl, result.steps) == (None, None, 2)
+
+
+def test_modes_and_frozen_parameters_are_left_as_they_were(tiny_bert):
+    small = quartered(tiny_bert)
+    small.train()
+    tiny_bert.bert.encoder.train()
+    modes = [module.training for module in tiny_bert.modules()]
+    result = distill(small, tiny_bert, BATCHES[:4], how=Distillation(freeze_embeddings=False, bf16=True))
+    assert all(module.training for module in result.model.modules())
+    assert modes == [module.training for module in tiny_bert.modules()]
+    assert "forward" not in vars(result.model)
+    assert not same(state(small.bert.embeddings), state(result.model.bert.embeddings))
+
+
+def test_models_that_cannot_be_compared(tiny_bert, make_tiny_bert):
+    with pytest.raises(InputError, match="of 3 outputs, the student a BertForSequenceClassification of 2"):
+        distill(tiny_bert, make_tiny_bert(num_labels=3), BATCHES)
+    with pytest.raises(InputError, match="expected at least one batch"):
+        distill(tiny_bert, tiny_bert, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("learning_rate", float("nan")),
+        ("temperature", -1),
+        ("hidden", -0.1),
+        ("held_out", 1),
+        ("patience", 0),
+    ],
+)
+def test_settings_out_of_range(name, value):
+    with pytest.raises(InputError, match=f"{name} is {value}, expected"):
+        Distillation(**{name: value})
