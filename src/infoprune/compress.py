@@ -11,13 +11,14 @@ from infoprune.budgets.budget import Budget
 from infoprune.clock import Clock, StageProgress
 from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
-from infoprune.ranking.criteria import ChannelInformation, Criterion
+from infoprune.processes import process_count, total
+from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.repair.repair import check_repairable
 from infoprune.reports.report import Report, describe
 from infoprune.rounds import Rounds
 from infoprune.schedule import schedule
 from infoprune.settings import Settings
-from infoprune.statistics.calibration import Batch, typical_shape, warn_few_tokens, with_targets
+from infoprune.statistics.calibration import Batch, check_batches, typical_shape, warn_few_tokens, with_targets
 from infoprune.structure.sites import Site, find_sites
 from infoprune.tasks.table import task_of
 from infoprune.training.distill import Recovery
@@ -47,6 +48,8 @@ def compress(
 ) -> Result:
     """Prunes a model: collect, rank, allocate, prune, repair and, if asked, distill, in rounds.
 
+    In a torch.distributed process group every process passes its own batches, and all get the same model.
+
     Args:
         model: of a supported family; it is left as it is.
         batches: tokenised calibration inputs; labels are not needed.
@@ -72,9 +75,10 @@ def compress(
     """
     criterion = criterion or ChannelInformation()
     settings = settings or Settings()
+    check_batches(batches)
     task_of(model)  # raises before the work, not after it
     targets = find_sites(model, sites)
-    _check(targets, settings, budget)
+    _check(targets, criterion, settings, budget, recovery)
     batches = with_targets(model, batches)
     warn_few_tokens(targets, batches)
     clock = Clock(progress)
@@ -92,19 +96,31 @@ def compress(
     return Result(rounds.small, plan, _described(model, rounds.small, plan, batches, clock))
 
 
-def _check(sites: Sequence[Site], settings: Settings, budget: Budget | None) -> None:
-    """Raises InputError where the settings fit neither the sites nor the budget."""
+def _check(
+    sites: Sequence[Site], criterion: Criterion, settings: Settings, budget: Budget | None, recovery: Recovery | None
+) -> None:
+    """Raises InputError where the settings do not fit what is asked for."""
     if settings.repair:
         check_repairable(sites)
     if budget is not None and settings.refresh == "site":
         raise InputError(
             "refresh 'site' looks at one site at a time, but a budget needs the losses of all; use refresh 'round'"
         )
+    if settings.memory is not None and isinstance(criterion, PairedCriterion):
+        raise InputError(
+            f"criterion {criterion.name!r} keeps the statistics of all sites in memory, so its use cannot be limited; "
+            "leave the memory out, or use criterion 'information'"
+        )
+    if recovery is not None and process_count() > 1:
+        raise InputError(
+            f"{process_count()} processes were to distill, expected one; cut the model with several and train it "
+            "after that (infoprune finetune --teacher)"
+        )
 
 
 def _described(
     model: PreTrainedModel, small: PreTrainedModel, plan: Plan, batches: Sequence[Batch], clock: Clock
 ) -> Report:
-    inputs = sum(len(next(iter(batch.values()))) for batch in batches)
+    (inputs,) = total(sum(len(next(iter(batch.values()))) for batch in batches))
     shape = typical_shape(batches, model.config)
     return describe(model, small, plan, samples=inputs, shape=shape, seconds=clock.seconds())

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from infoprune.budgets.allocate import allocate
 from infoprune.clock import Clock
 from infoprune.plan import Plan
+from infoprune.processes import as_the_first_says, process_count
 from infoprune.ranking.criteria import Criterion, PairedCriterion
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.repair import repair
@@ -124,7 +125,7 @@ class Rounds:
 
     def _follow(self, rankings: Rankings, part: int) -> Plan:
         with self.clock.stage("rank"):
-            step = allocate(rankings, self.goal.after(part, rankings))
+            step = _agreed(allocate(rankings, self.goal.after(part, rankings)))
             self.plan, self._since = self.plan.then(step), self._since.then(step)
         return step
 
@@ -137,6 +138,7 @@ class Rounds:
                 floor=self.settings.floor,
                 ridge=self.settings.shrinkage,
                 seed=self.seed,
+                memory=self.settings.memory,
                 progress=report,
             )
 
@@ -151,3 +153,8 @@ class Rounds:
                 )
         with self.clock.stage("rank") as report:
             return rank(statistics, self.criterion, budget=budget, seed=self.seed, progress=report)
+
+
+def _agreed(plan: Plan) -> Plan:
+    """The plan of the first process: latencies and roundings may differ, the models must not."""
+    return plan if process_count() == 1 else Plan.from_json(as_the_first_says(plan.to_json()))

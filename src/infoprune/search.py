@@ -16,6 +16,7 @@ from infoprune.clock import StageProgress
 from infoprune.compress import Result
 from infoprune.errors import InputError
 from infoprune.plan import plan_of
+from infoprune.processes import process_count
 from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.repair import repair
@@ -115,7 +116,8 @@ def search(
         progress: called with (stage, done, of).
 
     Raises:
-        InputError: no smaller model that was tried is good enough, or an argument is wrong.
+        InputError: no smaller model that was tried is good enough, an argument is wrong, or there are several
+            processes.
 
     Example:
         >>> search(model, batches, valid, Tolerance("accuracy", 0.5)).report.pruned.flops
@@ -127,6 +129,9 @@ def search(
         raise InputError(
             f"criterion {criterion.name!r} ranks anew for every size, a search ranks once; use criterion 'information'"
         )
+
+    if process_count() > 1:
+        raise InputError(f"{process_count()} processes were to search, expected one; pass a budget, or use one process")
 
     def step(stage: str, done: int, of: int) -> None:
         if progress is not None:
@@ -143,6 +148,7 @@ def search(
         floor=settings.floor,
         ridge=settings.shrinkage,
         seed=seed,
+        memory=settings.memory,
         progress=lambda done, of: step("collect", done, of),
     )
     rankings = rank(statistics, criterion, seed=seed)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from infoprune.errors import InputError
+from infoprune.statistics.calibration import Batch, key_of
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
@@ -69,6 +73,32 @@ class SiteStatistics:
             ridge=ridge,
         )
 
+    def merged(self, other: SiteStatistics, share: float) -> SiteStatistics:
+        """The statistics of the inputs of both.
+
+        Args:
+            other: of the same site of the same model.
+            share: of the inputs that are the other's.
+
+        Raises:
+            InputError: the other is of another model, or was collected in another way.
+        """
+        if self.site != other.site or not torch.equal(self.reader, other.reader):
+            raise InputError(
+                f"the statistics of {self.site.name} are of two models with other weights, expected the same model; "
+                "collect them anew from one checkpoint"
+            )
+        if (self.floor, self.ridge) != (other.floor, other.ridge):
+            raise InputError(
+                f"the statistics have floor {self.floor:g} and ridge {self.ridge:g}, the others {other.floor:g} and "
+                f"{other.ridge:g}, expected the same; collect them alike"
+            )
+        tokens, worth = self.tokens.scaled(1.0), self.worth.scaled(1.0)
+        tokens.merge(other.tokens)
+        worth.merge(other.worth)
+        demand = torch.lerp(self.demand, other.demand, share)
+        return replace(self, tokens=tokens, worth=worth, demand=demand, pairs=None)
+
     @property
     def moments(self) -> Moments:
         """Moments with token weights |g|^2 / mean(|g|^2) + floor; all tokens alike where none has worth.
@@ -101,19 +131,23 @@ class Statistics:
     """Statistics of all sites, bottom to top, and of the inputs they came from.
 
     Args:
-        sites: by site name.
+        sites: by site name; where they would not fit into memory, read from disk one by one.
         model_type: of the model.
         inputs: how many texts were seen.
         tokens: how many tokens, padding not counted.
         worth: for every site and batch the worth |g|^2 of each token, (batch, length) float32: four bytes per token and
             site, the one thing here that grows with the inputs; the repair weighs its regression with it.
+        levels: by site name, the mean worth of a token.
+        keys: of the batches in `worth`, as `key_of` gives them.
     """
 
-    sites: dict[str, SiteStatistics]
+    sites: Mapping[str, SiteStatistics]
     model_type: str
     inputs: int
     tokens: int
     worth: dict[str, tuple[Float[Tensor, "_ _"], ...]]
+    levels: dict[str, float]
+    keys: tuple[int, ...]
 
     def worth_alone(self) -> Statistics:
         """Only what a repair needs, so that the moments can be forgotten."""
@@ -121,15 +155,60 @@ class Statistics:
 
     def joined(self, other: Statistics) -> Statistics:
         """These statistics, and those of other sites on the same inputs; where both have a site, this one's stand."""
-        return replace(self, sites={**other.sites, **self.sites}, worth={**other.worth, **self.worth})
+        sites = ChainMap(cast(dict[str, SiteStatistics], self.sites), cast(dict[str, SiteStatistics], other.sites))
+        return replace(self, sites=sites, worth={**other.worth, **self.worth}, levels={**other.levels, **self.levels})
+
+    def covers(self, batches: Sequence[Batch]) -> bool:
+        """Whether the worth of all tokens of these batches is known."""
+        return set(self.keys) >= {key_of(batch) for batch in batches}
+
+    def among(self, batches: Sequence[Batch]) -> Statistics:
+        """The same, with the worth of the tokens of these batches alone, in their order.
+
+        Raises:
+            InputError: the statistics are of other batches.
+        """
+        if not self.covers(batches):
+            raise InputError(
+                "the statistics are of other batches, expected those that they were collected from; pass those, "
+                "or no statistics"
+            )
+        place = {key: index for index, key in enumerate(self.keys)}
+        keys = tuple(key_of(batch) for batch in batches)
+        worth = {name: tuple(each[place[key]] for key in keys) for name, each in self.worth.items()}
+        return replace(self, worth=worth, keys=keys)
+
+    def merged(self, other: Statistics) -> Statistics:
+        """The statistics of the inputs of both, from the same model; any split of the inputs gives those of the whole.
+
+        Raises:
+            InputError: they are of other sites, other weights or other settings.
+        """
+        if self.model_type != other.model_type or list(self.sites) != list(other.sites):
+            raise InputError(
+                f"statistics of {len(other.sites)} sites of a {other.model_type} were to be merged into those of "
+                f"{len(self.sites)} sites of a {self.model_type}, expected the same sites; collect them alike"
+            )
+        tokens = self.tokens + other.tokens
+        share = other.inputs / (self.inputs + other.inputs)
+        return Statistics(
+            {name: site.merged(other.sites[name], share) for name, site in self.sites.items()},
+            self.model_type,
+            self.inputs + other.inputs,
+            tokens,
+            {name: each + other.worth[name] for name, each in self.worth.items()},
+            {n: (each * self.tokens + other.levels[n] * other.tokens) / tokens for n, each in self.levels.items()},
+            self.keys + other.keys,
+        )
 
 
 def token_weights(
     statistics: Statistics, site: str, masks: Sequence[Bool[Tensor, "_ _"]], floor: float
 ) -> list[Float[Tensor, "_ _"]]:
     """|g|^2 / mean(|g|^2) + floor for every token (batch, length) of every batch, zero for padding."""
-    worth = statistics.worth.get(site)
-    mean = 0.0 if worth is None else sum(float(w.sum()) for w in worth) / max(statistics.tokens, 1)
-    if worth is None or mean <= 0 or floor == float("inf"):
+    mean = statistics.levels.get(site, 0.0)
+    if mean <= 0 or floor == float("inf"):
         return [exact(mask) for mask in masks]
-    return [(exact(w).to(mask.device) / mean + floor) * mask for w, mask in zip(worth, masks, strict=True)]
+    return [
+        (exact(w).to(mask.device) / mean + floor) * mask for w, mask in zip(statistics.worth[site], masks, strict=True)
+    ]
