@@ -19,6 +19,7 @@ from infoprune.rounds import Rounds
 from infoprune.schedule import schedule
 from infoprune.settings import Settings
 from infoprune.statistics.calibration import Batch, check_batches, typical_shape, warn_few_tokens, with_targets
+from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import Site, find_sites
 from infoprune.tasks.table import task_of
 from infoprune.training.distill import Recovery
@@ -43,6 +44,7 @@ def compress(
     sites: Collection[str] | None = None,
     settings: Settings | None = None,
     recovery: Recovery | None = None,
+    statistics: Statistics | None = None,
     seed: int = 0,
     progress: StageProgress | None = None,
 ) -> Result:
@@ -59,6 +61,8 @@ def compress(
         sites: kinds of site to cut, for example ("ffn", "heads"); all that the family has by default.
         settings: rounds, refresh and repair; `Settings()` by default.
         recovery: inputs to distill on, and how; no training by default. Its epochs are divided among the rounds.
+        statistics: of this model, to choose the units of the first round by; the batches are then for the repair and
+            for later rounds, and may be others. None collects them from the batches.
         seed: of everything that draws.
         progress: called with (stage, done, of).
 
@@ -78,13 +82,14 @@ def compress(
     check_batches(batches)
     task_of(model)  # raises before the work, not after it
     targets = find_sites(model, sites)
-    _check(targets, criterion, settings, budget, recovery)
+    _check(targets, criterion, settings, budget, recovery, statistics)
     batches = with_targets(model, batches)
-    warn_few_tokens(targets, batches)
+    if statistics is None:
+        warn_few_tokens(targets, batches)
     clock = Clock(progress)
     with clock.stage("measure") as report:
         goal = schedule(model, batches, criterion, keep, budget, kinds=sites, parts=settings.rounds, progress=report)
-    rounds = Rounds(model, batches, sites, criterion, goal, settings, seed, clock)
+    rounds = Rounds(model, batches, sites, criterion, goal, settings, seed, clock, statistics)
     for part in range(settings.rounds):
         rounds.choose(part)
         rounds.cut()
@@ -97,7 +102,12 @@ def compress(
 
 
 def _check(
-    sites: Sequence[Site], criterion: Criterion, settings: Settings, budget: Budget | None, recovery: Recovery | None
+    sites: Sequence[Site],
+    criterion: Criterion,
+    settings: Settings,
+    budget: Budget | None,
+    recovery: Recovery | None,
+    statistics: Statistics | None,
 ) -> None:
     """Raises InputError where the settings do not fit what is asked for."""
     if settings.repair:
@@ -110,6 +120,11 @@ def _check(
         raise InputError(
             f"criterion {criterion.name!r} keeps the statistics of all sites in memory, so its use cannot be limited; "
             "leave the memory out, or use criterion 'information'"
+        )
+    if statistics is not None and (settings.refresh == "site" or isinstance(criterion, PairedCriterion)):
+        raise InputError(
+            f"statistics were given, but criterion {criterion.name!r} with refresh {settings.refresh!r} has to see "
+            "more of the model; leave them out, or use criterion 'information' with refresh 'round'"
         )
     if recovery is not None and process_count() > 1:
         raise InputError(

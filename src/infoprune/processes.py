@@ -94,7 +94,7 @@ def of_all(tensors: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> lis
         row[process_index()] = torch.tensor(tensor.shape)
     add_up(shapes)
     sizes = shapes.prod(-1).flatten().tolist()
-    places = torch.zeros(sum(sizes), dtype=dtype).split(sizes)
+    places = torch.split(torch.zeros(sum(sizes), dtype=dtype), sizes)
     for place, tensor in zip(places[process_index() :: process_count()], tensors, strict=False):
         place.copy_(tensor.flatten())
     for place in places:

@@ -17,7 +17,7 @@ from infoprune.repair.repair import repair
 from infoprune.schedule import Schedule
 from infoprune.settings import Settings
 from infoprune.statistics.calibration import Batch
-from infoprune.statistics.collect import collect
+from infoprune.statistics.collect import collect, collect_worth
 from infoprune.statistics.collect_pairs import collect_pairs
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import find_sites
@@ -38,6 +38,7 @@ class Rounds:
         settings: of all steps.
         seed: of everything that draws.
         clock: times the steps.
+        given: statistics of the dense model, or None to collect them from the batches.
     """
 
     dense: PreTrainedModel
@@ -48,6 +49,7 @@ class Rounds:
     settings: Settings
     seed: int
     clock: Clock
+    given: Statistics | None = None
     small: PreTrainedModel = field(init=False)
     """What has come of it so far."""
     plan: Plan = field(init=False)
@@ -95,14 +97,19 @@ class Rounds:
 
     def repair(self, *, last: bool) -> None:
         """Re-fits what was cut; the last part lets go of the moments first, since a repair wants their memory."""
-        if last and self._statistics is not None:
-            self._statistics = self._statistics.worth_alone()
+        statistics = self._statistics
+        if statistics is None or not statistics.covers(self.batches):
+            with self.clock.stage("collect") as report:
+                sites = find_sites(self.dense, self.kinds)
+                statistics = collect_worth(self.dense, self.batches, sites=sites, seed=self.seed, progress=report)
+        if last:
+            statistics, self._statistics = statistics.worth_alone(), None
         with self.clock.stage("repair") as report:
             self.small = repair(
                 self.small,
                 self.dense,
                 self.batches,
-                statistics=self._statistics,
+                statistics=statistics,
                 floor=self.settings.floor,
                 ridge=self.settings.ridge,
                 producers=self.settings.producers,
@@ -129,7 +136,9 @@ class Rounds:
             self.plan, self._since = self.plan.then(step), self._since.then(step)
         return step
 
-    def _collected(self, model: PreTrainedModel, names: Collection[str]) -> Statistics:
+    def _collected(self, model: PreTrainedModel, names: Sequence[str]) -> Statistics:
+        if self.given is not None and model is self.dense:
+            return self.given.of_sites(names)
         with self.clock.stage("collect") as report:
             return collect(
                 model,

@@ -18,7 +18,7 @@ from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
 from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
-from infoprune.statistics.collect import collect
+from infoprune.statistics.collect import collect_worth
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.linear import linear
@@ -66,7 +66,7 @@ def repair(
     """
     check_repairable(find_sites(small))
     check_same_tokens(small, dense)
-    statistics = collect(dense, batches) if statistics is None else statistics
+    statistics = collect_worth(dense, batches) if statistics is None else statistics
     statistics = statistics.among(batches)
     repaired = copy.deepcopy(small)
     repaired.eval()

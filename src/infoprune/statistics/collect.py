@@ -79,12 +79,40 @@ def collect(
     whole: Statistics | None = None
     for index, part in enumerate(parts):
         step = None if progress is None else _part_of(progress, index, len(parts))
-        found = _collect(model, batches, part, floor, ridge, draws, seed, step)
+        empty = {site.name: SiteStatistics.empty(model, site, floor, ridge) for site in part}
+        found = _collect(model, batches, part, empty, draws, seed, step)
         found = on_disk(found) if len(parts) > 1 else found
         whole = found if whole is None else found.joined(whole)
     if whole is None:
         raise ValueError("there are no groups, expected at least one")
     return whole
+
+
+def collect_worth(
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    sites: Iterable[Site] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Statistics:
+    """The worth of every token alone, which is what a repair needs: a pass without moments and their memory.
+
+    Args:
+        model: as for `collect`.
+        batches: likewise.
+        sites: likewise.
+        seed: of what is drawn.
+        progress: called with (batches done, batches in all).
+
+    Raises:
+        InputError: as from `collect`.
+    """
+    check_batches(batches)
+    check_targets(model, batches)
+    check_finite_weights(model)
+    chosen = tuple(sites) if sites is not None else find_sites(model)
+    return _collect(model, batches, chosen, {}, None, seed, progress)
 
 
 def _part_of(progress: Progress, index: int, parts: int) -> Progress:
@@ -96,14 +124,12 @@ def _collect(
     model: PreTrainedModel,
     batches: Sequence[Batch],
     sites: Sequence[Site],
-    floor: float,
-    ridge: float,
+    gathered: Mapping[str, SiteStatistics],
     draws: int | None,
     seed: int,
     progress: Progress | None,
 ) -> Statistics:
-    """One pass for some of the sites."""
-    gathered = {site.name: SiteStatistics.empty(model, site, floor, ridge) for site in sites}
+    """One pass for some of the sites: the worth of all tokens, and the sums of those sites that have statistics."""
     worth: dict[str, list[Tensor]] = {site.name: [] for site in sites}
     keys = [key_of(batch) for batch in batches]
     device = next(model.parameters()).device
@@ -119,14 +145,16 @@ def _collect(
             squares = _pull(answer, draws or answer.draws, generator, taps, gathered)
             del answer  # and with it the graph, before the next batch makes another
             seen = 0
-            for name, tap in taps.items():
-                mask = masks[gathered[name].site.stack]
+            for site in sites:
+                name, tap = site.name, taps[site.name]
+                mask = masks[site.stack]
                 worths = []
                 for passed, square in zip(tap.passed, squares[name], strict=True):
-                    x = exact(passed.x)
-                    real = _real(x, mask.to(x.device))
-                    gathered[name].tokens.update(x[real])
-                    gathered[name].worth.update(x[real], square[real])
+                    real = _real(passed.x, mask.to(square.device))
+                    if name in gathered:
+                        x = exact(passed.x)[real]
+                        gathered[name].tokens.update(x)
+                        gathered[name].worth.update(x, square[real])
                     worths.append((square * real).float().reshape(len(mask), -1))
                     seen = int(real.sum())
                 worth[name].append(torch.stack(worths).sum(0))
@@ -219,7 +247,8 @@ def _pull(
         for (name, index, _), gradient in zip(passes, gradients, strict=True):
             rows = exact(gradient).div(scale).flatten(0, -2)
             squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
-            into[name].demand.addmm_(rows.T, rows)
+            if name in into:
+                into[name].demand.addmm_(rows.T, rows)
     return squares
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import weakref
@@ -41,7 +42,7 @@ def groups(model: nn.Module, sites: Sequence[Site], memory: int | None) -> list[
         if needed > memory:
             raise InputError(
                 f"the statistics of {site.name} take {needed:,} bytes, and {memory:,} are allowed; allow at least "
-                f"{needed / 2**20:.0f} MiB"
+                f"{math.ceil(needed / 2**20)} MiB"
             )
         if taken + needed > memory and found[-1]:
             found.append([])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from infoprune.errors import InputError
+from infoprune.processes import total
 from infoprune.statistics.calibration import Batch, key_of
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairs
@@ -73,32 +74,6 @@ class SiteStatistics:
             ridge=ridge,
         )
 
-    def merged(self, other: SiteStatistics, share: float) -> SiteStatistics:
-        """The statistics of the inputs of both.
-
-        Args:
-            other: of the same site of the same model.
-            share: of the inputs that are the other's.
-
-        Raises:
-            InputError: the other is of another model, or was collected in another way.
-        """
-        if self.site != other.site or not torch.equal(self.reader, other.reader):
-            raise InputError(
-                f"the statistics of {self.site.name} are of two models with other weights, expected the same model; "
-                "collect them anew from one checkpoint"
-            )
-        if (self.floor, self.ridge) != (other.floor, other.ridge):
-            raise InputError(
-                f"the statistics have floor {self.floor:g} and ridge {self.ridge:g}, the others {other.floor:g} and "
-                f"{other.ridge:g}, expected the same; collect them alike"
-            )
-        tokens, worth = self.tokens.scaled(1.0), self.worth.scaled(1.0)
-        tokens.merge(other.tokens)
-        worth.merge(other.worth)
-        demand = torch.lerp(self.demand, other.demand, share)
-        return replace(self, tokens=tokens, worth=worth, demand=demand, pairs=None)
-
     @property
     def moments(self) -> Moments:
         """Moments with token weights |g|^2 / mean(|g|^2) + floor; all tokens alike where none has worth.
@@ -124,6 +99,32 @@ class SiteStatistics:
         level = float(covariance.diagonal().mean())
         covariance.diagonal().add_(self.ridge * level if level > 0 else 1.0)
         return covariance
+
+
+class SomeSites(Mapping[str, SiteStatistics]):
+    """Sites that are made when they are asked for.
+
+    Args:
+        names: of the sites, bottom to top.
+        make: gives the statistics of a site.
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], SiteStatistics]) -> None:
+        self._names, self._make = dict.fromkeys(names), make
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> SiteStatistics:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,24 @@ class Statistics:
         sites = ChainMap(cast(dict[str, SiteStatistics], self.sites), cast(dict[str, SiteStatistics], other.sites))
         return replace(self, sites=sites, worth={**other.worth, **self.worth}, levels={**other.levels, **self.levels})
 
+    def of_sites(self, names: Sequence[str]) -> Statistics:
+        """Of some of the sites alone.
+
+        Raises:
+            InputError: there is no such site.
+        """
+        missing = [name for name in names if name not in self.sites]
+        if missing:
+            raise InputError(
+                f"the statistics do not have {missing[0]}, expected all sites that are to be cut; collect them too"
+            )
+        worth, levels = {name: self.worth[name] for name in names}, {name: self.levels[name] for name in names}
+        return replace(self, sites=SomeSites(names, self.sites.__getitem__), worth=worth, levels=levels)
+
     def covers(self, batches: Sequence[Batch]) -> bool:
-        """Whether the worth of all tokens of these batches is known."""
-        return set(self.keys) >= {key_of(batch) for batch in batches}
+        """Whether the worth of all tokens of these batches, and of those of other processes, is known."""
+        unknown = {key_of(batch) for batch in batches} - set(self.keys)
+        return total(len(unknown)) == (0,)
 
     def among(self, batches: Sequence[Batch]) -> Statistics:
         """The same, with the worth of the tokens of these batches alone, in their order.
@@ -177,29 +193,6 @@ class Statistics:
         keys = tuple(key_of(batch) for batch in batches)
         worth = {name: tuple(each[place[key]] for key in keys) for name, each in self.worth.items()}
         return replace(self, worth=worth, keys=keys)
-
-    def merged(self, other: Statistics) -> Statistics:
-        """The statistics of the inputs of both, from the same model; any split of the inputs gives those of the whole.
-
-        Raises:
-            InputError: they are of other sites, other weights or other settings.
-        """
-        if self.model_type != other.model_type or list(self.sites) != list(other.sites):
-            raise InputError(
-                f"statistics of {len(other.sites)} sites of a {other.model_type} were to be merged into those of "
-                f"{len(self.sites)} sites of a {self.model_type}, expected the same sites; collect them alike"
-            )
-        tokens = self.tokens + other.tokens
-        share = other.inputs / (self.inputs + other.inputs)
-        return Statistics(
-            {name: site.merged(other.sites[name], share) for name, site in self.sites.items()},
-            self.model_type,
-            self.inputs + other.inputs,
-            tokens,
-            {name: each + other.worth[name] for name, each in self.worth.items()},
-            {n: (each * self.tokens + other.levels[n] * other.tokens) / tokens for n, each in self.levels.items()},
-            self.keys + other.keys,
-        )
 
 
 def token_weights(

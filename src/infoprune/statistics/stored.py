@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from infoprune.errors import InputError
 from infoprune.statistics.moments import Moments
-from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistics
 from infoprune.statistics.typed import typed
 from infoprune.structure.sites import Site
 
@@ -118,7 +117,7 @@ def read_statistics(folder: Path, device: torch.device | str = "cpu") -> Statist
         raise InputError(f"{folder / HEADER} names a site twice, expected each once; collect anew")
     worth = {name: _check_and_read(files[name], entry, header) for name, entry in entries.items()}
     return Statistics(
-        StoredSites(entries, files, torch.device(device)),
+        SomeSites(entries, lambda name: _read_site(files[name], entries[name], device)),
         header.model_type,
         header.inputs,
         header.tokens,
@@ -128,45 +127,26 @@ def read_statistics(folder: Path, device: torch.device | str = "cpu") -> Statist
     )
 
 
-class StoredSites(Mapping[str, SiteStatistics]):
-    """Sites that are read from disk every time they are asked for.
-
-    Args:
-        entries: what the header says of them.
-        files: with their tensors.
-        device: where these are put.
-    """
-
-    def __init__(self, entries: Mapping[str, _Entry], files: Mapping[str, Path], device: torch.device) -> None:
-        self._entries, self._files, self._device = dict(entries), dict(files), device
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __getitem__(self, name: str) -> SiteStatistics:
-        entry, file = self._entries[name], self._files[name]
-        try:
-            with safe_open(file, framework="pt", device=str(self._device)) as tensors:
-                found = {key: tensors.get_tensor(key) for key in entry.expected(0) if key != "token_worth"}
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{file} can no longer be read ({error}), expected it to stay; collect anew") from None
-        for key, tensor in found.items():
-            if not torch.isfinite(tensor).all():
-                raise InputError(f"{file}: {key} holds NaN or infinite values, expected finite ones; collect anew")
-        return SiteStatistics(
-            site=entry.site,
-            tokens=Moments(entry.tokens.weight, found["tokens.mean"], found["tokens.triangle"], entry.tokens.rows),
-            worth=Moments(entry.worth.weight, found["worth.mean"], found["worth.triangle"], entry.worth.rows),
-            demand=found["demand"],
-            reader=found["reader"],
-            centred=entry.centred,
-            produced=found["produced"],
-            floor=entry.floor,
-            ridge=entry.ridge,
-        )
+def _read_site(file: Path, entry: _Entry, device: torch.device | str) -> SiteStatistics:
+    try:
+        with safe_open(file, framework="pt", device=str(device)) as tensors:
+            found = {key: tensors.get_tensor(key) for key in entry.expected(0) if key != "token_worth"}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file} can no longer be read ({error}), expected it to stay; collect anew") from None
+    for key, tensor in found.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{file}: {key} holds NaN or infinite values, expected finite ones; collect anew")
+    return SiteStatistics(
+        site=entry.site,
+        tokens=Moments(entry.tokens.weight, found["tokens.mean"], found["tokens.triangle"], entry.tokens.rows),
+        worth=Moments(entry.worth.weight, found["worth.mean"], found["worth.triangle"], entry.worth.rows),
+        demand=found["demand"],
+        reader=found["reader"],
+        centred=entry.centred,
+        produced=found["produced"],
+        floor=entry.floor,
+        ridge=entry.ridge,
+    )
 
 
 def _file(folder: Path, index: int) -> Path:

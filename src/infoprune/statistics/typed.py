@@ -45,8 +45,8 @@ def _typed(kind: Any, value: Any, where: str) -> object:  # noqa: ANN401  any ty
             raise ValueError(f"{where} is no array")
         inner = get_args(kind)[0]
         return tuple(_typed(inner, each, f"{where}[{index}]") for index, each in enumerate(value))
-    if kind is float and type(value) in (int, float) and not math.isnan(value):
+    if kind is float and type(value) is int:
         return float(value)
-    if type(value) is not kind:
+    if type(value) is not kind or (kind is float and math.isnan(value)):
         raise ValueError(f"{where} is {value!r:.40}, expected {kind.__name__}")
     return value
