@@ -17,6 +17,7 @@ from infoprune.plan import check_same_tokens, kept_within
 from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
 from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
+from infoprune.statistics.answer import remedy
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
 from infoprune.statistics.collect import collect_worth
 from infoprune.statistics.precision import exact
@@ -155,7 +156,8 @@ def _refit(
     weight, bias = fit_ridge(_of_all(parts), anchor, ridge=ridge, intercept=module.bias is not None)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
-            f"the regression at {place.module} is not finite, expected finite activations; try the model in float32"
+            f"the regression at {place.module} is not finite, expected finite activations; "
+            f"{remedy(module.weight.dtype)}"
         )
     module.weight.copy_(weight)
     if module.bias is not None:
