@@ -25,6 +25,7 @@ from infoprune.statistics.calibration import (
 from infoprune.statistics.demand import directions
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.statistics.temper import tempered
 from infoprune.structure.sites import Site, find_sites
 
 
@@ -85,8 +86,10 @@ def collect(
                 for passed, square in zip(tap.passed, squares[name], strict=True):
                     x = exact(passed.x)
                     real = _real(x, mask.to(x.device))
-                    gathered[name].tokens.update(x[real])
-                    gathered[name].worth.update(x[real], square[real])
+                    texts = (len(mask), -1)
+                    weight = tempered(x.reshape(*texts, x.shape[-1]), real.reshape(texts)).reshape(real.shape)[real]
+                    gathered[name].tokens.update(x[real], weight)
+                    gathered[name].worth.update(x[real], square[real] * weight)
                     worths.append((square * real).float().reshape(len(mask), -1))
                     seen = int(real.sum())
                 worth[name].append(torch.stack(worths).sum(0))
