@@ -8,12 +8,14 @@ import gzip
 import os
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification
 
-from experiments.cells import cell, console
+from experiments.cells import cell, cells, console
+from experiments.pages import write_part
 from experiments.task import CACHE, Batches
 from infoprune.checkpoint import load, new_folder, save
 from infoprune.compress import compress
@@ -22,11 +24,10 @@ from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 
 RESULTS = Path(__file__).parent / "results" / "fashion.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "real-models.md"
-MARK = "fashion"
 FOLDER = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
 CRITERIA = ("information", "magnitude", "random")
 KEEPS = (0.75, 0.5, 0.25)
-EPOCHS, BATCH, RATE = 6, 256, 2e-3
+EPOCHS, BATCH, RATE = 5, 256, 2e-3
 VALIDATION, SAMPLES = 5000, 1024
 
 
@@ -114,15 +115,15 @@ def main() -> None:
     held_out = pictures("t10k") if options.split == "test" else tuple(p[-VALIDATION:] for p in pictures("train"))
     batches = batched(*held_out)
     dense = evaluate(model, batches)
-    rows = []
     for seed in range(options.seeds):
         texts = calibration(seed)
         for keep in KEEPS:
             for name in CRITERIA:
                 key = {"split": options.split, "criterion": name, "keep": keep, "seed": seed}
-                rows.append(cell(RESULTS, key, partial(measure, model, texts, batches, dense, name, keep, seed)))
-    for row in rows:
-        console.print(row)
+                cell(RESULTS, key, partial(measure, model, texts, batches, dense, name, keep, seed))
+    if options.split == "test":
+        write_page([row for row in cells(RESULTS) if row["split"] == "test"])
+        console.print(f"wrote {PAGE.name}")
 
 
 def measure(
@@ -145,6 +146,24 @@ def measure(
         "parameters": result.report.pruned.parameters / result.report.dense.parameters,
         "flops": result.report.pruned.flops / result.report.dense.flops,
     }
+
+
+def write_page(rows: list[dict]) -> None:
+    """A table of docs/real-models.md from the cells on test pictures."""
+    dense = rows[0]["dense_accuracy"]
+    lines = [
+        f"| keep | criterion | draws | accuracy (dense {dense:.2%}) | points lost | KL (nats) | agreement | FLOPs |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for keep in KEEPS:
+        for name in CRITERIA:
+            found = [row for row in rows if row["keep"] == keep and row["criterion"] == name]
+            mean = {word: fmean(row[word] for row in found) for word in ("accuracy", "kl", "agreement", "flops")}
+            lines.append(
+                f"| {keep:g} | {name} | {len(found)} | {mean['accuracy']:.2%} | {100 * (dense - mean['accuracy']):.2f} "
+                f"| {mean['kl']:.4f} | {mean['agreement']:.2%} | {mean['flops']:.1%} |"
+            )
+    write_part(PAGE, "fashion", lines)
 
 
 if __name__ == "__main__":

@@ -59,4 +59,4 @@ def batches(tokenizer: PreTrainedTokenizerBase, split: str, samples: int | None 
     start = sum(list(SPLITS.values())[: list(SPLITS).index(split)]) if split in SPLITS else sum(SPLITS.values())
     end = start + SPLITS[split] if split in SPLITS else None
     data = TextData(reviews()[start:end], None, None, "film reviews")
-    return make_batches(data, tokenizer, max_length=LENGTH, samples=samples, batch_size=4, seed=seed)
+    return make_batches(data, tokenizer, max_length=LENGTH, samples=samples, batch_size=2, seed=seed)
