@@ -17,7 +17,7 @@ from infoprune.reports.report import Report, describe
 from infoprune.rounds import Rounds
 from infoprune.schedule import schedule
 from infoprune.settings import Settings
-from infoprune.statistics.calibration import Batch, typical_shape, warn_few_tokens, with_targets
+from infoprune.statistics.calibration import Batch, check_batches, typical_shape, warn_few_tokens, with_targets
 from infoprune.structure.sites import Site, find_sites
 from infoprune.tasks.table import task_of
 from infoprune.training.distill import Recovery
@@ -75,6 +75,7 @@ def compress(
     task_of(model)  # raises before the work, not after it
     targets = find_sites(model, sites)
     _check(targets, settings, budget)
+    check_batches(batches)
     batches = with_targets(model, batches)
     warn_few_tokens(targets, batches)
     clock = Clock(progress)
