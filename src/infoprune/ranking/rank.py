@@ -53,7 +53,8 @@ class Rankings:
 
     def among(self, plan: Plan) -> Rankings:
         """The same order among the units that a plan keeps, numbered as in the model after that cut."""
-        return replace(self, sites={name: _among(each, plan.kept[name]) for name, each in self.sites.items()})
+        sites = {name: _among(each, plan.kept[name]) for name, each in self.sites.items() if plan.kept[name]}
+        return replace(self, sites=sites)
 
 
 def _among(ranking: Ranking, kept: tuple[int, ...]) -> Ranking:

@@ -119,8 +119,8 @@ class _Place:
 
 
 def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
-    whole = {site.name: site for site in find_sites(dense)}
-    for site in find_sites(small):
+    whole = {site.name: site for site in find_sites(dense, empty=True)}
+    for site in find_sites(small, empty=True):  # of an empty one the bias is left
         units = whole[site.name].units
         kept = torch.tensor(kept_within(small, dense, site.name, units))
         for producer in site.refit:
