@@ -87,9 +87,9 @@ def write_page(rows: list[dict]) -> None:
     lines = [
         "# Whole blocks",
         "",
-        "A share of the dense model's FLOPs, divided among neurons and heads by the least loss in nats; `depth`: a site",
-        "may also keep nothing, and its block is then left out. The rest is the same: 1,024 unlabelled calibration",
-        "texts, compensation, repair, no training after the cut. MiniLM on short movie reviews; KL in nats; the",
+        "A share of the dense model's FLOPs, divided among neurons and heads by the least loss in nats; `depth`: a",
+        "site may also keep nothing, and its block is then left out. The rest is the same: 1,024 unlabelled",
+        "calibration texts, compensation, repair, no training after the cut. MiniLM on short movie reviews; KL in nats; the",
         "speed-up is that of the fastest of 30 alternating runs at the texts' typical length.",
         "",
         "Made by `python -m experiments.depth`.",

@@ -85,7 +85,7 @@ def time_table(
 
 
 def _grid(sizes: Sequence[int]) -> tuple[int, ...]:
-    """The sizes nearest to some shares of the largest, and the two smallest: what a block costs once lies in between."""
+    """The sizes nearest to some shares of the largest, and the two smallest, between which a block begins."""
     nearest = {min(sizes, key=lambda size: abs(size - share * sizes[-1])) for share in SHARES}
     return tuple(sorted({*nearest, *sizes[:2]}))
 

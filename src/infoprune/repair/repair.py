@@ -69,7 +69,7 @@ def repair(
     repaired.eval()
     places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    stacks = {site.stack for site in find_sites(dense)}
+    stacks = {site.stack for site in find_sites(dense, empty=True)}
     masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
     modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
