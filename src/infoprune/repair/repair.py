@@ -75,7 +75,7 @@ def repair(
     repaired.eval()
     places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    stacks = {site.stack for site in find_sites(dense)}
+    stacks = {site.stack for site in find_sites(dense, empty=True)}
     masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
     firsts = starts([len(next(iter(batch.values()))) for batch in batches])
     modes = [(module, module.training) for module in dense.modules()]
@@ -126,8 +126,8 @@ class _Place:
 
 
 def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
-    whole = {site.name: site for site in find_sites(dense)}
-    for site in find_sites(small):
+    whole = {site.name: site for site in find_sites(dense, empty=True)}
+    for site in find_sites(small, empty=True):  # of an empty one the bias is left
         units = whole[site.name].units
         kept = torch.tensor(kept_within(small, dense, site.name, units))
         for producer in site.refit:
