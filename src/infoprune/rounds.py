@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from infoprune.budgets.allocate import allocate
 from infoprune.clock import Clock
 from infoprune.plan import Plan
-from infoprune.ranking.criteria import Criterion, PairedCriterion
+from infoprune.ranking.criteria import Criterion, PairedCriterion, extras_of
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.repair import repair
 from infoprune.schedule import Schedule
@@ -136,6 +136,7 @@ class Rounds:
                 sites=[site for site in find_sites(model) if site.name in names],
                 floor=self.settings.floor,
                 ridge=self.settings.shrinkage,
+                extras=extras_of(self.criterion),
                 seed=self.seed,
                 progress=report,
             )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Int
@@ -24,6 +25,13 @@ from infoprune.structure.sites import Site, find_sites
 
 FOLDS = 4
 
+Rows = Sequence[tuple[Tensor, Tensor, Tensor]]
+"""Of every batch the inputs (batch, length, n) of a linear module, its targets and the weights of its tokens."""
+Fit = Callable[["Place", Tensor, bool, Rows], tuple[Tensor, Tensor]]
+"""Weight and bias of a linear module from its weight as it is, whether it has a bias, and the rows to fit."""
+Weigh = Callable[["Place"], Sequence[Tensor]]
+"""Weights of all tokens, batch by batch."""
+
 
 def repair(
     small: PreTrainedModel,
@@ -34,6 +42,7 @@ def repair(
     floor: float = 3.0,
     ridge: float | None = None,
     producers: bool = True,
+    sites: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
     r"""A copy of the pruned model, re-fitted bottom-up by token-weighted ridge regression to the dense one.
@@ -55,42 +64,91 @@ def repair(
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: a fraction of the inputs' mean variance; None chooses it at every place by cross-validation over texts.
         producers: re-fit producers as well as readers.
+        sites: names of the sites to re-fit; None means all.
         progress: called with (places done, places in all).
 
     Raises:
         InputError: the statistics are of other batches, a regression is not finite, layers are shared, or the dense
             model has other tokens.
     """
+    statistics = collect(dense, batches) if statistics is None else statistics
+
+    def wanted(place: Place) -> bool:
+        return (producers or place.reads) and (sites is None or place.site in sites)
+
+    return refit_bottom_up(
+        small,
+        dense,
+        batches,
+        chosen=wanted,
+        weigh=by_worth(statistics, batches, floor),
+        fit=partial(_by_ridge, ridge=ridge),
+        progress=progress,
+    )
+
+
+def refit_bottom_up(
+    small: PreTrainedModel,
+    dense: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    chosen: Callable[[Place], bool],
+    weigh: Weigh,
+    fit: Fit,
+    progress: Progress | None = None,
+) -> PreTrainedModel:
+    """A copy of the pruned model whose linear modules are re-fitted one after the other, from the bottom to the top.
+
+    Args:
+        small: from `prune`.
+        dense: the model that it was cut from.
+        batches: tokenised inputs.
+        chosen: which places are re-fitted.
+        weigh: token weights at a place.
+        fit: what is done there.
+        progress: called with (places done, places in all).
+
+    Raises:
+        InputError: layers are shared, or the dense model has other tokens.
+    """
     check_repairable(find_sites(small))
     check_same_tokens(small, dense)
-    statistics = collect(dense, batches) if statistics is None else statistics
-    _check_same_batches(statistics, batches)
     repaired = copy.deepcopy(small)
     repaired.eval()
-    places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
+    places = {place.module: place for place in _places(repaired, dense) if chosen(place)}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    stacks = {site.stack for site in find_sites(dense)}
-    masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
     modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
     try:
         with Lockstep(dense, batches, meetings) as ahead, Lockstep(repaired, batches, meetings) as behind:
-            done = 0
-            while arrivals := behind.arrive():
-                goals = ahead.arrive()
+            for done in range(len(places)):
+                arrivals, goals = behind.arrive(), ahead.arrive()
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
-                weights = token_weights(statistics, place.site, masks[place.stack], floor)
-                behind.resume(_refit(repaired, place, arrivals, goals, weights, ridge))
-                done += 1
+                behind.resume(_refit(repaired, place, arrivals, goals, weigh(place), fit))
                 if progress is not None:
-                    progress(done, len(places))
+                    progress(done + 1, len(places))
     finally:
         for module, training in modes:
             module.training = training
     for module, before in zip(repaired.modules(), small.modules(), strict=True):
         module.training = before.training
     return repaired
+
+
+def by_worth(statistics: Statistics, batches: Sequence[Batch], floor: float) -> Weigh:
+    """Weights of the tokens of some batches by their worth, as `token_weights` has them.
+
+    Raises:
+        InputError: the statistics are of other batches.
+    """
+    _check_same_batches(statistics, batches)
+
+    def weigh(place: Place) -> Sequence[Tensor]:
+        masks = [real_tokens(batch, place.stack).cpu() for batch in batches]
+        return token_weights(statistics, place.site, masks, floor)
+
+    return weigh
 
 
 def check_repairable(sites: Collection[Site]) -> None:
@@ -104,7 +162,7 @@ def check_repairable(sites: Collection[Site]) -> None:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """A linear module to re-fit, the site that it writes or reads, and which rows of the dense module it still has."""
 
     module: str
@@ -118,24 +176,24 @@ class _Place:
         return self.site.partition(".")[0]
 
 
-def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
+def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[Place]:
     whole = {site.name: site for site in find_sites(dense)}
     for site in find_sites(small):
         units = whole[site.name].units
         kept = torch.tensor(kept_within(small, dense, site.name, units))
         for producer in site.refit:
             rows = None if len(kept) == units else producer.rows(kept, units)
-            yield _Place(producer.module, site.name, None, rows, reads=False)
-        yield _Place(site.reader, site.name, site.stream, None, reads=True)
+            yield Place(producer.module, site.name, None, rows, reads=False)
+        yield Place(site.reader, site.name, site.stream, None, reads=True)
 
 
 def _refit(
     model: PreTrainedModel,
-    place: _Place,
+    place: Place,
     arrivals: Sequence[Arrival],
     goals: Sequence[Arrival],
     weights: Sequence[Tensor],
-    ridge: float | None,
+    fit: Fit,
 ) -> list[Tensor]:
     """Re-fits one linear module in place and returns what the passes go on with."""
     module = linear(model, place.module)
@@ -145,7 +203,7 @@ def _refit(
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
         rows.append((arrival.x, wanted - residual, weight.expand(arrival.x.shape[:-1])))
-    weight, bias = fit_ridge(rows, module.weight, folds=FOLDS, ridge=ridge, intercept=module.bias is not None)
+    weight, bias = fit(place, module.weight, module.bias is not None, rows)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
             f"the regression at {place.module} is not finite, expected finite activations; try the model in float32"
@@ -158,6 +216,12 @@ def _refit(
         residual + functional.linear(arrival.x, module.weight, module.bias)
         for residual, arrival in zip(residuals, arrivals, strict=True)
     ]
+
+
+def _by_ridge(
+    place: Place, weight: Tensor, intercept: bool, rows: Rows, *, ridge: float | None
+) -> tuple[Tensor, Tensor]:
+    return fit_ridge(rows, weight, folds=FOLDS, ridge=ridge, intercept=intercept)
 
 
 def _check_same_batches(statistics: Statistics, batches: Sequence[Batch]) -> None:

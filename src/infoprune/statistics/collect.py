@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,6 +23,7 @@ from infoprune.statistics.calibration import (
     real_tokens,
 )
 from infoprune.statistics.demand import directions
+from infoprune.statistics.masks import Extra, Extras
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.sites import Site, find_sites
@@ -36,6 +37,7 @@ def collect(
     floor: float = 3.0,
     ridge: float = 1e-2,
     draws: int | None = None,
+    extras: Collection[Extra] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Statistics:
@@ -50,6 +52,8 @@ def collect(
         ridge: shrinkage of the covariances, a fraction of their mean diagonal.
         draws: samples per distribution where it has more than 16 outputs or stands at every token; each costs a
             backward pass. None means 4, or 1 where every token is a sample of its own.
+        extras: what some criteria want beside, see `extras_of`: "masks" (for every input and unit a number of four
+            bytes, times the directions) and "loudness".
         seed: of those samples.
         progress: called with (batches done, batches in all).
 
@@ -69,6 +73,7 @@ def collect(
     worth: dict[str, list[Tensor]] = {site.name: [] for site in chosen}
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
+    beside = Extras(extras)
     inputs, tokens = 0, 0
     with _frozen(model), _taps(model, chosen) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
@@ -76,7 +81,7 @@ def collect(
             decodes = "decoder" if model.config.is_encoder_decoder else "layers"
             masks = {name: real_tokens(fed, name) for name in ("layers", decodes)}
             answer = answer_of(model, model(**fed), masks[decodes])
-            squares = _pull(answer, draws or answer.draws, generator, taps, gathered)
+            squares = _pull(answer, draws or answer.draws, generator, taps, gathered, beside)
             del answer  # and with it the graph, before the next batch makes another
             seen = 0
             for name, tap in taps.items():
@@ -85,12 +90,14 @@ def collect(
                 for passed, square in zip(tap.passed, squares[name], strict=True):
                     x = exact(passed.x)
                     real = _real(x, mask.to(x.device))
+                    beside.hear(gathered[name], x, real, len(mask))
                     gathered[name].tokens.update(x[real])
                     gathered[name].worth.update(x[real], square[real])
                     worths.append((square * real).float().reshape(len(mask), -1))
                     seen = int(real.sum())
                 worth[name].append(torch.stack(worths).sum(0))
                 tap.passed.clear()
+            beside.end_batch()
             inputs, tokens = inputs + len(masks[decodes]), tokens + seen
             if progress is not None:
                 progress(index + 1, len(batches))
@@ -98,7 +105,7 @@ def collect(
         statistics.demand.div_(inputs)
         _check_finite(statistics)
     kept = {name: tuple(each) for name, each in worth.items()}
-    return Statistics(gathered, model.config.model_type, inputs, tokens, kept)
+    return Statistics(beside.added(gathered), model.config.model_type, inputs, tokens, kept)
 
 
 def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool[Tensor, ...]:
@@ -162,19 +169,21 @@ def _pull(
     generator: torch.Generator,
     taps: Mapping[str, _Tap],
     into: Mapping[str, SiteStatistics],
+    beside: Extras,
 ) -> dict[str, list[Float[Tensor, ...]]]:
     """Pulls every direction down to every site, adds to the demand, and returns |g|^2 of every token by site."""
     values = answer.values
     # half precision: the gradients of a sure prediction are tiny, a power of two brings them into range exactly
     scale = 2.0**12 if values.dtype == torch.float16 else 1.0
-    passes = [(name, index, each.y) for name, tap in taps.items() for index, each in enumerate(tap.passed)]
+    passes = [(name, index, each) for name, tap in taps.items() for index, each in enumerate(tap.passed)]
     squares = {name: [torch.zeros_like(exact(each.y[..., 0])) for each in tap.passed] for name, tap in taps.items()}
-    for direction in directions(values.detach(), draws, generator, answer.law):
+    for number, direction in enumerate(directions(values.detach(), draws, generator, answer.law)):
         factor = direction.to(values.device).mul_(scale).mul_(answer.counts[..., None])
         objective = (values * factor.to(values.dtype)).sum()
-        gradients = torch.autograd.grad(objective, [y for _, _, y in passes], retain_graph=True)
-        for (name, index, _), gradient in zip(passes, gradients, strict=True):
+        gradients = torch.autograd.grad(objective, [each.y for _, _, each in passes], retain_graph=True)
+        for (name, index, each), gradient in zip(passes, gradients, strict=True):
             rows = exact(gradient).div(scale).flatten(0, -2)
+            beside.feel(into[name], number, each.x, rows, len(values))
             squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
             into[name].demand.addmm_(rows.T, rows)
     return squares
