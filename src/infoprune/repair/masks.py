@@ -12,7 +12,9 @@ from transformers import PreTrainedModel
 from infoprune.repair.repair import Place, Rows, by_worth, refit_bottom_up
 from infoprune.repair.ridge import Sums
 from infoprune.statistics.calibration import Batch, Progress
+from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics
+from infoprune.structure.linear import linear
 from infoprune.structure.sites import find_sites
 
 LARGEST = 10.0
@@ -25,6 +27,7 @@ def tune_masks(
     batches: Sequence[Batch],
     statistics: Statistics,
     *,
+    largest: float = LARGEST,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
     r"""A copy of the pruned model in which what each unit says is multiplied by a factor.
@@ -43,6 +46,7 @@ def tune_masks(
         dense: the model that it was cut from.
         batches: tokenised inputs.
         statistics: of the dense model on these batches.
+        largest: how far from zero a factor may be.
         progress: called with (places done, places in all).
 
     Source:
@@ -56,13 +60,13 @@ def tune_masks(
 
     def fit(place: Place, weight: Tensor, intercept: bool, rows: Rows) -> tuple[Tensor, Tensor]:
         nonlocal trusted
-        module = small.get_submodule(place.module)
-        bias = module.bias.detach().double() if intercept else weight.new_zeros(len(weight)).double()  # type: ignore[union-attr]
+        own = linear(small, place.module).bias
+        bias = exact(weight.new_zeros(len(weight)) if own is None else own)
         factors = mask_factors(rows, weight, bias, sites[place.site].size)
-        trusted = trusted and float(factors.abs().max()) <= LARGEST
+        trusted = trusted and float(factors.abs().max()) <= largest
         if not trusted:
-            return weight.double(), bias
-        return weight.double() * factors.repeat_interleave(sites[place.site].size), bias
+            return exact(weight), bias
+        return exact(weight) * factors.repeat_interleave(sites[place.site].size), bias
 
     return refit_bottom_up(
         small,
@@ -82,11 +86,11 @@ def mask_factors(
 
     With A symmetric the damped solution is m = 1 + (A A + 1)^-1 A (a - A 1).
     """
-    weight = weight.detach().double()
+    weight = exact(weight)
     sums = Sums.empty(weight.shape[1], len(weight), weight.device)
     for x, target, weights in rows:
         real = weights.reshape(-1) > 0
-        flat = target.flatten(0, -2)[real].double() - bias
+        flat = exact(target.flatten(0, -2)[real]) - bias
         sums.update(x.flatten(0, -2)[real], flat, weights.reshape(-1)[real])
     units = weight.shape[1] // size
     both = sums.xx[:-1, :-1] * (weight.T @ weight)

@@ -173,6 +173,7 @@ class Place:
 
     @property
     def stack(self) -> str:
+        """Which list of layers."""
         return self.site.partition(".")[0]
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
@@ -26,6 +24,7 @@ from infoprune.statistics.demand import directions
 from infoprune.statistics.masks import Extra, Extras
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.statistics.taps import Tap, frozen, tapped
 from infoprune.structure.sites import Site, find_sites
 
 
@@ -75,7 +74,7 @@ def collect(
     generator = torch.Generator().manual_seed(seed)
     beside = Extras(extras)
     inputs, tokens = 0, 0
-    with _frozen(model), _taps(model, chosen) as taps, torch.enable_grad():
+    with frozen(model), tapped(model, chosen) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
             fed = model_inputs(batch, device)
             decodes = "decoder" if model.config.is_encoder_decoder else "layers"
@@ -117,57 +116,11 @@ def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool
     return torch.ones_like(x[..., 0], dtype=torch.bool)
 
 
-@dataclass(frozen=True)
-class _Passed:
-    """Input of a reader, and its output with gradient."""
-
-    x: Tensor
-    y: Tensor
-
-
-class _Tap:
-    """Catches what passes a reader, once for every time that its layer is applied."""
-
-    def __init__(self) -> None:
-        self.passed: list[_Passed] = []
-
-    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        y = output if output.requires_grad else output.requires_grad_()
-        self.passed.append(_Passed(inputs[0].detach(), y))
-        return y
-
-
-@contextmanager
-def _taps(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[str, _Tap]]:
-    taps = {site.name: _Tap() for site in sites}
-    handles = [model.get_submodule(site.reader).register_forward_hook(taps[site.name]) for site in sites]
-    try:
-        yield taps
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients for weights, for a while."""
-    modes = [(module, module.training) for module in model.modules()]
-    asks = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        model.eval().requires_grad_(False)
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, wanted in asks:
-            parameter.requires_grad_(wanted)
-
-
 def _pull(
     answer: Answer,
     draws: int,
     generator: torch.Generator,
-    taps: Mapping[str, _Tap],
+    taps: Mapping[str, Tap],
     into: Mapping[str, SiteStatistics],
     beside: Extras,
 ) -> dict[str, list[Float[Tensor, ...]]]:

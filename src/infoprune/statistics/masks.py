@@ -35,8 +35,8 @@ def mask_gradients(
         inputs: texts; they share no token.
         size: coordinates of a unit.
     """
-    felt = (exact(x).reshape(inputs, -1, x.shape[-1]) * (exact(gradient) @ reader).reshape(inputs, -1, x.shape[-1])).sum(1)
-    return felt.reshape(inputs, -1, size).sum(-1)
+    felt = exact(x).flatten(0, -2) * (exact(gradient).flatten(0, -2) @ reader)
+    return felt.reshape(inputs, -1, x.shape[-1]).sum(1).reshape(inputs, -1, size).sum(-1)
 
 
 class Extras:
