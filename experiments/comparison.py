@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from experiments import movie_reviews, topics
 from experiments.cells import cell, console
+from experiments.comparison_page import write_page
 from experiments.task import Batches, Task, package_path
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import Costs, find_costs
@@ -74,8 +75,6 @@ def main() -> None:
     for key in keys(options):
         bench = partial(prepared, key["task"], key["seed"], key["samples"])
         cell(RESULTS, key, partial(measure, bench, key))
-    from experiments.comparison_page import write_page
-
     write_page(RESULTS)
     console.print("wrote comparison.md")
 
