@@ -12,7 +12,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from experiments import movie_reviews, topics
+from experiments import brown, movie_reviews, topics
 from experiments.cells import cell, console
 from experiments.comparison_page import write_page
 from experiments.task import Batches, Task, package_path
@@ -53,6 +53,7 @@ REVIEWS = movie_reviews.TASK
 TASKS = {
     "movie_reviews": REVIEWS,
     "embedding": Embedding(REVIEWS.name, REVIEWS.read, REVIEWS.test, REVIEWS.validation),
+    "brown": brown.TASK,
     "topics": topics.TASK,
 }
 

@@ -18,6 +18,7 @@ from infoprune.plan import Plan
 from infoprune.ranking.criteria import CRITERIA
 from infoprune.repair.masks import mask_factors, tune_masks
 from infoprune.repair.repair import repair
+from infoprune.repair.ridge import Sums
 from infoprune.statistics.calibration import real_tokens
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import find_sites
@@ -106,7 +107,9 @@ def test_factors_are_damped_least_squares():
         stacked = torch.cat([normal, torch.eye(units, dtype=torch.float64)])
         right = torch.cat([a.T @ b - normal.sum(1), torch.zeros(units, dtype=torch.float64)])
         wanted = 1 + torch.linalg.lstsq(stacked, right[:, None]).solution[:, 0]
-        assert_close(mask_factors([(x, target, counts)], weight, bias, size), wanted)
+        sums = Sums.empty(6, 5, x.device)
+        sums.update(x[counts > 0], target[counts > 0], counts[counts > 0])
+        assert_close(mask_factors(sums, weight, bias, size), wanted)
 
 
 def test_tuned_masks_are_factors_on_the_columns_of_units(prepared):

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from infoprune.cli import options
 from infoprune.cli.console import bars, stdout
+from infoprune.cli.groups import RunOptions, TextOptions
 from infoprune.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ def compare_command(
     model: options.Model,
     out: options.Out,
     data: options.Data,
+    texts: TextOptions,
+    run: RunOptions,
     criteria: Annotated[
         str,
         typer.Option(
@@ -26,9 +29,6 @@ def compare_command(
         ),
     ],
     eval_file: options.Eval = None,
-    text: options.Text = None,
-    text_pair: options.TextPair = None,
-    label: options.Label = None,
     task: options.TaskName = None,
     keep: Annotated[
         str | None,
@@ -42,11 +42,8 @@ def compare_command(
         str,
         typer.Option(metavar="NAME", help="ours: the same for all; own: as each was published; both."),
     ] = "ours",
-    seeds: Annotated[int, typer.Option(metavar="N", help="Draws of calibration texts, with seeds 0 to N - 1.")] = 1,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Draws of calibration texts, from --seed on.")] = 1,
     samples: Annotated[int, typer.Option(metavar="N", help="Texts that are drawn from FILE each time.")] = 1024,
-    max_length: options.MaxLength = None,
-    batch_size: options.BatchSize = None,
-    device: options.Device = "auto",
     force: options.Force = False,
 ) -> None:
     """Prune a model by several methods to several sizes, and see what each loses; goes on where it was stopped."""
@@ -54,26 +51,27 @@ def compare_command(
     if repair not in ("ours", "own", "both"):
         raise InputError(f"--repair is {repair!r}, expected ours, own or both; pass e.g. --repair both")
     with bars() as advance:
-        from infoprune.jobs.compare import Grid, compare_folder
-        from infoprune.jobs.inputs import Columns, Packing
-        from infoprune.jobs.prune import Sources
+        from infoprune.jobs.compare import compare_folder
+        from infoprune.jobs.cut import Sources
+        from infoprune.jobs.grid import Grid
         from infoprune.reports.comparison import rows, summary
 
         budgets = (options.budget(part, None) for part in options.names(budget) or ())
         cells = compare_folder(
             model,
             out,
-            Sources(data, eval_file, Columns(text, text_pair, label), samples),
+            Sources(data, eval_file, texts.columns, samples),
             Grid(
                 options.names(criteria) or (),
                 shares,
                 tuple(each for each in budgets if each is not None),
                 ("own", "ours") if repair == "both" else (repair,),
                 seeds,
+                run.seed,
             ),
             task=task,
-            packing=Packing(batch_size, max_length),
-            device=device,
+            packing=run.packing,
+            device=run.device,
             force=force,
             started=_announce,
             progress=advance,

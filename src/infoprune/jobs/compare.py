@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from infoprune.budgets.budget import Budget, Keep
+from infoprune.budgets.budget import Keep
 from infoprune.budgets.costs import Costs, find_costs
 from infoprune.checkpoint import new_folder
 from infoprune.clock import StageProgress
-from infoprune.data.texts import TextData
 from infoprune.errors import InputError
-from infoprune.jobs.inputs import (
-    Batches,
-    Packing,
-    StrPath,
-    check_apart,
-    check_family,
-    check_positive,
-    device_named,
-    forget_unfinished,
-    unfinished,
-)
-from infoprune.jobs.prune import Sources
-from infoprune.jobs.tasks import check_columns, chosen_task, inputs_of, open_model, parted, questions_of, read
+from infoprune.jobs.cut import Sources
+from infoprune.jobs.grid import CELLS, CellStore, Goal, Grid, digest_of
+from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
+from infoprune.jobs.models import check_family, chosen_task, open_model
+from infoprune.jobs.tasks import check_columns, inputs_of, parted, questions_of, read
 from infoprune.measuring.measure import count_flops, count_parameters, example_batch, measure_latency
 from infoprune.methods.apply import collect_for, prune_by
 from infoprune.methods.finish import finished
@@ -46,59 +35,6 @@ from infoprune.structure.sites import find_sites
 from infoprune.tasks.compare import Comparison, between, compare
 from infoprune.tasks.evaluate import Evaluation, evaluate
 from infoprune.tasks.sentence import read_sentence_folder
-
-CELLS = "cells.jsonl"
-REPAIRS = ("own", "ours")
-Goal = Keep | Budget
-
-
-@dataclass(frozen=True)
-class Grid:
-    """What is compared with what.
-
-    Args:
-        criteria: names of methods.
-        keeps: shares of the units of every site.
-        budgets: what the results may cost.
-        repairs: "own", as published, "ours", or both.
-        seeds: how many draws of calibration texts.
-
-    Raises:
-        InputError: one of these is empty or makes no sense.
-    """
-
-    criteria: tuple[str, ...]
-    keeps: tuple[float, ...] = ()
-    budgets: tuple[Budget, ...] = ()
-    repairs: tuple[str, ...] = ("ours",)
-    seeds: int = 1
-
-    def __post_init__(self) -> None:
-        if not self.criteria:
-            raise InputError("no criteria were given, expected at least one; pass e.g. --criteria information,wanda")
-        for name in self.criteria:
-            method_named(name)
-        for share in self.keeps:
-            Keep(share)
-        if not self.keeps and not self.budgets:
-            raise InputError("neither keep nor budget was given, expected some goal; pass e.g. --keep 0.5,0.25")
-        if not self.repairs or set(self.repairs) - set(REPAIRS):
-            raise InputError(f"repair is {', '.join(self.repairs) or 'none'}, expected own, ours or both")
-        check_positive("seeds", self.seeds)
-
-    @property
-    def goals(self) -> dict[str, Goal]:
-        """By name, in order."""
-        keeps: dict[str, Goal] = {f"keep={share:g}": Keep(share) for share in self.keeps}
-        return keeps | {f"{budget.quantity}={budget.amount:g}": budget for budget in self.budgets}
-
-    def keys(self, seed: int) -> Iterator[tuple[str, str, str]]:
-        """(goal, criterion, repair) of one draw; both repairs of a choice follow one another."""
-        for goal in self.goals:
-            for name in dict.fromkeys(self.criteria):
-                for repair in REPAIRS:
-                    if repair in self.repairs:
-                        yield goal, name, repair
 
 
 @dataclass(frozen=True)
@@ -164,14 +100,14 @@ def compare_folder(
         if isinstance(goal, Keep):
             for site in find_sites(model):
                 goal.count(site)
-    questions = questions_of(judges, aim, model, tokenizer, packing, 0)
-    cells = _Cells(unfinished(out) / CELLS, _digest(model, texts, judges, sources, packing))
-    wanted = [(seed, *key) for seed in range(grid.seeds) for key in grid.keys(seed)]
+    questions = questions_of(judges, aim, model, tokenizer, packing, grid.seed)
+    cells = CellStore(unfinished(out) / CELLS, digest_of(model, texts, judges, sources, packing))
+    wanted = [(seed, *key) for seed in grid.draws for key in grid.keys]
     if started is not None:
         started(Outlook(len(wanted), sum(key in cells.found for key in wanted)))
     dense = _Dense(model, questions)
-    for seed in range(grid.seeds):
-        missing = [key for key in grid.keys(seed) if (seed, *key) not in cells.found]
+    for seed in grid.draws:
+        missing = [key for key in grid.keys if (seed, *key) not in cells.found]
         if missing:
             sample, _ = parted(texts, sources.samples, seed)
             draw = _Draw(dense, inputs_of(sample, aim, model, tokenizer, packing), seed, grid, progress)
@@ -186,33 +122,6 @@ def compare_folder(
         draw_curves(result, draft / "curves.png")
     forget_unfinished(out)
     return result
-
-
-class _Cells:
-    """Cells on disk, a line each, of runs on the same inputs; what a kill has cut off in the middle is dropped."""
-
-    def __init__(self, path: Path, digest: str) -> None:
-        self._path, self._digest = path, digest
-        self.found: dict[tuple[int, str, str, str], Cell] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            try:
-                stored = json.loads(line)
-            except ValueError:
-                continue
-            if stored.pop("run", None) == digest:
-                self._note(Cell(**stored))
-
-    def _note(self, cell: Cell) -> None:
-        self.found[cell.seed, cell.goal, cell.criterion, cell.repair] = cell
-
-    def add(self, cell: Cell) -> None:
-        self._note(cell)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"run": self._digest, **asdict(cell)}) + "\n")
-
-    def among(self, keys: Sequence[tuple[int, str, str, str]]) -> list[Cell]:
-        return [self.found[key] for key in keys if key in self.found]
 
 
 @dataclass
@@ -300,13 +209,3 @@ class _Draw:
             kept={name: kept for name, (kept, _) in plan.counts.items()},
             seconds=seconds,
         )
-
-
-def _digest(model: PreTrainedModel, texts: TextData, judges: TextData, sources: Sources, packing: Packing) -> str:
-    """Names the inputs of a run, so that it goes on from no other's cells."""
-    digest = hashlib.sha256(f"{type(model).__name__} {sources.samples} {packing}".encode())
-    for data in (texts, judges):
-        digest.update(repr((data.texts, data.pairs, data.labels)).encode())
-    for name, tensor in model.named_parameters():
-        digest.update(f"{name} {tuple(tensor.shape)} {float(tensor.detach().double().sum())!r}".encode())
-    return digest.hexdigest()[:16]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from infoprune.repair.repair import Place, Rows, by_worth, refit_bottom_up
+from infoprune.repair.repair import Place, by_worth, refit_bottom_up
 from infoprune.repair.ridge import Sums
 from infoprune.statistics.calibration import Batch, Progress
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics
-from infoprune.structure.linear import linear
+from infoprune.structure.linear import LinearMap
 from infoprune.structure.sites import find_sites
 
 LARGEST = 10.0
@@ -58,15 +59,13 @@ def tune_masks(
     weigh = by_worth(statistics, batches, 0.0)
     trusted = True
 
-    def fit(place: Place, weight: Tensor, intercept: bool, rows: Rows) -> tuple[Tensor, Tensor]:
+    def fit(place: Place, module: LinearMap, parts: Sequence[Sums]) -> tuple[Tensor, Tensor]:
         nonlocal trusted
-        own = linear(small, place.module).bias
-        bias = exact(weight.new_zeros(len(weight)) if own is None else own)
-        factors = mask_factors(rows, weight, bias, sites[place.site].size)
+        weight, size = exact(module.weight), sites[place.site].size
+        bias = weight.new_zeros(len(weight)) if module.bias is None else exact(module.bias)
+        factors = mask_factors(reduce(Sums.plus, parts), weight, bias, size)
         trusted = trusted and float(factors.abs().max()) <= largest
-        if not trusted:
-            return exact(weight), bias
-        return exact(weight) * factors.repeat_interleave(sites[place.site].size), bias
+        return (weight * factors.repeat_interleave(size) if trusted else weight), bias
 
     return refit_bottom_up(
         small,
@@ -80,22 +79,21 @@ def tune_masks(
 
 
 def mask_factors(
-    rows: Rows, weight: Float[Tensor, "o n"], bias: Float[Tensor, " o"], size: int
+    sums: Sums, weight: Float[Tensor, "o n"], bias: Float[Tensor, " o"], size: int
 ) -> Float[Tensor, " units"]:
-    """The factors m of the units of one reader; units own `size` columns each.
+    """The factors m of the units of one reader: with A symmetric, m = 1 + (A A + 1)^-1 A (a - A 1).
 
-    With A symmetric the damped solution is m = 1 + (A A + 1)^-1 A (a - A 1).
+    Args:
+        sums: of inputs and targets.
+        weight: W.
+        bias: b.
+        size: columns that a unit owns.
     """
-    weight = exact(weight)
-    sums = Sums.empty(weight.shape[1], len(weight), weight.device)
-    for x, target, weights in rows:
-        real = weights.reshape(-1) > 0
-        flat = exact(target.flatten(0, -2)[real]) - bias
-        sums.update(x.flatten(0, -2)[real], flat, weights.reshape(-1)[real])
     units = weight.shape[1] // size
     both = sums.xx[:-1, :-1] * (weight.T @ weight)
     table = both.reshape(units, size, units, size).sum((1, 3))
-    wanted = (sums.xt[:-1] * weight.T).sum(1).reshape(units, size).sum(1)
+    targets = sums.xt[:-1] - torch.outer(sums.xx[:-1, -1], bias)
+    wanted = (targets * weight.T).sum(1).reshape(units, size).sum(1)
     # by eigenvectors, since the square of A has digits that a factorisation of it would lose
     values, vectors = torch.linalg.eigh(table)
     gain = values / (values.square() + 1)

@@ -15,20 +15,20 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens, kept_within
+from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
-from infoprune.repair.ridge import fit_ridge
+from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
-from infoprune.statistics.collect import collect
+from infoprune.statistics.collect import collect_worth
+from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
-from infoprune.structure.linear import linear
+from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.sites import Site, find_sites
 
 FOLDS = 4
 
-Rows = Sequence[tuple[Tensor, Tensor, Tensor]]
-"""Of every batch the inputs (batch, length, n) of a linear module, its targets and the weights of its tokens."""
-Fit = Callable[["Place", Tensor, bool, Rows], tuple[Tensor, Tensor]]
-"""Weight and bias of a linear module from its weight as it is, whether it has a bias, and the rows to fit."""
+Fit = Callable[["Place", LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
+"""Weight and bias of a linear module from what it is, and from the rows to fit, added up in parts."""
 Weigh = Callable[["Place"], Sequence[Tensor]]
 """Weights of all tokens, batch by batch."""
 
@@ -54,7 +54,8 @@ def repair(
 
     where W_0 is the weight as it is. Producers are re-fitted in the same way, without a residual, to what the kept
     units do in the dense network: their inputs have changed too. All passes advance together from place to place, so
-    this costs one forward pass of each network, and memory for the activations of all inputs at one place.
+    this costs one forward pass of each network, and memory for the activations of all inputs at one place. In a process
+    group every process passes its own batches, and all re-fit alike to the sums over all.
 
     Args:
         small: from `prune`.
@@ -71,7 +72,7 @@ def repair(
         InputError: the statistics are of other batches, a regression is not finite, layers are shared, or the dense
             model has other tokens.
     """
-    statistics = collect(dense, batches) if statistics is None else statistics
+    statistics = collect_worth(dense, batches) if statistics is None else statistics
 
     def wanted(place: Place) -> bool:
         return (producers or place.reads) and (sites is None or place.site in sites)
@@ -117,6 +118,7 @@ def refit_bottom_up(
     repaired.eval()
     places = {place.module: place for place in _places(repaired, dense) if chosen(place)}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
+    firsts = starts([len(next(iter(batch.values()))) for batch in batches])
     modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
     try:
@@ -125,7 +127,7 @@ def refit_bottom_up(
                 arrivals, goals = behind.arrive(), ahead.arrive()
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
-                behind.resume(_refit(repaired, place, arrivals, goals, weigh(place), fit))
+                behind.resume(_refit(repaired, place, arrivals, goals, weigh(place), firsts, fit))
                 if progress is not None:
                     progress(done + 1, len(places))
     finally:
@@ -142,7 +144,7 @@ def by_worth(statistics: Statistics, batches: Sequence[Batch], floor: float) -> 
     Raises:
         InputError: the statistics are of other batches.
     """
-    _check_same_batches(statistics, batches)
+    statistics = statistics.among(batches)
 
     def weigh(place: Place) -> Sequence[Tensor]:
         masks = [real_tokens(batch, place.stack).cpu() for batch in batches]
@@ -194,6 +196,7 @@ def _refit(
     arrivals: Sequence[Arrival],
     goals: Sequence[Arrival],
     weights: Sequence[Tensor],
+    firsts: Sequence[int],
     fit: Fit,
 ) -> list[Tensor]:
     """Re-fits one linear module in place and returns what the passes go on with."""
@@ -204,7 +207,8 @@ def _refit(
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
         rows.append((arrival.x, wanted - residual, weight.expand(arrival.x.shape[:-1])))
-    weight, bias = fit(place, module.weight, module.bias is not None, rows)
+    parts = _of_all(sums_by_fold(rows, firsts, module.weight, FOLDS))
+    weight, bias = fit(place, module, parts)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
             f"the regression at {place.module} is not finite, expected finite activations; try the model in float32"
@@ -219,19 +223,12 @@ def _refit(
     ]
 
 
-def _by_ridge(
-    place: Place, weight: Tensor, intercept: bool, rows: Rows, *, ridge: float | None
-) -> tuple[Tensor, Tensor]:
-    return fit_ridge(rows, weight, folds=FOLDS, ridge=ridge, intercept=intercept)
+def _by_ridge(place: Place, module: LinearMap, parts: Sequence[Sums], *, ridge: float | None) -> tuple[Tensor, Tensor]:
+    return fit_ridge(parts, exact(module.weight), ridge=ridge, intercept=module.bias is not None)
 
 
-def _check_same_batches(statistics: Statistics, batches: Sequence[Batch]) -> None:
-    for name, worth in statistics.worth.items():
-        masks = [real_tokens(batch, name.partition(".")[0]) for batch in batches]
-        # one entry of a mask may stand for all patches of a picture
-        if len(worth) != len(masks) or any(
-            len(w) != len(mask) or mask.shape[1] not in (1, w.shape[1]) for w, mask in zip(worth, masks, strict=True)
-        ):
-            raise InputError(
-                f"the statistics of {name} are of other batches; pass the batches that they were collected from"
-            )
+def _of_all(parts: Sequence[Sums]) -> list[Sums]:
+    """The same sums over the rows of all processes."""
+    squares = torch.tensor([part.tt for part in parts], dtype=torch.float64)
+    add_up(squares, *(tensor for part in parts for tensor in (part.xx, part.xt)))
+    return [Sums(part.xx, part.xt, float(tt)) for part, tt in zip(parts, squares, strict=True)]

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from infoprune.errors import InputError
+from infoprune.processes import add_up, of_all
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics
 
@@ -80,16 +81,19 @@ class Extras:
         for (name, _), felt in self._felt.items():  # directions come in order
             by_site.setdefault(name, []).append(felt.float())
         for name, each in by_site.items():
-            self._rows.setdefault(name, []).append(torch.stack(each, 1))
+            self._rows.setdefault(name, []).append(torch.cat(each, 1))
         self._felt.clear()
 
     def added(self, gathered: Mapping[str, SiteStatistics]) -> dict[str, SiteStatistics]:
-        """The statistics with what was gathered."""
-        return {
-            name: replace(
-                each,
-                masks=torch.cat(self._rows[name]) if self._masks else None,
-                loudness=self._squares[name].sqrt() if self._loud else None,
-            )
-            for name, each in gathered.items()
-        }
+        """The statistics with what was gathered, in all processes."""
+        found = {}
+        for name, each in gathered.items():
+            masks = loudness = None
+            if self._masks:
+                rows = torch.cat(of_all(self._rows[name]))
+                masks = rows.reshape(len(rows), -1, each.site.units)
+            if self._loud:
+                add_up(self._squares[name])
+                loudness = self._squares[name].sqrt()
+            found[name] = replace(each, masks=masks, loudness=loudness)
+        return found
