@@ -1,6 +1,6 @@
 """Makes every figure and table of the docs again: python -m experiments.reproduce (cells already computed are kept)."""
 
-from experiments import ablation, budgets, fan2021, prediction, recovery, training_free, vocabulary
+from experiments import ablation, budgets, comparison, fan2021, prediction, recovery, training_free, vocabulary
 
 if __name__ == "__main__":
     training_free.main()
@@ -8,5 +8,6 @@ if __name__ == "__main__":
     budgets.main()
     prediction.main()
     fan2021.main()
+    comparison.main()
     recovery.main()
     vocabulary.main()

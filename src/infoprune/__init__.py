@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from infoprune.data.texts import read_texts
     from infoprune.errors import InputError
     from infoprune.plan import Plan
-    from infoprune.ranking.criteria import ChannelInformation, Magnitude, Random
+    from infoprune.ranking.criteria import ChannelInformation, Random
     from infoprune.ranking.fan2021 import Fan2021
     from infoprune.ranking.rank import rank
+    from infoprune.ranking.scores import Magnitude
     from infoprune.repair.repair import repair
     from infoprune.reports.report import Report
     from infoprune.search import Tolerance, search
@@ -96,9 +97,10 @@ _HOMES = {
     "data.texts": ("read_texts",),
     "errors": ("InputError",),
     "plan": ("Plan",),
-    "ranking.criteria": ("ChannelInformation", "Magnitude", "Random"),
+    "ranking.criteria": ("ChannelInformation", "Random"),
     "ranking.fan2021": ("Fan2021",),
     "ranking.rank": ("rank",),
+    "ranking.scores": ("Magnitude",),
     "repair.repair": ("repair",),
     "reports.report": ("Report",),
     "search": ("Tolerance", "search"),

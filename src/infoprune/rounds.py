@@ -11,7 +11,7 @@ from infoprune.budgets.allocate import allocate
 from infoprune.clock import Clock
 from infoprune.plan import Plan
 from infoprune.processes import as_the_first_says, process_count
-from infoprune.ranking.criteria import Criterion, PairedCriterion
+from infoprune.ranking.criteria import Criterion, PairedCriterion, extras_of
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.repair import repair
 from infoprune.schedule import Schedule
@@ -146,6 +146,7 @@ class Rounds:
                 sites=[site for site in find_sites(model) if site.name in names],
                 floor=self.settings.floor,
                 ridge=self.settings.shrinkage,
+                extras=extras_of(self.criterion),
                 seed=self.seed,
                 memory=self.settings.memory,
                 progress=report,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from bisect import bisect_left
+from collections.abc import Collection, Mapping
 
 import torch
 from jaxtyping import Float
@@ -14,6 +16,9 @@ from infoprune.budgets.lagrange import Curve, least_loss
 from infoprune.errors import InputError
 from infoprune.plan import Plan
 from infoprune.ranking.rank import Ranking, Rankings
+
+ROUNDING = 1e-12
+"""Room for rounding errors alone: what is to be kept whole has to fit."""
 
 
 def allocate(rankings: Rankings, budget: Keep | Counts | Budget, costs: Costs | None = None) -> Plan:
@@ -69,7 +74,52 @@ def choose_counts(rankings: Rankings, costs: Costs, limit: float, allocation: st
     units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
     if allocation == "uniform" or not rankings.nats:
         return even_counts(units, costs, limit)
+    return least_counts(rankings, costs, limit)
+
+
+def least_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str, int]:
+    """How many units of every site stay, so that the cost is at most the limit and the sum of the losses is least.
+
+    Args:
+        rankings: whose losses are of one kind at all sites, nats or not.
+        costs: of the same sites.
+        limit: in the unit of the costs.
+
+    Raises:
+        InputError: the costs are of other sites.
+    """
+    units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
     return _divided(units, costs, limit, {name: _lost(ranking) for name, ranking in rankings.sites.items()})
+
+
+def threshold_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str, int]:
+    """How many units of every site stay, if those go whose loss is below one threshold, the same at all sites.
+
+    What a unit costs plays no part. The threshold is the lowest that meets the limit; a site keeps at least the fewest
+    units that it may.
+
+    Args:
+        rankings: whose losses are comparable between sites.
+        costs: of the same sites.
+        limit: in the unit of the costs.
+
+    Raises:
+        InputError: the costs are of other sites.
+    """
+    _check_sites(rankings.sites.keys(), costs)
+    pooled = torch.cat([ranking.losses for ranking in rankings.sites.values()]).sort().values
+
+    def counts(gone: int) -> dict[str, int]:
+        threshold = -math.inf if gone == 0 else float(pooled[gone - 1])
+        found = {}
+        for name, ranking in rankings.sites.items():
+            stay = int((ranking.losses > threshold).sum())
+            sizes = [size for size in costs.sizes[name] if size <= ranking.site.units]
+            found[name] = max([size for size in sizes if size <= stay], default=sizes[0])
+        return found
+
+    fewest = bisect_left(range(len(pooled)), True, key=lambda gone: costs.of(counts(gone)) <= limit * (1 + ROUNDING))
+    return counts(fewest)
 
 
 def even_counts(units: Mapping[str, int], costs: Costs, limit: float) -> dict[str, int]:
@@ -99,13 +149,16 @@ def _divided(
     units: Mapping[str, int], costs: Costs, limit: float, losses: Mapping[str, Float[Tensor, " _"]]
 ) -> dict[str, int]:
     """Sizes by site name with the least sum of losses, (units + 1,) by site name, within the limit."""
-    if units.keys() != costs.sites.keys():
-        raise InputError("the costs are of other sites than the rankings; find both for the same model and kinds")
+    _check_sites(units.keys(), costs)
     sizes = {name: [size for size in costs.sizes[name] if size <= there] for name, there in units.items()}
     curves = [Curve(costs.sites[name][each].tolist(), losses[name][each].tolist()) for name, each in sizes.items()]
-    # room for rounding errors alone: what is to be kept whole has to fit
-    chosen = least_loss(curves, limit * (1 + 1e-12) - costs.rest) or [0] * len(curves)
+    chosen = least_loss(curves, limit * (1 + ROUNDING) - costs.rest) or [0] * len(curves)
     return {name: each[index] for (name, each), index in zip(sizes.items(), chosen, strict=True)}
+
+
+def _check_sites(names: Collection[str], costs: Costs) -> None:
+    if set(names) != costs.sites.keys():
+        raise InputError("the costs are of other sites than the rankings; find both for the same model and kinds")
 
 
 def _lost(ranking: Ranking) -> Float[Tensor, " _"]:

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from infoprune.cli.bench import bench_command
 from infoprune.cli.collect import collect_command
+from infoprune.cli.compare import compare_command
 from infoprune.cli.console import DEBUG, clean_warnings, complain
 from infoprune.cli.evaluate import evaluate_command
 from infoprune.cli.export import export_command
@@ -72,6 +73,11 @@ def _register(name: str, command: Callable[..., None], example: str) -> None:
 _register("prune", prune_command, "my-classifier half --data train.csv --eval valid.csv --keep 0.5")
 _register("evaluate", evaluate_command, "half --data test.csv --label label")
 _register("finetune", finetune_command, "half half-tuned --data train.csv --eval valid.csv --epochs 1")
+_register(
+    "compare",
+    compare_command,
+    "my-classifier rivals --data train.csv --eval valid.csv --criteria information,wanda --keep 0.5,0.25",
+)
 _register("bench", bench_command, "my-classifier half half.onnx --batch-size 1,32 --eval test.csv")
 _register("export", export_command, "half half.onnx --data valid.csv --int8")
 _register("collect", collect_command, "my-classifier my-classifier.statistics --data train.csv --memory 2GB")

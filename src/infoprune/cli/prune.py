@@ -56,7 +56,12 @@ def prune_command(
         ),
     ] = None,
     criterion: Annotated[
-        str, typer.Option(metavar="NAME", help="What chooses the units: information, fan2021, magnitude or random.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What chooses the units: information, or for comparison fan2021, kwon, brain-surgeon, leverage, "
+            "flap, wanda, taylor, activation, magnitude, magnitude-l1 or random.",
+        ),
     ] = "information",
     rounds: Annotated[
         int | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,8 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from infoprune.errors import InputError
+from infoprune.ranking.brain_surgeon import BrainSurgeon
 from infoprune.ranking.eliminate import Elimination, eliminate
 from infoprune.ranking.fan2021 import Fan2021
+from infoprune.ranking.kwon import Kwon
+from infoprune.ranking.scores import Activation, Flap, Leverage, Magnitude, MagnitudeSum, Taylor, Wanda
+from infoprune.statistics.masks import Extra
 from infoprune.statistics.pairs import Pairing
 from infoprune.statistics.statistics import SiteStatistics
 
@@ -40,6 +45,25 @@ class PairedCriterion(Criterion, Protocol):
     @property
     def pairing(self) -> Pairing:
         """What `collect_pairs` is to collect for it."""
+
+
+@runtime_checkable
+class CuriousCriterion(Criterion, Protocol):
+    """A criterion that wants `collect` to note more than moments and demand."""
+
+    @property
+    def extras(self) -> frozenset[Extra]:
+        """What it wants."""
+
+
+def extras_of(*criteria: Criterion) -> frozenset[Extra]:
+    """What `collect` has to note for some criteria beside moments and demand.
+
+    Example:
+        >>> collect(model, batches, extras=extras_of(Taylor(), Activation()))
+    """
+    wanted = [each.extras for each in criteria if isinstance(each, CuriousCriterion)]
+    return frozenset().union(*wanted)
 
 
 @dataclass(frozen=True)
@@ -83,19 +107,6 @@ class ChannelInformation:
 
 
 @dataclass(frozen=True)
-class Magnitude:
-    """Euclidean norm of everything that writes or reads a unit: the classic that needs no data."""
-
-    name: str = "magnitude"
-    nats: bool = False
-
-    def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """Smallest norm first; the losses are squared norms, not nats."""
-        read = statistics.reader.square().sum(0).reshape(-1, statistics.site.size).sum(1)
-        return _by_score(statistics.produced.square() + read)
-
-
-@dataclass(frozen=True)
 class Random:
     """A seeded shuffle: what any criterion has to beat."""
 
@@ -108,11 +119,6 @@ class Random:
         return Elimination(order, torch.ones(len(order), dtype=torch.float64))
 
 
-def _by_score(score: Float[Tensor, " units"]) -> Elimination:
-    losses, order = torch.sort(score, stable=True)
-    return Elimination(order, losses)
-
-
 def demand_metric(demand: Float[Tensor, "o o"], tau: float) -> Float[Tensor, "o o"]:
     """G + tau mean(diag G) 1, in nats; the identity where tau is infinite or nothing is demanded."""
     level = float(demand.diagonal().mean())
@@ -122,7 +128,20 @@ def demand_metric(demand: Float[Tensor, "o o"], tau: float) -> Float[Tensor, "o 
     return demand + tau * level * identity
 
 
-CRITERIA = {"information": ChannelInformation, "fan2021": Fan2021, "magnitude": Magnitude, "random": Random}
+CRITERIA: dict[str, Callable[[], Criterion]] = {
+    "information": ChannelInformation,
+    "fan2021": Fan2021,
+    "magnitude": Magnitude,
+    "magnitude-l1": MagnitudeSum,
+    "activation": Activation,
+    "wanda": Wanda,
+    "flap": Flap,
+    "taylor": Taylor,
+    "kwon": Kwon,
+    "leverage": Leverage,
+    "brain-surgeon": BrainSurgeon,
+    "random": Random,
+}
 
 
 def criterion_named(name: str) -> Criterion:
@@ -133,5 +152,4 @@ def criterion_named(name: str) -> Criterion:
     """
     if name not in CRITERIA:
         raise InputError(f"criterion {name!r} is not known; expected one of: {', '.join(CRITERIA)}")
-    chosen: Criterion = CRITERIA[name]()
-    return chosen
+    return CRITERIA[name]()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Int
@@ -23,10 +24,15 @@ from infoprune.statistics.collect import collect_worth
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.statistics.temper import tempered
-from infoprune.structure.linear import linear
+from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.sites import Site, find_sites
 
 FOLDS = 4
+
+Fit = Callable[["Place", LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
+"""Weight and bias of a linear module from what it is, and from the rows to fit, added up in parts."""
+Weigh = Callable[["Place"], Sequence[Tensor]]
+"""Weights of all tokens, batch by batch."""
 
 
 def repair(
@@ -38,6 +44,7 @@ def repair(
     floor: float = 3.0,
     ridge: float | None = None,
     producers: bool = True,
+    sites: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
     r"""A copy of the pruned model, re-fitted bottom-up by token-weighted ridge regression to the dense one.
@@ -61,43 +68,95 @@ def repair(
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: a fraction of the inputs' mean variance; None chooses it at every place by cross-validation over texts.
         producers: re-fit producers as well as readers.
+        sites: names of the sites to re-fit; None means all.
         progress: called with (places done, places in all).
 
     Raises:
         InputError: the statistics are of other batches, a regression is not finite, layers are shared, or the dense
             model has other tokens.
     """
+    statistics = collect_worth(dense, batches) if statistics is None else statistics
+
+    def wanted(place: Place) -> bool:
+        return (producers or place.reads) and (sites is None or place.site in sites)
+
+    return refit_bottom_up(
+        small,
+        dense,
+        batches,
+        chosen=wanted,
+        weigh=by_worth(statistics, batches, floor),
+        fit=partial(_by_ridge, ridge=ridge),
+        temper=True,
+        progress=progress,
+    )
+
+
+def refit_bottom_up(
+    small: PreTrainedModel,
+    dense: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    chosen: Callable[[Place], bool],
+    weigh: Weigh,
+    fit: Fit,
+    temper: bool = False,
+    progress: Progress | None = None,
+) -> PreTrainedModel:
+    """A copy of the pruned model whose linear modules are re-fitted one after the other, from the bottom to the top.
+
+    Args:
+        small: from `prune`.
+        dense: the model that it was cut from.
+        batches: tokenised inputs.
+        chosen: which places are re-fitted.
+        weigh: token weights at a place.
+        fit: what is done there.
+        temper: no token whose input or error is far longer than its text's median outweighs the others, see `tempered`.
+        progress: called with (places done, places in all).
+
+    Raises:
+        InputError: layers are shared, or the dense model has other tokens.
+    """
     check_repairable(find_sites(small))
     check_same_tokens(small, dense)
-    statistics = collect_worth(dense, batches) if statistics is None else statistics
-    statistics = statistics.among(batches)
     repaired = copy.deepcopy(small)
     repaired.eval()
-    places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
+    places = {place.module: place for place in _places(repaired, dense) if chosen(place)}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    stacks = {site.stack for site in find_sites(dense, empty=True)}
-    masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
     firsts = starts([len(next(iter(batch.values()))) for batch in batches])
     modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
     try:
         with Lockstep(dense, batches, meetings) as ahead, Lockstep(repaired, batches, meetings) as behind:
-            done = 0
-            while arrivals := behind.arrive():
-                goals = ahead.arrive()
+            for done in range(len(places)):
+                arrivals, goals = behind.arrive(), ahead.arrive()
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
-                weights = token_weights(statistics, place.site, masks[place.stack], floor)
-                behind.resume(_refit(repaired, place, arrivals, goals, weights, firsts, ridge))
-                done += 1
+                behind.resume(_refit(repaired, place, arrivals, goals, weigh(place), firsts, fit, temper))
                 if progress is not None:
-                    progress(done, len(places))
+                    progress(done + 1, len(places))
     finally:
         for module, training in modes:
             module.training = training
     for module, before in zip(repaired.modules(), small.modules(), strict=True):
         module.training = before.training
     return repaired
+
+
+def by_worth(statistics: Statistics, batches: Sequence[Batch], floor: float) -> Weigh:
+    """Weights of the tokens of some batches by their worth, as `token_weights` has them.
+
+    Raises:
+        InputError: the statistics are of other batches.
+    """
+    statistics = statistics.among(batches)
+
+    def weigh(place: Place) -> Sequence[Tensor]:
+        masks = [real_tokens(batch, place.stack).cpu() for batch in batches]
+        return token_weights(statistics, place.site, masks, floor)
+
+    return weigh
 
 
 def check_repairable(sites: Collection[Site]) -> None:
@@ -111,7 +170,7 @@ def check_repairable(sites: Collection[Site]) -> None:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """A linear module to re-fit, the site that it writes or reads, and which rows of the dense module it still has."""
 
     module: str
@@ -122,28 +181,30 @@ class _Place:
 
     @property
     def stack(self) -> str:
+        """Which list of layers."""
         return self.site.partition(".")[0]
 
 
-def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
+def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[Place]:
     whole = {site.name: site for site in find_sites(dense, empty=True)}
     for site in find_sites(small, empty=True):  # of an empty one the bias is left
         units = whole[site.name].units
         kept = torch.tensor(kept_within(small, dense, site.name, units))
         for producer in site.refit:
             rows = None if len(kept) == units else producer.rows(kept, units)
-            yield _Place(producer.module, site.name, None, rows, reads=False)
-        yield _Place(site.reader, site.name, site.stream, None, reads=True)
+            yield Place(producer.module, site.name, None, rows, reads=False)
+        yield Place(site.reader, site.name, site.stream, None, reads=True)
 
 
 def _refit(
     model: PreTrainedModel,
-    place: _Place,
+    place: Place,
     arrivals: Sequence[Arrival],
     goals: Sequence[Arrival],
     weights: Sequence[Tensor],
     firsts: Sequence[int],
-    ridge: float | None,
+    fit: Fit,
+    temper: bool,
 ) -> list[Tensor]:
     """Re-fits one linear module in place and returns what the passes go on with."""
     module = linear(model, place.module)
@@ -153,12 +214,11 @@ def _refit(
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
         weight = weight.expand(arrival.x.shape[:-1]).to(residual.device)
-        for each in (arrival.x, wanted - arrival.total):  # neither an input nor an error may outweigh all others
+        for each in (arrival.x, wanted - arrival.total) if temper else ():
             weight = weight * tempered(each, weight > 0)
         rows.append((arrival.x, wanted - residual, weight))
-    anchor = exact(module.weight)
-    parts = sums_by_fold(rows, firsts, anchor, FOLDS)
-    weight, bias = fit_ridge(_of_all(parts), anchor, ridge=ridge, intercept=module.bias is not None)
+    parts = _of_all(sums_by_fold(rows, firsts, module.weight, FOLDS))
+    weight, bias = fit(place, module, parts)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
             f"the regression at {place.module} is not finite, expected finite activations; "
@@ -172,6 +232,10 @@ def _refit(
         residual + functional.linear(arrival.x, module.weight, module.bias)
         for residual, arrival in zip(residuals, arrivals, strict=True)
     ]
+
+
+def _by_ridge(place: Place, module: LinearMap, parts: Sequence[Sums], *, ridge: float | None) -> tuple[Tensor, Tensor]:
+    return fit_ridge(parts, exact(module.weight), ridge=ridge, intercept=module.bias is not None)
 
 
 def _of_all(parts: Sequence[Sums]) -> list[Sums]:

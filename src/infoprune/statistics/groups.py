@@ -22,8 +22,8 @@ EIGHT = 8
 
 
 def site_bytes(outputs: int, inputs: int, units: int) -> int:
-    """What the statistics of a site take: two means and covariances, demand, reader and the norm of each unit."""
-    return EIGHT * (2 * inputs * (inputs + 1) + outputs**2 + outputs * inputs + units)
+    """What the statistics of a site take: two means and covariances, demand, reader and two norms of each unit."""
+    return EIGHT * (2 * inputs * (inputs + 1) + outputs**2 + outputs * inputs + 2 * units)
 
 
 def groups(model: nn.Module, sites: Sequence[Site], memory: int | None) -> list[list[Site]]:

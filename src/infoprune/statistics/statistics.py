@@ -38,9 +38,13 @@ class SiteStatistics:
         reader: (o, n) float64, the weight of the reader.
         centred: whether the reader has a bias, which takes up what a cut does to the mean.
         produced: (units,) float64, Euclidean norm of the rows that produce a unit.
+        produced_sum: (units,) float64, sum of the absolute values of these rows.
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: shrinkage of the covariance, a fraction of its mean diagonal.
         pairs: the units beside what stands above them, where `collect_pairs` was asked for it.
+        masks: what the model's answer says of a factor on every unit, where `collect` was asked for "masks".
+        loudness: (units,) float64, the root of the sum over inputs of the squared mean length of a unit's coordinates,
+            where `collect` was asked for it.
     """
 
     site: Site
@@ -50,9 +54,12 @@ class SiteStatistics:
     reader: Float[Tensor, "o n"]
     centred: bool
     produced: Float[Tensor, " units"]
+    produced_sum: Float[Tensor, " units"]
     floor: float
     ridge: float
     pairs: Pairs | None = None
+    masks: Float[Tensor, "inputs directions units"] | None = None
+    loudness: Float[Tensor, " units"] | None = None
 
     @classmethod
     def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
@@ -61,11 +68,14 @@ class SiteStatistics:
             reader = linear(model, site.reader)
             weight = exact(reader.weight)
         outputs, inputs = weight.shape
-        produced = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
+        squares = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
+        sums = torch.zeros_like(squares)
         for producer in site.producers:
             with present(model, producer.module):
-                rows = exact(linear(model, producer.module).weight).square().sum(1)
-            produced.index_add_(0, producer.owners(site.units).to(produced.device), rows.to(produced.device))
+                rows = exact(linear(model, producer.module).weight).to(squares.device)
+            owners = producer.owners(site.units).to(squares.device)
+            squares.index_add_(0, owners, rows.square().sum(1))
+            sums.index_add_(0, owners, rows.abs().sum(1))
         return cls(
             site=site,
             tokens=Moments.empty(inputs, weight.device),
@@ -73,10 +83,17 @@ class SiteStatistics:
             demand=torch.zeros(outputs, outputs, dtype=torch.float64, device=weight.device),
             reader=weight,
             centred=reader.bias is not None,
-            produced=produced.sqrt(),
+            produced=squares.sqrt(),
+            produced_sum=sums,
             floor=floor,
             ridge=ridge,
         )
+
+    @property
+    def second_moment(self) -> Float[Tensor, "n n"]:
+        """Mean of x x^T over all real tokens alike, about zero: what criteria without gradients look at."""
+        moments = self.tokens
+        return moments.covariance.addr_(moments.mean, moments.mean)
 
     @property
     def moments(self) -> Moments:
