@@ -20,7 +20,7 @@ from transformers import BertConfig, BertForSequenceClassification, LlamaConfig,
 
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Keep
-from infoprune.forecast import Work, forecast
+from infoprune.forecast import Workload, forecast
 from infoprune.measuring.measure import example_batch
 from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.rank import rank
@@ -126,7 +126,7 @@ def main() -> None:
         said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         with torch.device("meta"):
             model = kind(config)
-        work = Work(samples, options.length, size)
+        work = Workload(samples, options.length, size)
         expected = forecast(model, work, device=torch.device("cpu"))
         weights = expected.bytes
         for stage, (held, seconds) in said.items():

@@ -6,7 +6,7 @@ Run: python -m benchmarks.paper
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from infoprune.forecast import Work, forecast
+from infoprune.forecast import Workload, forecast
 from infoprune.reports.render import human
 
 WORK = {"samples": 1024, "length": 512, "batch_size": 1}
@@ -55,7 +55,7 @@ COLUMNS = (
 def rows(name, model):
     """One row with all statistics in memory, and one with a limit."""
     for memory in (None, LIMITS[name]):
-        found = forecast(model, Work(**WORK, memory=memory))
+        found = forecast(model, Workload(**WORK, memory=memory))
         held = "all" if memory is None else human(memory, "B")
         peaks = [human(stage.bytes, "B") for stage in found.stages.values()]
         flops, exact = (sum(getattr(stage, kind) for stage in found.stages.values()) for kind in ("flops", "exact"))

@@ -10,7 +10,7 @@ from infoprune.checkpoint import empty_model, save
 from infoprune.compress import compress
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES
-from infoprune.forecast import STAGES, Work, _Pass, forecast
+from infoprune.forecast import STAGES, Workload, _Pass, forecast
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
 from infoprune.statistics.calibration import with_targets
 from infoprune.statistics.collect import collect
@@ -18,7 +18,7 @@ from infoprune.statistics.demand import direction_count, directions
 from infoprune.statistics.groups import groups
 from infoprune.structure.sites import find_sites
 
-WORK = Work(samples=40, length=12, batch_size=8)
+WORK = Workload(samples=40, length=12, batch_size=8)
 
 
 def emptied(model):
@@ -94,12 +94,12 @@ def test_directions_are_counted(law, shape):
 def test_more_of_everything_takes_more(tiny_bert):
     model = emptied(tiny_bert)
     base = forecast(model, WORK).stages
-    more = forecast(model, Work(samples=80, length=12, batch_size=8)).stages
+    more = forecast(model, Workload(samples=80, length=12, batch_size=8)).stages
     assert more["collect"].bytes == base["collect"].bytes
     assert more["collect"].flops == 2 * base["collect"].flops
     assert more["repair"].bytes > base["repair"].bytes
-    assert forecast(model, Work(40, 12, 16)).stages["collect"].bytes > base["collect"].bytes
-    assert forecast(model, Work(40, 12, 8, keep=0.25)).stages["repair"].bytes < base["repair"].bytes
+    assert forecast(model, Workload(40, 12, 16)).stages["collect"].bytes > base["collect"].bytes
+    assert forecast(model, Workload(40, 12, 8, keep=0.25)).stages["repair"].bytes < base["repair"].bytes
     assert forecast(model, WORK, kinds=["ffn"]).stages["collect"].bytes < base["collect"].bytes
 
 
@@ -107,7 +107,7 @@ def test_memory_buys_passes(tiny_bert):
     model = emptied(tiny_bert)
     base = forecast(model, WORK)
     memory = 150_000
-    found = forecast(model, Work(40, 12, 8, memory=memory))
+    found = forecast(model, Workload(40, 12, 8, memory=memory))
     assert found.passes == len(groups(model, find_sites(model), memory)) > 1
     assert found.stages["collect"].bytes < base.stages["collect"].bytes
     assert found.stages["collect"].flops == found.passes * base.stages["collect"].flops
@@ -123,7 +123,7 @@ def test_seconds_are_measured(tiny_bert):
 @pytest.mark.parametrize("wrong", [{"samples": 0}, {"length": 0}, {"batch_size": -1}, {"keep": 1.5}])
 def test_work_that_makes_no_sense(wrong):
     with pytest.raises(InputError, match=r"expected a (number|share)"):
-        Work(**wrong)
+        Workload(**wrong)
 
 
 def test_empty_models(tmp_path, make_tiny_bert):

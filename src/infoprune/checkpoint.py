@@ -146,7 +146,9 @@ def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> Pr
     with torch.device("meta"):
         model: PreTrainedModel = built(config)
     model.__class__ = kind
-    return model.to(config.dtype or torch.float32).eval()  # type: ignore[arg-type]
+    model.to(config.dtype or torch.float32)  # type: ignore[arg-type]
+    model.eval()
+    return model
 
 
 def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreTrainedModel]:

@@ -34,7 +34,7 @@ SLOWNESS = 4
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """The texts, and how they are computed.
 
     Args:
@@ -127,7 +127,7 @@ class _Shape:
 
 
 def forecast(
-    model: PreTrainedModel, work: Work, *, kinds: Collection[str] | None = None, device: torch.device | None = None
+    model: PreTrainedModel, work: Workload, *, kinds: Collection[str] | None = None, device: torch.device | None = None
 ) -> Forecast:
     """What `compress` will take: no weight is read, no text is computed.
 
@@ -146,7 +146,7 @@ def forecast(
         InputError: the model is not supported, or the memory is not enough for one site.
 
     Example:
-        >>> forecast(empty_model("my-classifier"), Work(samples=1024, length=64)).peak
+        >>> forecast(empty_model("my-classifier"), Workload(samples=1024, length=64)).peak
         1196789760
     """
     sites = find_sites(model, kinds)
@@ -200,7 +200,7 @@ class _Pass:
     itemsize: int
 
     @classmethod
-    def of(cls, model: PreTrainedModel, sites: Sequence[Site], work: Work) -> _Pass:
+    def of(cls, model: PreTrainedModel, sites: Sequence[Site], work: Workload) -> _Pass:
         model = hollow(model)
         length = example_length(model.config, work.length)
         batch = example_batch(model.config, min(work.samples, work.batch_size), length)
@@ -224,7 +224,7 @@ class _Pass:
         size = answer.values.element_size()
         return cls(count_flops(model, batch), saved, answer.values.numel(), directions, size)
 
-    def bytes(self, shapes: Sequence[_Shape], work: Work) -> int:
+    def bytes(self, shapes: Sequence[_Shape], work: Workload) -> int:
         """The graph, what is caught at the readers, the answers several times over, and one site in float64."""
         caught = self.itemsize * sum(s.inputs + 2 * s.outputs for s in shapes)
         exact = EIGHT * max(max(2 * s.outputs, 5 * s.inputs) for s in shapes)
@@ -242,7 +242,7 @@ def _small(model: nn.Module, shapes: Collection[_Shape], keep: float) -> int:
     return count_bytes(model) - round((1 - keep) * cut * size)
 
 
-def _at_one_place(model: nn.Module, shapes: Collection[_Shape], work: Work) -> int:
+def _at_one_place(model: nn.Module, shapes: Collection[_Shape], work: Workload) -> int:
     """Bytes of what the repair holds: activations of all texts in both models where a layer is re-fitted, and sums."""
     size, keep, tokens = next(model.parameters()).element_size(), work.keep, work.samples * work.length
 
@@ -266,7 +266,7 @@ def _regression(s: _Shape, tokens: int, keep: float) -> float:
     return sum(2 * tokens * n * (n + o) + factors * (n**3 / 3 + 4 * n**2 * min(o, MIXTURES)) for n, o in sizes)
 
 
-def _timed(stage: Stage, model: nn.Module, width: int, work: Work, device: torch.device) -> Stage:
+def _timed(stage: Stage, model: nn.Module, width: int, work: Workload, device: torch.device) -> Stage:
     dtype = next(model.parameters()).dtype
     seconds = stage.flops / _rate(dtype, work.tokens, width, device) + stage.exact / _rate(
         torch.float64, work.tokens, width, device

@@ -32,10 +32,10 @@ def plan_memory_command(
     """Say what memory and time a prune will take, from the config alone: no weight is read, no text computed."""
     share = options.number("--keep", keep, "0.5")
     with bars():
-        from infoprune.forecast import Work
+        from infoprune.forecast import Workload
         from infoprune.jobs.plan_memory import forecast_folder
 
-        work = Work(samples, max_length, batch_size, share, options.memory(memory))
+        work = Workload(samples, max_length, batch_size, share, options.memory(memory))
         found = forecast_folder(model, work, kinds=options.names(sites), device=device)
     if as_json:
         typer.echo(json.dumps({**asdict(found), "peak": found.peak, "seconds": found.seconds}))
