@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from infoprune.budgets.allocate import allocate
     from infoprune.budgets.budget import Budget, Keep
     from infoprune.budgets.costs import find_costs
-    from infoprune.checkpoint import load, save
+    from infoprune.checkpoint import empty_model, load, save
     from infoprune.compress import Result, compress
     from infoprune.data.batches import make_batches
     from infoprune.data.texts import read_texts
     from infoprune.errors import InputError
+    from infoprune.forecast import Workload, forecast
     from infoprune.plan import Plan
+    from infoprune.processes import process_group, share_of
     from infoprune.ranking.criteria import ChannelInformation, Random
     from infoprune.ranking.fan2021 import Fan2021
     from infoprune.ranking.rank import rank
@@ -61,21 +63,25 @@ __all__ = [
     "Settings",
     "SmallVocabulary",
     "Tolerance",
+    "Workload",
     "__version__",
     "allocate",
     "collect",
     "collect_pairs",
     "compress",
     "distill",
+    "empty_model",
     "evaluate",
     "export",
     "find_costs",
     "find_sites",
     "finetune",
+    "forecast",
     "load",
     "load_statistics",
     "make_batches",
     "merge_statistics",
+    "process_group",
     "prune",
     "prune_vocabulary",
     "rank",
@@ -84,6 +90,7 @@ __all__ = [
     "save",
     "save_statistics",
     "search",
+    "share_of",
 ]
 
 _HOMES = {
@@ -91,12 +98,14 @@ _HOMES = {
     "budgets.allocate": ("allocate",),
     "budgets.budget": ("Budget", "Keep"),
     "budgets.costs": ("find_costs",),
-    "checkpoint": ("load", "save"),
+    "checkpoint": ("empty_model", "load", "save"),
     "compress": ("Result", "compress"),
     "data.batches": ("make_batches",),
     "data.texts": ("read_texts",),
     "errors": ("InputError",),
+    "forecast": ("Workload", "forecast"),
     "plan": ("Plan",),
+    "processes": ("process_group", "share_of"),
     "ranking.criteria": ("ChannelInformation", "Random"),
     "ranking.fan2021": ("Fan2021",),
     "ranking.rank": ("rank",),

@@ -17,7 +17,7 @@ from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.embeddings import count_tokens, cut_tokens
 from infoprune.structure.linear import linear, upright
-from infoprune.structure.offload import bring_home, outlined, present
+from infoprune.structure.offload import bring_home, hollow, is_offloaded, present
 from infoprune.structure.silent import Silent
 from infoprune.structure.sites import Site, Size, alike, find_sites
 from infoprune.structure.slices import unit_coordinates
@@ -62,12 +62,14 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
 def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedModel:
     """A copy with so many units, whichever they are, to count and to time; it shares all tensors that are not cut.
 
+    That of a model with offloaded weights has no values.
+
     Args:
         model: that is copied.
         counts: units by site name; sites that are not named stay whole.
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    small = outlined(copy.deepcopy(model, shared))
+    small = hollow(model) if is_offloaded(model) else copy.deepcopy(model, shared)
     for site in find_sites(small):
         if site.name in counts:
             cut_site(small, site, torch.arange(min(counts[site.name], site.units)))

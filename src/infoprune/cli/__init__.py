@@ -21,6 +21,7 @@ from infoprune.cli.export import export_command
 from infoprune.cli.families import families_command
 from infoprune.cli.finetune import finetune_command
 from infoprune.cli.groups import grouped
+from infoprune.cli.plan_memory import plan_memory_command
 from infoprune.cli.prune import prune_command
 from infoprune.cli.report import report_command
 from infoprune.errors import InputError
@@ -81,6 +82,7 @@ _register(
 _register("bench", bench_command, "my-classifier half half.onnx --batch-size 1,32 --eval test.csv")
 _register("export", export_command, "half half.onnx --data valid.csv --int8")
 _register("collect", collect_command, "my-classifier my-classifier.statistics --data train.csv --memory 2GB")
+_register("plan-memory", plan_memory_command, "my-classifier --samples 1024 --max-length 64")
 _register("report", report_command, "half")
 _register("families", families_command, "")
 
