@@ -6,6 +6,7 @@ Movie reviews, chosen on validation, reported on test. Run: python -m experiment
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
@@ -26,8 +27,9 @@ from infoprune.tasks.evaluate import evaluate, mean_kl
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "depth.jsonl"
 PAGE = ROOT / "docs" / "depth.md"
-SHARES = (0.25, 0.2, 0.1, 0.05)
+BUDGETS = (("flops", 0.25), ("flops", 0.2), ("flops", 0.1), ("flops", 0.05), ("latency", 0.2), ("latency", 0.12))
 SPLITS = ("validation", "test")
+FIGURES = ("flops", "kept", "predicted", "kl_cut", "kl", "accuracy", "dense_accuracy", "speedup")
 
 
 def main() -> None:
@@ -40,11 +42,11 @@ def main() -> None:
     for split in SPLITS if options.only is None else (options.only,):
         for seed in range(0 if options.page else options.seeds):
             bench = cache(partial(prepared, seed, split))
-            for share in SHARES:
+            for quantity, share in BUDGETS:
                 plain: dict = {}
                 for depth in (False, True):
-                    key = {"split": split, "share": share, "depth": depth, "seed": seed}
-                    plain = cell(RESULTS, key, partial(measure, bench, share, depth, plain))
+                    key = {"split": split, "quantity": quantity, "share": share, "depth": depth, "seed": seed}
+                    plain = cell(RESULTS, key, partial(measure, bench, Budget(quantity, share, depth=depth), plain))
     if options.only is None:
         write_page([json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()])
         console.print(f"wrote {PAGE.name}")
@@ -56,34 +58,40 @@ def prepared(seed: int, split: str) -> tuple:
     texts = TASK.calibration(tokenizer, seed)
     statistics = collect(model, texts, seed=seed)
     rankings = rank(statistics, ChannelInformation(), seed=seed)
-    costs = {depth: find_costs(model, "flops", texts, multiple=8, depth=depth) for depth in (False, True)}
+    costs = {q: find_costs(model, q, texts, multiple=8, depth=True) for q in ("flops", "latency")}
     questions = TASK.labelled(tokenizer, model, split)
     return model, texts, statistics, rankings, costs, questions, evaluate(model, questions)
 
 
-def measure(bench: Callable[[], tuple], share: float, depth: bool, plain: dict) -> dict:
+def measure(bench: Callable[[], tuple], budget: Budget, plain: dict) -> dict:
     """One cell: cut, evaluate; repair, evaluate, time beside the dense model. Not twice where depth changes nothing."""
-    model, texts, statistics, rankings, costs, questions, dense = bench()
-    plan = allocate(rankings, Budget("flops", share), costs[depth])
+    model, texts, statistics, rankings, tables, questions, dense = bench()
+    costs = tables[budget.quantity]
+    if not budget.depth:  # the same table of costs, and every site keeps something
+        costs = replace(costs, sizes={name: sizes[1:] for name, sizes in costs.sizes.items()})
+    if costs.least > budget.amount * costs.dense:
+        return {"impossible": True}
+    plan = allocate(rankings, budget, costs)
     kept = {name: kept for name, (kept, _) in plan.counts.items()}
     if kept == plain.get("kept"):
-        return {name: value for name, value in plain.items() if name not in ("split", "share", "depth", "seed")}
+        return {name: plain[name] for name in FIGURES}
     cut = prune(model, plan, statistics)
     before = evaluate(cut, questions)
     small = repair(cut, model, texts, statistics=statistics)
     after = evaluate(small, questions)
-    batch = example_batch(model.config, *costs[depth].shape)
+    batch = example_batch(model.config, *costs.shape)
     whole, part = (min(times) for times in time_rounds([model, small], batch, repeats=30))
-    return {
-        "flops": costs[depth].of(kept) / costs[depth].dense,
-        "kept": kept,
-        "predicted": plan.nats_lost,
-        "kl_cut": mean_kl(dense.logits, before.logits),
-        "kl": mean_kl(dense.logits, after.logits),
-        "accuracy": after.metrics["accuracy"],
-        "dense_accuracy": dense.metrics["accuracy"],
-        "speedup": whole / part,
-    }
+    figures = (
+        tables["flops"].of(kept) / tables["flops"].dense,
+        kept,
+        plan.nats_lost,
+        mean_kl(dense.logits, before.logits),
+        mean_kl(dense.logits, after.logits),
+        after.metrics["accuracy"],
+        dense.metrics["accuracy"],
+        whole / part,
+    )
+    return dict(zip(FIGURES, figures, strict=True))
 
 
 def write_page(rows: list[dict]) -> None:
@@ -91,16 +99,16 @@ def write_page(rows: list[dict]) -> None:
     lines = [
         "# Whole blocks",
         "",
-        "A share of the dense model's FLOPs, divided among neurons and heads by the least loss in nats; `depth`: a",
-        "site may also keep nothing, and its block is then left out. The rest is the same: 1,024 unlabelled",
-        "calibration texts, compensation, repair, no training after the cut. MiniLM on short movie reviews; KL in",
-        "nats; the speed-up is that of the fastest of 30 alternating runs at the texts' typical length.",
+        "A share of the dense model's FLOPs, or of its measured latency, divided among neurons and heads by the least",
+        "loss in nats; `depth`: a site may also keep nothing, and its block is then left out. The rest is the same:",
+        "1,024 unlabelled calibration texts, compensation, repair, no training after the cut. MiniLM on short movie",
+        "reviews; KL in nats; the speed-up is that of the fastest of 30 alternating runs at the texts' typical length.",
         "",
         "Made by `python -m experiments.depth`.",
         "",
     ]
     for split in SPLITS:
-        cells = [row for row in rows if row["split"] == split]
+        cells = [row for row in rows if row["split"] == split and "kl" in row]
         if cells:
             accuracy = fmean(row["dense_accuracy"] for row in cells)
             lines += [f"## {split.capitalize()} split (dense accuracy {accuracy:.2%})", "", *table(cells), ""]
@@ -110,21 +118,22 @@ def write_page(rows: list[dict]) -> None:
 def table(rows: list[dict]) -> list[str]:
     """A line for each share, with depth and without."""
     lines = [
-        "| FLOPs | blocks | draws | accuracy | points lost (lowest to highest) | KL | of without depth | predicted "
-        "| KL before repair | speed-up | blocks left out (attention, feed-forward of 6 each) |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| budget | FLOPs | blocks | draws | accuracy | points lost (lowest to highest) | KL | of without depth "
+        "| predicted | KL before repair | speed-up | blocks left out (attention, feed-forward of 6 each) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for share in SHARES:
+    for quantity, share in BUDGETS:
+        some = [row for row in rows if (row["quantity"], row["share"]) == (quantity, share)]
         for depth in (False, True):
-            cells = [row for row in rows if (row["share"], row["depth"]) == (share, depth)]
+            cells = [row for row in some if row["depth"] == depth]
             seeds = {row["seed"] for row in cells}
-            plain = [r["kl"] for r in rows if (r["share"], r["depth"]) == (share, False) and r["seed"] in seeds]
+            plain = [row["kl"] for row in some if not row["depth"] and row["seed"] in seeds]
             if cells:
-                lines.append(line(share, "depth" if depth else "all stay", cells, fmean(plain)))
+                lines.append(line(f"{quantity} {share:.0%}", "depth" if depth else "all stay", cells, plain))
     return lines
 
 
-def line(share: float, name: str, cells: list[dict], plain: float) -> str:
+def line(budget: str, name: str, cells: list[dict], plain: list[float]) -> str:
     """One line of the table, mean over draws."""
     lost = [100 * (c["dense_accuracy"] - c["accuracy"]) for c in cells]
 
@@ -135,9 +144,10 @@ def line(share: float, name: str, cells: list[dict], plain: float) -> str:
         sum(k == 0 for name, k in c["kept"].items() if name.endswith(kind)) for kind in ("heads", "ffn") for c in cells
     ]
     half = len(cells)
+    ratio = f"{mean('kl') / fmean(plain):.2f}" if plain else ""
     return (
-        f"| {share:.0%} | {name} | {len(cells)} | {mean('accuracy'):.2%} "
-        f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {mean('kl'):.4f} | {mean('kl') / plain:.2f} "
+        f"| {budget} | {mean('flops'):.1%} | {name} | {len(cells)} | {mean('accuracy'):.2%} "
+        f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {mean('kl'):.4f} | {ratio} "
         f"| {mean('predicted'):.4f} | {mean('kl_cut'):.4f} | {mean('speedup'):.2f}x "
         f"| {fmean(gone[:half]):.1f}, {fmean(gone[half:]):.1f} |"
     )
