@@ -48,6 +48,23 @@ def test_leaving_out_is_masking(family, odd, tmp_path):
 
 
 @pytest.mark.parametrize("odd", [0, 1])
+def test_going_on_from_a_cache(family, odd):
+    """Without being told positions: they, and masks, follow from how many tokens the first layer has cached."""
+    if family.task not in ("causal-lm", "seq2seq"):
+        return
+    model = build(family.model_type)
+    small = prune(model, plan_for(model, some_empty(model, odd)))
+    ids = inputs(family.model_type)[0]["input_ids"][2:, :9].repeat(2, 1)
+    name = "decoder_input_ids" if family.task == "seq2seq" else "input_ids"
+    read = {"input_ids": ids} if family.task == "seq2seq" else {}
+    with torch.no_grad():
+        whole = small(**{**read, name: ids}).logits
+        first = small(**{**read, name: ids[:, :6]}, use_cache=True)
+        rest = small(**{**read, name: ids[:, 6:]}, past_key_values=first.past_key_values).logits
+    torch.testing.assert_close(torch.cat([first.logits, rest], 1), whole, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("odd", [0, 1])
 def test_generation_with_a_cache(family, odd):
     if family.task not in ("causal-lm", "seq2seq"):
         return
