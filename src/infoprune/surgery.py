@@ -17,6 +17,7 @@ from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.embeddings import count_tokens, cut_tokens
 from infoprune.structure.linear import linear, upright
+from infoprune.structure.offload import bring_home, outlined, present
 from infoprune.structure.silent import Silent
 from infoprune.structure.sites import Site, Size, alike, find_sites
 from infoprune.structure.slices import unit_coordinates
@@ -28,7 +29,8 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
     The copy carries the plan, counted from the first dense model, so that `save` can write it.
 
     Args:
-        model: the model that the plan was made for.
+        model: the model that the plan was made for. Where accelerate has offloaded its weights, those of the copy lie
+            in main memory.
         plan: what stays. Where tokens go, the tokenizer has to change with the model: see `prune_vocabulary`.
         statistics: of this model. If given, every reader takes over what the lost units said, as far as the kept ones
             know it: W' = W C_:S C_SS^-1, and the means go into the bias. If not, the readers are only sliced.
@@ -39,7 +41,7 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
     """
     sites = {site.name: site for site in find_sites(model)}
     _check_fit(model, sites, plan)
-    small = copy.deepcopy(model)
+    small = bring_home(copy.deepcopy(model))
     for name, kept in plan.kept.items():
         if len(kept) == plan.units[name]:
             continue
@@ -65,7 +67,7 @@ def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedMode
         counts: units by site name; sites that are not named stay whole.
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    small = copy.deepcopy(model, shared)
+    small = outlined(copy.deepcopy(model, shared))
     for site in find_sites(small):
         if site.name in counts:
             cut_site(small, site, torch.arange(min(counts[site.name], site.units)))
@@ -141,7 +143,8 @@ def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> No
 def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatistics:
     """The statistics of a site, if they are of this model."""
     found = statistics.sites.get(site.name)
-    reader = exact(linear(model, site.reader).weight)
+    with present(model, site.reader):
+        reader = exact(linear(model, site.reader).weight)
     if found is None or found.site != site or not torch.equal(found.reader.to(reader.device), reader):
         raise InputError(
             f"the statistics are not of {site.name} with {site.units} units and the weights of this model; "

@@ -124,6 +124,23 @@ class Budget:
         return limit
 
 
+def read_bytes(text: str) -> int:
+    """Reads an amount of memory such as "2GB" or "500MiB".
+
+    Raises:
+        InputError: it cannot be read.
+
+    Example:
+        >>> read_bytes("2GB")
+        2000000000
+    """
+    match = _AMOUNT.fullmatch(text.strip())
+    try:
+        return int(float(match["number"]) * _POWERS[match["prefix"]]) if match else int(text)
+    except ValueError:
+        raise InputError(f"{text!r} is no amount of memory, expected a number of bytes; pass e.g. 2GB") from None
+
+
 def read_budget(text: str, allocation: str | None = None) -> Budget:
     """Reads a budget such as "flops=0.4", "params=10M" or "bytes=20MB"; k, M, G count in thousands, Ki, Mi in 1024s.
 

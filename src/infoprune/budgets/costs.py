@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 from infoprune.budgets.latency import time_table
 from infoprune.budgets.rounding import preferred_multiple, sizes
 from infoprune.errors import InputError
-from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, device_of, example_batch
 from infoprune.statistics.calibration import Batch, Progress, check_batches, typical_shape
+from infoprune.structure.offload import is_offloaded
 from infoprune.structure.sites import Site, find_sites
 from infoprune.surgery import outline
 
@@ -102,7 +103,7 @@ def find_costs(
         progress: called with (timings done, timings in all).
 
     Raises:
-        InputError: the quantity is not known.
+        InputError: the quantity is not known, or cannot be measured.
 
     Example:
         >>> find_costs(model, "params", batches).dense
@@ -113,8 +114,13 @@ def find_costs(
     shape = typical_shape(batches, model.config)
     sites = find_sites(model, kinds)
     first = next(model.parameters())
-    multiple = multiple or preferred_multiple(first.device, first.dtype)
+    multiple = multiple or preferred_multiple(device_of(model), first.dtype)
     permitted = {site.name: sizes(site, multiple, depth=depth) for site in sites}
+    if quantity == "latency" and is_offloaded(model):
+        raise InputError(
+            "the latency of a model with offloaded weights was to be measured, expected weights on one device; "
+            "use a budget of flops"
+        )
     if quantity == "latency":
         table = time_table(model, sites, shape, permitted, progress=progress)
         return Costs(quantity, shape, table.rest, {site.name: table.curve(site) for site in sites}, permitted)

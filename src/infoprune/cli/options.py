@@ -59,6 +59,22 @@ Seed = Annotated[
 Device = Annotated[
     str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps; auto takes a GPU where there is one.")
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="BYTES",
+        help="What the statistics may take at once, e.g. 2GB; with less, more passes, and the rest on disk.",
+    ),
+]
+Statistics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--statistics",
+        metavar="DIR",
+        help="Folder from infoprune collect to choose the units by, in place of a pass; may be repeated.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT, with all that is in it, if it exists.")]
 
@@ -133,6 +149,23 @@ def names(text: str | None) -> tuple[str, ...] | None:
         ('ffn', 'heads')
     """
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def memory(text: str | None) -> int | None:
+    """Read --memory.
+
+    Raises:
+        InputError: It is no amount of memory.
+
+    Example:
+        >>> memory("2GB")
+        2000000000
+    """
+    if text is None:
+        return None
+    from infoprune.budgets.budget import read_bytes
+
+    return read_bytes(text)
 
 
 def integers(option: str, text: str) -> tuple[int, ...]:
