@@ -236,6 +236,12 @@ def write_page(rows: list[dict]) -> None:
         "",
         "Made by `python -m experiments.head_size`, which also says how directions are chosen.",
         "",
+        "At equal FLOPs of attention a mixture is best: fewer heads and smaller ones, Q/K and V/O cut alike. Either of",
+        "the two alone wins less or nothing, and very small heads lose. This is attention alone, before a repair;",
+        "whether it pays in a whole model, beside neurons and after a repair, is what the second table is for (empty:",
+        "not measured yet). It is a prototype: the library does not cut inside of heads. Where positions are rotary,",
+        "the basis of Q/K is not free, and only pairs of coordinates could go.",
+        "",
         "| attention's FLOPs | heads of 12 | Q/K of 32 | V/O of 32 | draws | KL (nats) | lowest to highest "
         "| of whole heads | accuracy |",
         "|---|---|---|---|---|---|---|---|---|",
