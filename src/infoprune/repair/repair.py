@@ -17,6 +17,7 @@ from infoprune.plan import check_same_tokens, kept_within
 from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
 from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
+from infoprune.statistics.answer import remedy
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
 from infoprune.statistics.collect import collect_worth
 from infoprune.statistics.precision import exact
@@ -74,7 +75,7 @@ def repair(
     repaired.eval()
     places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    stacks = {site.stack for site in find_sites(dense)}
+    stacks = {site.stack for site in find_sites(dense, empty=True)}
     masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
     firsts = starts([len(next(iter(batch.values()))) for batch in batches])
     modes = [(module, module.training) for module in dense.modules()]
@@ -125,8 +126,8 @@ class _Place:
 
 
 def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
-    whole = {site.name: site for site in find_sites(dense)}
-    for site in find_sites(small):
+    whole = {site.name: site for site in find_sites(dense, empty=True)}
+    for site in find_sites(small, empty=True):  # of an empty one the bias is left
         units = whole[site.name].units
         kept = torch.tensor(kept_within(small, dense, site.name, units))
         for producer in site.refit:
@@ -160,7 +161,8 @@ def _refit(
     weight, bias = fit_ridge(_of_all(parts), anchor, ridge=ridge, intercept=module.bias is not None)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
-            f"the regression at {place.module} is not finite, expected finite activations; try the model in float32"
+            f"the regression at {place.module} is not finite, expected finite activations; "
+            f"{remedy(module.weight.dtype)}"
         )
     module.weight.copy_(weight)
     if module.bias is not None:

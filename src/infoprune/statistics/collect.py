@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.measuring.measure import device_of
 from infoprune.processes import total
-from infoprune.statistics.answer import Answer, answer_of
+from infoprune.statistics.answer import Answer, answer_of, remedy
 from infoprune.statistics.calibration import (
     Batch,
     Progress,
@@ -133,7 +134,7 @@ def _collect(
     """One pass for some of the sites: the worth of all tokens, and the sums of those sites that have statistics."""
     worth: dict[str, list[Tensor]] = {site.name: [] for site in sites}
     keys = [key_of(batch) for batch in batches]
-    device = next(model.parameters()).device
+    device = device_of(model)
     inputs, tokens = 0, 0
     with _frozen(model), _taps(model, sites) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
@@ -169,7 +170,7 @@ def _collect(
     for statistics in gathered.values():
         share_sums(statistics)
         statistics.demand.div_(inputs)
-        _check_finite(statistics)
+        _check_finite(statistics, model.dtype)
     kept = share_worth(worth)
     levels = {name: sum(float(w.sum()) for w in each) / max(tokens, 1) for name, each in kept.items()}
     return Statistics(gathered, model.config.model_type, inputs, tokens, kept, levels, share_keys(keys))
@@ -255,12 +256,12 @@ def _pull(
     return squares
 
 
-def _check_finite(statistics: SiteStatistics) -> None:
+def _check_finite(statistics: SiteStatistics, dtype: torch.dtype) -> None:
     finite: Bool[Tensor, ""] = (
         torch.isfinite(statistics.tokens.triangle).all() & torch.isfinite(statistics.demand).all()
     )
     if not finite:
         raise InputError(
             f"activations at {statistics.site.reader} are not finite, expected finite numbers; "
-            "try the model in float32, and look at the inputs"
+            f"{remedy(dtype)}, and look at the inputs"
         )
