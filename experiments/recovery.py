@@ -15,11 +15,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from experiments.cells import cell, console
 from experiments.movie_reviews import Batches, calibration, dense_model, fresh, labelled, splits
+from experiments.task import CACHE
 from infoprune.budgets.allocate import allocate, even_counts
 from infoprune.budgets.budget import Budget, Counts
 from infoprune.budgets.costs import Costs, find_costs
+from infoprune.checkpoint import load, save
 from infoprune.data.batches import label_ids, make_batches
 from infoprune.data.texts import TextData, read_texts
+from infoprune.plan import plan_of
 from infoprune.ranking.criteria import ChannelInformation, Criterion, Magnitude, PairedCriterion
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.ranking.rank import rank
@@ -138,8 +141,20 @@ class Bench:
         return texts, collect(model, texts, seed=seed), find_costs(model, "flops", texts)
 
     def _prune(self, name: str, cut: str, seed: int) -> tuple[PreTrainedModel, float]:
-        """The repaired cut, and its share of the FLOPs. Losses in nats choose the sizes; others keep alike."""
-        model, criterion = self._dense()[0], CRITERIA[name]
+        """The repaired cut, from the cache or made, and its share of the FLOPs."""
+        model, tokenizer = self._dense()
+        folder = CACHE / "recovery" / f"{name}-{cut}-{seed}"
+        if not folder.is_dir():
+            save(self._repaired(CRITERIA[name], cut, seed), folder, tokenizer)
+        small = load(folder)
+        small.set_attn_implementation("eager")
+        costs = find_costs(model, "flops", calibration(tokenizer, seed))
+        kept = {site: left for site, (left, _) in plan_of(small).counts.items()}
+        return small, costs.of(kept) / costs.dense
+
+    def _repaired(self, criterion: Criterion, cut: str, seed: int) -> PreTrainedModel:
+        """A cut with sizes chosen by the losses where these are nats, otherwise with the same share everywhere."""
+        model = self._dense()[0]
         texts, statistics, costs = self._collected(seed)
         budget = Budget("flops", CUTS[cut])
         known, sizes = statistics, None
@@ -148,8 +163,7 @@ class Bench:
             sizes = Counts(even_counts(units, costs, budget.limit(costs)))
             known = collect_pairs(model, texts, statistics, criterion.pairing, seed=seed)
         plan = allocate(rank(known, criterion, budget=sizes, seed=seed), sizes or budget, costs)
-        small = repair(prune(model, plan, statistics), model, texts, statistics=statistics)
-        return small, costs.of({site: kept for site, (kept, _) in plan.counts.items()}) / costs.dense
+        return repair(prune(model, plan, statistics), model, texts, statistics=statistics)
 
 
 def quick_dense_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
