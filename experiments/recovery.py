@@ -14,14 +14,14 @@ from statistics import fmean
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from experiments.cells import cell, console
-from experiments.movie_reviews import Batches, calibration, dense_model, fresh, labelled, splits
+from experiments.movie_reviews import Batches, calibration, dense_model, fresh, labelled, unlabelled
 from experiments.task import CACHE
 from infoprune.budgets.allocate import allocate, even_counts
 from infoprune.budgets.budget import Budget, Counts
 from infoprune.budgets.costs import Costs, find_costs
 from infoprune.checkpoint import load, save
-from infoprune.data.batches import label_ids, make_batches
-from infoprune.data.texts import TextData, read_texts
+from infoprune.data.batches import make_batches
+from infoprune.data.texts import TextData
 from infoprune.plan import plan_of
 from infoprune.ranking.criteria import ChannelInformation, Criterion, Magnitude, PairedCriterion
 from infoprune.ranking.fan2021 import Fan2021
@@ -51,13 +51,13 @@ class Run:
         criterion: of the cut.
         texts: trained on: "none", the "task"'s own training texts, or these and as many "fresh" ones.
         epochs: over them.
-        labels: weight of the labels, which the task's own texts have.
+        rate: of learning; None is what `distill` chooses.
     """
 
     criterion: str
     texts: str = "none"
     epochs: float = 2
-    labels: float = 0
+    rate: float | None = None
 
 
 RUNS = {
@@ -67,6 +67,8 @@ RUNS = {
     "fan2021, own and fresh texts": Run("fan2021", "fresh", 1),
     "magnitude, own and fresh texts": Run("magnitude", "fresh", 1),
 }
+CHOICES = {f"rate {rate:g}": Run("information", "fresh", 1, rate) for rate in (2.5e-4, 5e-4, 1e-3, 2e-3)}
+"""What the defaults were chosen among, on the validation split."""
 
 
 def main() -> None:
@@ -75,7 +77,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="draws of calibration texts and of the training's order")
     parser.add_argument("--split", default="test", choices=["test", "validation"], help="what is scored")
     parser.add_argument("--cuts", nargs="+", default=list(CUTS), choices=list(CUTS))
-    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
+    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=[*RUNS, *CHOICES])
     parser.add_argument("--page", action="store_true", help="write the page from the cells that are there")
     options = parser.parse_args()
     if not options.page:
@@ -84,7 +86,7 @@ def main() -> None:
             for cut in options.cuts:
                 for name in options.runs:
                     key = {"split": options.split, "cut": cut, "run": name, "seed": seed}
-                    cell(RESULTS, key, partial(bench.measure, cut, RUNS[name], seed))
+                    cell(RESULTS, key, partial(bench.measure, cut, (RUNS | CHOICES)[name], seed))
     if options.split == "test":
         write_page([row for row in map(json.loads, RESULTS.read_text("utf-8").splitlines()) if row["split"] == "test"])
         console.print(f"wrote {PAGE.name}")
@@ -106,7 +108,7 @@ class Bench:
         small, flops = self._cut(run.criterion, cut, seed)
         seconds = 0.0
         if run.texts != "none":
-            how = Distillation(epochs=run.epochs, labels=run.labels)
+            how = Distillation(epochs=run.epochs, learning_rate=run.rate)
             distilled = distill(small, self._dense()[0], self._lessons(run.texts), how=how, seed=seed)
             small, seconds = distilled.model, distilled.seconds
         questions, dense = self._asked()
@@ -126,12 +128,12 @@ class Bench:
         return questions, evaluate(model, questions)
 
     def _pack(self, texts: str) -> Batches:
-        """Training texts of one kind; labels are in the batches of the task's own."""
-        model, tokenizer = self._dense()
-        data = read_texts(splits()["train"], need_labels=True)
-        batches = make_batches(data, tokenizer, max_length=128, labels=label_ids(data.labels, model.config))
+        """Training texts of one kind."""
+        tokenizer = self._dense()[1]
+        batches = unlabelled(tokenizer)
         if texts == "fresh":
-            others = TextData(tuple(fresh(len(data))), None, None, "fresh")
+            own = sum(len(batch["input_ids"]) for batch in batches)
+            others = TextData(tuple(fresh(own)), None, None, "fresh")
             batches += make_batches(others, tokenizer, max_length=128)
         return batches
 
