@@ -22,6 +22,8 @@ class Settings:
         repair: re-fit the readers bottom-up after each part.
         ridge: of the repair; None lets cross-validation choose.
         producers: let the repair re-fit producers as well as readers.
+        memory: bytes that the statistics may take at once; where they take more, sites are collected in groups, one
+            pass for each, and kept on disk. None keeps all in memory.
 
     Raises:
         InputError: a setting is out of range.
@@ -34,9 +36,17 @@ class Settings:
     repair: bool = True
     ridge: float | None = None
     producers: bool = True
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise InputError(f"rounds is {self.rounds}, expected at least 1; 1 is a good choice")
         if self.refresh not in ("site", "round", "never"):
             raise InputError(f"refresh is {self.refresh!r}, expected 'site', 'round' or 'never'")
+        if self.memory is not None and self.memory < 1:
+            raise InputError(f"memory is {self.memory} bytes, expected more than none; pass e.g. {2**30} for 1 GiB")
+        if self.memory is not None and self.refresh == "site":
+            raise InputError(
+                "refresh 'site' keeps the statistics of all sites in memory, so its use cannot be limited; "
+                "use refresh 'round'"
+            )

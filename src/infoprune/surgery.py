@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.ranking.eliminate import compensate
+from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.embeddings import count_tokens, cut_tokens
 from infoprune.structure.linear import linear
@@ -37,8 +38,6 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
     """
     sites = {site.name: site for site in find_sites(model)}
     _check_fit(model, sites, plan)
-    if statistics is not None:
-        _check_statistics(sites, plan, statistics)
     small = copy.deepcopy(model)
     for name, kept in plan.kept.items():
         if len(kept) == plan.units[name]:
@@ -46,9 +45,10 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         if name == VOCABULARY:
             cut_tokens(small, kept)
             continue
+        found = None if statistics is None else _checked(statistics, sites[name], model)
         cut_site(small, sites[name], torch.tensor(kept))
-        if statistics is not None:
-            _compensate(small, statistics.sites[name], torch.tensor(kept))
+        if found is not None:
+            _compensate(small, found, torch.tensor(kept))
     _update_config(small)
     before = plan_of(model)
     carry_plan(small, plan if before is None else before.then(plan))
@@ -105,17 +105,16 @@ def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> No
             )
 
 
-def _check_statistics(sites: dict[str, Site], plan: Plan, statistics: Statistics) -> None:
-    for name, kept in plan.kept.items():
-        if (
-            name != VOCABULARY
-            and len(kept) < sites[name].units
-            and (name not in statistics.sites or statistics.sites[name].site.units != sites[name].units)
-        ):
-            raise InputError(
-                f"the statistics are not of {name} with {sites[name].units} units; "
-                "pass those that collect gave of this very model, or none"
-            )
+def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatistics:
+    """The statistics of a site, if they are of this model."""
+    found = statistics.sites.get(site.name)
+    reader = exact(linear(model, site.reader).weight)
+    if found is None or found.site != site or not torch.equal(found.reader.to(reader.device), reader):
+        raise InputError(
+            f"the statistics are not of {site.name} with {site.units} units and the weights of this model; "
+            "pass those that collect gave of this very model, or none"
+        )
+    return found
 
 
 def _compensate(model: nn.Module, statistics: SiteStatistics, kept: Int[Tensor, " k"]) -> None:

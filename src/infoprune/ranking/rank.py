@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from infoprune.plan import Plan
-from infoprune.ranking.criteria import Criterion
+from infoprune.ranking.criteria import Criterion, PairedCriterion
 from infoprune.statistics.calibration import Progress
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.statistics import SiteStatistics, Statistics
@@ -99,7 +99,7 @@ def rank(
     generator = torch.Generator().manual_seed(seed)
     ranked: dict[str, Ranking] = {}
     names = list(statistics.sites)
-    paired = any(site.pairs is not None for site in statistics.sites.values())
+    paired = isinstance(criterion, PairedCriterion)
     for name in reversed(names) if paired else names:
         site = statistics.sites[name]
         if site.pairs is not None and budget is not None and site.pairs.above is not None:

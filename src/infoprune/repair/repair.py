@@ -14,10 +14,12 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens, kept_within
+from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
-from infoprune.repair.ridge import fit_ridge
+from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
-from infoprune.statistics.collect import collect
+from infoprune.statistics.collect import collect_worth
+from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import Site, find_sites
@@ -45,7 +47,8 @@ def repair(
 
     where W_0 is the weight as it is. Producers are re-fitted in the same way, without a residual, to what the kept
     units do in the dense network: their inputs have changed too. All passes advance together from place to place, so
-    this costs one forward pass of each network, and memory for the activations of all inputs at one place.
+    this costs one forward pass of each network, and memory for the activations of all inputs at one place. In a process
+    group every process passes its own batches, and all re-fit alike to the sums over all.
 
     Args:
         small: from `prune`.
@@ -63,14 +66,15 @@ def repair(
     """
     check_repairable(find_sites(small))
     check_same_tokens(small, dense)
-    statistics = collect(dense, batches) if statistics is None else statistics
-    _check_same_batches(statistics, batches)
+    statistics = collect_worth(dense, batches) if statistics is None else statistics
+    statistics = statistics.among(batches)
     repaired = copy.deepcopy(small)
     repaired.eval()
     places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
     stacks = {site.stack for site in find_sites(dense)}
     masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
+    firsts = starts([len(next(iter(batch.values()))) for batch in batches])
     modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
     try:
@@ -81,7 +85,7 @@ def repair(
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
                 weights = token_weights(statistics, place.site, masks[place.stack], floor)
-                behind.resume(_refit(repaired, place, arrivals, goals, weights, ridge))
+                behind.resume(_refit(repaired, place, arrivals, goals, weights, firsts, ridge))
                 done += 1
                 if progress is not None:
                     progress(done, len(places))
@@ -135,6 +139,7 @@ def _refit(
     arrivals: Sequence[Arrival],
     goals: Sequence[Arrival],
     weights: Sequence[Tensor],
+    firsts: Sequence[int],
     ridge: float | None,
 ) -> list[Tensor]:
     """Re-fits one linear module in place and returns what the passes go on with."""
@@ -145,7 +150,9 @@ def _refit(
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
         rows.append((arrival.x, wanted - residual, weight.expand(arrival.x.shape[:-1])))
-    weight, bias = fit_ridge(rows, module.weight, folds=FOLDS, ridge=ridge, intercept=module.bias is not None)
+    anchor = exact(module.weight)
+    parts = sums_by_fold(rows, firsts, anchor, FOLDS)
+    weight, bias = fit_ridge(_of_all(parts), anchor, ridge=ridge, intercept=module.bias is not None)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
             f"the regression at {place.module} is not finite, expected finite activations; try the model in float32"
@@ -160,13 +167,8 @@ def _refit(
     ]
 
 
-def _check_same_batches(statistics: Statistics, batches: Sequence[Batch]) -> None:
-    for name, worth in statistics.worth.items():
-        masks = [real_tokens(batch, name.partition(".")[0]) for batch in batches]
-        # one entry of a mask may stand for all patches of a picture
-        if len(worth) != len(masks) or any(
-            len(w) != len(mask) or mask.shape[1] not in (1, w.shape[1]) for w, mask in zip(worth, masks, strict=True)
-        ):
-            raise InputError(
-                f"the statistics of {name} are of other batches; pass the batches that they were collected from"
-            )
+def _of_all(parts: Sequence[Sums]) -> list[Sums]:
+    """The same sums over the rows of all processes."""
+    squares = torch.tensor([part.tt for part in parts], dtype=torch.float64)
+    add_up(squares, *(tensor for part in parts for tensor in (part.xx, part.xt)))
+    return [Sums(part.xx, part.xt, float(tt)) for part, tt in zip(parts, squares, strict=True)]

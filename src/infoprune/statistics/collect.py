@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.processes import total
 from infoprune.statistics.answer import Answer, answer_of
 from infoprune.statistics.calibration import (
     Batch,
@@ -19,11 +20,14 @@ from infoprune.statistics.calibration import (
     check_batches,
     check_finite_weights,
     check_targets,
+    key_of,
     model_inputs,
     real_tokens,
 )
 from infoprune.statistics.demand import directions
+from infoprune.statistics.groups import groups, on_disk
 from infoprune.statistics.precision import exact
+from infoprune.statistics.sharing import share_keys, share_sums, share_worth
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.sites import Site, find_sites
 
@@ -37,9 +41,12 @@ def collect(
     ridge: float = 1e-2,
     draws: int | None = None,
     seed: int = 0,
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
     """Moments and demand of every site, in one forward pass and a few backward passes per batch.
+
+    In a process group every process passes its own batches, and all get the statistics of all.
 
     Args:
         model: with any head that `answer_of` can read, or with none; it is left as it was found.
@@ -51,10 +58,13 @@ def collect(
         draws: samples per distribution where it has more than 16 outputs or stands at every token; each costs a
             backward pass. None means 4, or 1 where every token is a sample of its own.
         seed: of those samples.
+        memory: bytes that the statistics may take at once. Where all sites take more, they are collected in groups, a
+            pass for each, and kept on disk; what is asked for is read site by site. None keeps all in memory.
         progress: called with (batches done, batches in all).
 
     Raises:
-        InputError: a weight or an activation is not finite, or there is nothing to collect from.
+        InputError: a weight or an activation is not finite, there is nothing to collect from, or the memory is not
+            enough for one site.
 
     Example:
         >>> statistics = collect(model, batches)
@@ -65,28 +75,86 @@ def collect(
     check_targets(model, batches)
     check_finite_weights(model)
     chosen = tuple(sites) if sites is not None else find_sites(model)
-    gathered = {site.name: SiteStatistics.empty(model, site, floor, ridge) for site in chosen}
-    worth: dict[str, list[Tensor]] = {site.name: [] for site in chosen}
+    parts = groups(model, chosen, memory)
+    whole: Statistics | None = None
+    for index, part in enumerate(parts):
+        step = None if progress is None else _part_of(progress, index, len(parts))
+        empty = {site.name: SiteStatistics.empty(model, site, floor, ridge) for site in part}
+        found = _collect(model, batches, part, empty, draws, seed, step)
+        found = on_disk(found) if len(parts) > 1 else found
+        whole = found if whole is None else found.joined(whole)
+    if whole is None:
+        raise ValueError("there are no groups, expected at least one")
+    return whole
+
+
+def collect_worth(
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    sites: Iterable[Site] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Statistics:
+    """The worth of every token alone, which is what a repair needs: a pass without moments and their memory.
+
+    Args:
+        model: as for `collect`.
+        batches: likewise.
+        sites: likewise.
+        seed: of what is drawn.
+        progress: called with (batches done, batches in all).
+
+    Raises:
+        InputError: as from `collect`.
+    """
+    check_batches(batches)
+    check_targets(model, batches)
+    check_finite_weights(model)
+    chosen = tuple(sites) if sites is not None else find_sites(model)
+    return _collect(model, batches, chosen, {}, None, seed, progress)
+
+
+def _part_of(progress: Progress, index: int, parts: int) -> Progress:
+    """Progress of one of several passes as that of all."""
+    return lambda done, of: progress(index * of + done, parts * of)
+
+
+def _collect(
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    sites: Sequence[Site],
+    gathered: Mapping[str, SiteStatistics],
+    draws: int | None,
+    seed: int,
+    progress: Progress | None,
+) -> Statistics:
+    """One pass for some of the sites: the worth of all tokens, and the sums of those sites that have statistics."""
+    worth: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+    keys = [key_of(batch) for batch in batches]
     device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
     inputs, tokens = 0, 0
-    with _frozen(model), _taps(model, chosen) as taps, torch.enable_grad():
+    with _frozen(model), _taps(model, sites) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
             fed = model_inputs(batch, device)
             decodes = "decoder" if model.config.is_encoder_decoder else "layers"
             masks = {name: real_tokens(fed, name) for name in ("layers", decodes)}
             answer = answer_of(model, model(**fed), masks[decodes])
+            # what is drawn depends on the batch alone: not on its place, on other batches, nor on who computes it
+            generator = torch.Generator().manual_seed(seed ^ keys[index])
             squares = _pull(answer, draws or answer.draws, generator, taps, gathered)
             del answer  # and with it the graph, before the next batch makes another
             seen = 0
-            for name, tap in taps.items():
-                mask = masks[gathered[name].site.stack]
+            for site in sites:
+                name, tap = site.name, taps[site.name]
+                mask = masks[site.stack]
                 worths = []
                 for passed, square in zip(tap.passed, squares[name], strict=True):
-                    x = exact(passed.x)
-                    real = _real(x, mask.to(x.device))
-                    gathered[name].tokens.update(x[real])
-                    gathered[name].worth.update(x[real], square[real])
+                    real = _real(passed.x, mask.to(square.device))
+                    if name in gathered:
+                        x = exact(passed.x)[real]
+                        gathered[name].tokens.update(x)
+                        gathered[name].worth.update(x, square[real])
                     worths.append((square * real).float().reshape(len(mask), -1))
                     seen = int(real.sum())
                 worth[name].append(torch.stack(worths).sum(0))
@@ -94,11 +162,14 @@ def collect(
             inputs, tokens = inputs + len(masks[decodes]), tokens + seen
             if progress is not None:
                 progress(index + 1, len(batches))
+    inputs, tokens = total(inputs, tokens)
     for statistics in gathered.values():
+        share_sums(statistics)
         statistics.demand.div_(inputs)
         _check_finite(statistics)
-    kept = {name: tuple(each) for name, each in worth.items()}
-    return Statistics(gathered, model.config.model_type, inputs, tokens, kept)
+    kept = share_worth(worth)
+    levels = {name: sum(float(w.sum()) for w in each) / max(tokens, 1) for name, each in kept.items()}
+    return Statistics(gathered, model.config.model_type, inputs, tokens, kept, levels, share_keys(keys))
 
 
 def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool[Tensor, ...]:
@@ -176,7 +247,8 @@ def _pull(
         for (name, index, _), gradient in zip(passes, gradients, strict=True):
             rows = exact(gradient).div(scale).flatten(0, -2)
             squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
-            into[name].demand.addmm_(rows.T, rows)
+            if name in into:
+                into[name].demand.addmm_(rows.T, rows)
     return squares
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from infoprune.errors import InputError
+from infoprune.processes import total
+from infoprune.statistics.calibration import Batch, key_of
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
@@ -96,24 +101,54 @@ class SiteStatistics:
         return covariance
 
 
+class SomeSites(Mapping[str, SiteStatistics]):
+    """Sites that are made when they are asked for.
+
+    Args:
+        names: of the sites, bottom to top.
+        make: gives the statistics of a site.
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], SiteStatistics]) -> None:
+        self._names, self._make = dict.fromkeys(names), make
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> SiteStatistics:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+
 @dataclass(frozen=True)
 class Statistics:
     """Statistics of all sites, bottom to top, and of the inputs they came from.
 
     Args:
-        sites: by site name.
+        sites: by site name; where they would not fit into memory, read from disk one by one.
         model_type: of the model.
         inputs: how many texts were seen.
         tokens: how many tokens, padding not counted.
         worth: for every site and batch the worth |g|^2 of each token, (batch, length) float32: four bytes per token and
             site, the one thing here that grows with the inputs; the repair weighs its regression with it.
+        levels: by site name, the mean worth of a token.
+        keys: of the batches in `worth`, as `key_of` gives them.
     """
 
-    sites: dict[str, SiteStatistics]
+    sites: Mapping[str, SiteStatistics]
     model_type: str
     inputs: int
     tokens: int
     worth: dict[str, tuple[Float[Tensor, "_ _"], ...]]
+    levels: dict[str, float]
+    keys: tuple[int, ...]
 
     def worth_alone(self) -> Statistics:
         """Only what a repair needs, so that the moments can be forgotten."""
@@ -121,15 +156,52 @@ class Statistics:
 
     def joined(self, other: Statistics) -> Statistics:
         """These statistics, and those of other sites on the same inputs; where both have a site, this one's stand."""
-        return replace(self, sites={**other.sites, **self.sites}, worth={**other.worth, **self.worth})
+        sites = ChainMap(cast(dict[str, SiteStatistics], self.sites), cast(dict[str, SiteStatistics], other.sites))
+        return replace(self, sites=sites, worth={**other.worth, **self.worth}, levels={**other.levels, **self.levels})
+
+    def of_sites(self, names: Sequence[str]) -> Statistics:
+        """Of some of the sites alone.
+
+        Raises:
+            InputError: there is no such site.
+        """
+        missing = [name for name in names if name not in self.sites]
+        if missing:
+            raise InputError(
+                f"the statistics do not have {missing[0]}, expected all sites that are to be cut; collect them too"
+            )
+        worth, levels = {name: self.worth[name] for name in names}, {name: self.levels[name] for name in names}
+        return replace(self, sites=SomeSites(names, self.sites.__getitem__), worth=worth, levels=levels)
+
+    def covers(self, batches: Sequence[Batch]) -> bool:
+        """Whether the worth of all tokens of these batches, and of those of other processes, is known."""
+        unknown = {key_of(batch) for batch in batches} - set(self.keys)
+        return total(len(unknown)) == (0,)
+
+    def among(self, batches: Sequence[Batch]) -> Statistics:
+        """The same, with the worth of the tokens of these batches alone, in their order.
+
+        Raises:
+            InputError: the statistics are of other batches.
+        """
+        if not self.covers(batches):
+            raise InputError(
+                "the statistics are of other batches, expected those that they were collected from; pass those, "
+                "or no statistics"
+            )
+        place = {key: index for index, key in enumerate(self.keys)}
+        keys = tuple(key_of(batch) for batch in batches)
+        worth = {name: tuple(each[place[key]] for key in keys) for name, each in self.worth.items()}
+        return replace(self, worth=worth, keys=keys)
 
 
 def token_weights(
     statistics: Statistics, site: str, masks: Sequence[Bool[Tensor, "_ _"]], floor: float
 ) -> list[Float[Tensor, "_ _"]]:
     """|g|^2 / mean(|g|^2) + floor for every token (batch, length) of every batch, zero for padding."""
-    worth = statistics.worth.get(site)
-    mean = 0.0 if worth is None else sum(float(w.sum()) for w in worth) / max(statistics.tokens, 1)
-    if worth is None or mean <= 0 or floor == float("inf"):
+    mean = statistics.levels.get(site, 0.0)
+    if mean <= 0 or floor == float("inf"):
         return [exact(mask) for mask in masks]
-    return [(exact(w).to(mask.device) / mean + floor) * mask for w, mask in zip(worth, masks, strict=True)]
+    return [
+        (exact(w).to(mask.device) / mean + floor) * mask for w, mask in zip(statistics.worth[site], masks, strict=True)
+    ]
