@@ -185,16 +185,18 @@ def test_any_report_is_shown_or_refused(key, value):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"samples": "many"}, "samples is many, expected int"),
+        ({"samples": "many"}, "samples is 'many', expected int"),
         ({"seed": True}, "seed is True, expected int"),
         ({"kl": float("nan")}, "kl is nan, expected float"),
         ({"nats_lost": 10**400}, "nats_lost is 1000"),
-        ({"kept": {"layers.0.ffn": [3]}}, r"kept\.layers\.0\.ffn is \[3\]"),
+        ({"kept": {"layers.0.ffn": [3]}}, r"kept\.layers\.0\.ffn has 1 parts, expected 2"),
+        ({"kept": {"layers.0.ffn": 3}}, r"kept\.layers\.0\.ffn is no array"),
+        ({"kept": [3]}, "kept is no object"),
         ({"kept": {"layers.0.ffn": [9, 8]}}, r"kept\.layers\.0\.ffn is 9 of 8"),
         ({"shape": [0, 8]}, "0 is the size of nothing"),
-        ({"dense": 3}, "dense is 3, expected an object"),
-        ({"dense": {}}, "dense lacks or does not know bytes, flops, parameters"),
-        ({"surprise": 1}, "it lacks or does not know surprise"),
+        ({"dense": 3}, "dense is no object with bytes, flops"),
+        ({"dense": {}}, "dense is no object with bytes, flops"),
+        ({"surprise": 1}, "is no object with agreement, base_model"),
         ({"version": 99}, "version 1"),
     ],
 )

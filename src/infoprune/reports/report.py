@@ -17,10 +17,10 @@ from infoprune.measuring.measure import (
     measure_latency,
 )
 from infoprune.plan import Plan
-from infoprune.reports.typed import typed
 from infoprune.structure.sites import find_sites, loads_in
 from infoprune.tasks.compare import Comparison
 from infoprune.tasks.table import task_of
+from infoprune.typed import typed
 
 VERSION = 1
 
@@ -100,7 +100,7 @@ class Report:
             data = json.loads(text)
             if not isinstance(data, dict) or data.get("version") != VERSION:
                 raise InputError(f"report.json is not a report of version {VERSION}; prune again with this release")
-            report: Report = typed(cls, data)
+            report = typed(cls, data)
             report.check_sizes()
         except InputError:
             raise
@@ -111,7 +111,7 @@ class Report:
     def check_sizes(self) -> None:
         """Raises ValueError where a size is none: what is kept out of what, of the batch, of the models."""
         for site, (kept, of) in self.kept.items():
-            if not 0 < kept <= of:
+            if not 0 <= kept <= of or of < 1:
                 raise ValueError(f"kept.{site} is {kept} of {of}")
         for size in (*self.shape, *(n for m in (self.dense, self.pruned) for n in (m.parameters, m.flops, m.bytes))):
             if size < 1:
