@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TESTS = ("not slow", "tests")
 SAID = """
 import platform, torch, transformers
 print(platform.python_version(), torch.__version__, transformers.__version__)
@@ -37,7 +36,10 @@ def environment(folder: Path, asked: argparse.Namespace, transformers: str) -> P
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         below = (Path(asked.base).resolve() / "lib" / version / "site-packages").as_posix()
         (folder / "lib" / version / "site-packages" / "base.pth").write_text(below + "\n")
-        subprocess.run([*install, f"transformers=={transformers}"], check=True)
+        # The newest datasets wants a huggingface-hub that transformers 4 cannot use; pip finds this out by itself only
+        # where both are to be installed.
+        older = ["datasets<5"] if transformers.startswith("4.") else []
+        subprocess.run([*install, f"transformers=={transformers}", *older], check=True)
     (folder / "done").touch()
     return python
 
