@@ -12,7 +12,7 @@ from infoprune.archive import load_statistics, save_statistics
 from infoprune.errors import InputError
 from infoprune.statistics.collect import collect
 from infoprune.statistics.stored import HEADER
-from infoprune.statistics.typed import typed
+from infoprune.typed import typed
 
 
 @pytest.fixture

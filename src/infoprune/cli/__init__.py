@@ -108,9 +108,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except _UsageError as error:
             return complain(f"{cast(typer.BadParameter, error).format_message().rstrip('.')}; see infoprune --help", 2)
         except (_Interrupted, KeyboardInterrupt, typer.Abort):
-            return complain("interrupted; no result was written", 1)
+            return complain("interrupted; nothing is left half-written", 1)
+        except OSError as error:
+            _debug()
+            place = f" ({error.filename})" if error.filename else ""
+            return complain(f"{error.strerror or error}{place}; nothing is left half-written", 1)
         except Exception as error:
-            if os.environ.get(DEBUG):
-                traceback.print_exc()
+            _debug()
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             return complain(f"{reason:.400} (set {DEBUG}=1 to see where)", 1)
+
+
+def _debug() -> None:
+    if os.environ.get(DEBUG):
+        traceback.print_exc()

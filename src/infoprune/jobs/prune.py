@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Keep
-from infoprune.checkpoint import PLAN, new_folder, write_model
+from infoprune.checkpoint import PLAN, new_folder, read_config, write_model
 from infoprune.clock import StageProgress
 from infoprune.compress import Result, compress
 from infoprune.errors import InputError
 from infoprune.jobs.cut import Cut, Sources, check_cut
 from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
-from infoprune.jobs.models import check_family, chosen_task, open_model, read_config
+from infoprune.jobs.models import check_family, chosen_task, open_model
 from infoprune.jobs.report import REPORT
 from infoprune.jobs.tasks import check_columns, inputs_of, parted, read
 from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start

@@ -15,8 +15,8 @@ from torch import Tensor
 from infoprune.errors import InputError
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistics
-from infoprune.statistics.typed import typed
 from infoprune.structure.sites import Site
+from infoprune.typed import typed
 
 HEADER = "statistics.json"
 VERSION = 1
