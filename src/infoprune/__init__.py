@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from infoprune.data.batches import make_batches
     from infoprune.data.texts import read_texts
     from infoprune.errors import InputError
+    from infoprune.methods.apply import collect_for, prune_by
+    from infoprune.methods.table import METHODS
     from infoprune.plan import Plan
-    from infoprune.ranking.criteria import ChannelInformation, Random
+    from infoprune.ranking.criteria import ChannelInformation, Random, criterion_named
     from infoprune.ranking.fan2021 import Fan2021
     from infoprune.ranking.rank import rank
     from infoprune.ranking.scores import Magnitude
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "METHODS",
     "Budget",
     "ChannelInformation",
     "Distillation",
@@ -64,8 +67,10 @@ __all__ = [
     "__version__",
     "allocate",
     "collect",
+    "collect_for",
     "collect_pairs",
     "compress",
+    "criterion_named",
     "distill",
     "evaluate",
     "export",
@@ -77,6 +82,7 @@ __all__ = [
     "make_batches",
     "merge_statistics",
     "prune",
+    "prune_by",
     "prune_vocabulary",
     "rank",
     "read_texts",
@@ -96,8 +102,10 @@ _HOMES = {
     "data.batches": ("make_batches",),
     "data.texts": ("read_texts",),
     "errors": ("InputError",),
+    "methods.apply": ("collect_for", "prune_by"),
+    "methods.table": ("METHODS",),
     "plan": ("Plan",),
-    "ranking.criteria": ("ChannelInformation", "Random"),
+    "ranking.criteria": ("ChannelInformation", "Random", "criterion_named"),
     "ranking.fan2021": ("Fan2021",),
     "ranking.rank": ("rank",),
     "ranking.scores": ("Magnitude",),
