@@ -98,7 +98,7 @@ def compress(
         if recovery is not None:
             rounds.train(recovery)
     plan = plan_of(rounds.small) or rounds.plan
-    return Result(rounds.small, plan, _described(model, rounds.small, plan, batches, clock))
+    return Result(rounds.small, plan, _described(model, rounds.small, plan, batches, statistics, clock))
 
 
 def _check(
@@ -134,8 +134,14 @@ def _check(
 
 
 def _described(
-    model: PreTrainedModel, small: PreTrainedModel, plan: Plan, batches: Sequence[Batch], clock: Clock
+    model: PreTrainedModel,
+    small: PreTrainedModel,
+    plan: Plan,
+    batches: Sequence[Batch],
+    given: Statistics | None,
+    clock: Clock,
 ) -> Report:
     (inputs,) = total(sum(len(next(iter(batch.values()))) for batch in batches))
     shape = typical_shape(batches, model.config)
-    return describe(model, small, plan, samples=inputs, shape=shape, seconds=clock.seconds())
+    samples = inputs if given is None else given.inputs
+    return describe(model, small, plan, samples=samples, shape=shape, seconds=clock.seconds())

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from infoprune.cli.bench import bench_command
+from infoprune.cli.collect import collect_command
 from infoprune.cli.compare import compare_command
 from infoprune.cli.console import DEBUG, clean_warnings, complain
 from infoprune.cli.evaluate import evaluate_command
@@ -79,6 +80,7 @@ _register(
 )
 _register("bench", bench_command, "my-classifier half half.onnx --batch-size 1,32 --eval test.csv")
 _register("export", export_command, "half half.onnx --data valid.csv --int8")
+_register("collect", collect_command, "my-classifier my-classifier.statistics --data train.csv --memory 2GB")
 _register("report", report_command, "half")
 _register("families", families_command, "")
 

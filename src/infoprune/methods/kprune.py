@@ -15,6 +15,7 @@ from infoprune.budgets.allocate import least_counts
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import Costs
 from infoprune.errors import InputError
+from infoprune.measuring.measure import device_of
 from infoprune.plan import Plan, plan_of
 from infoprune.ranking.eliminate import by_score
 from infoprune.ranking.rank import Ranking, Rankings
@@ -188,7 +189,7 @@ def _ranking(site: Site, knows: Float[Tensor, " n"], heads: float) -> Ranking:
 
 
 def _answer(model: PreTrainedModel, batch: Batch) -> Answer:
-    fed = model_inputs(batch, next(model.parameters()).device)
+    fed = model_inputs(batch, device_of(model))
     mask = real_tokens(fed, "decoder" if model.config.is_encoder_decoder else "layers")
     return answer_of(model, model(**fed), mask)
 

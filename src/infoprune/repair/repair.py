@@ -18,10 +18,12 @@ from infoprune.plan import check_same_tokens, kept_within
 from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
 from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
+from infoprune.statistics.answer import remedy
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
 from infoprune.statistics.collect import collect_worth
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
+from infoprune.statistics.temper import tempered
 from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.sites import Site, find_sites
 
@@ -52,7 +54,8 @@ def repair(
 
         min over W, b of  sum_t w_t |W x_t + b + r_t - y_t|^2 + ridge mean(diag Cov x) |W - W_0|^2
 
-    where W_0 is the weight as it is. Producers are re-fitted in the same way, without a residual, to what the kept
+    where W_0 is the weight as it is; a token whose input or error is far longer than its text's median is weighed down
+    (see `tempered`). Producers are re-fitted in the same way, without a residual, to what the kept
     units do in the dense network: their inputs have changed too. All passes advance together from place to place, so
     this costs one forward pass of each network, and memory for the activations of all inputs at one place. In a process
     group every process passes its own batches, and all re-fit alike to the sums over all.
@@ -123,13 +126,15 @@ def refit_bottom_up(
     dense.eval()
     try:
         with Lockstep(dense, batches, meetings) as ahead, Lockstep(repaired, batches, meetings) as behind:
-            for done in range(len(places)):
-                arrivals, goals = behind.arrive(), ahead.arrive()
+            done = 0
+            while done < len(places) and (arrivals := behind.arrive()):
+                goals = ahead.arrive()
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
                 behind.resume(_refit(repaired, place, arrivals, goals, weigh(place), firsts, fit))
+                done += 1
                 if progress is not None:
-                    progress(done + 1, len(places))
+                    progress(done, len(places))
     finally:
         for module, training in modes:
             module.training = training
@@ -180,8 +185,8 @@ class Place:
 
 
 def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[Place]:
-    whole = {site.name: site for site in find_sites(dense)}
-    for site in find_sites(small):
+    whole = {site.name: site for site in find_sites(dense, empty=True)}
+    for site in find_sites(small, empty=True):  # of an empty one the bias is left
         units = whole[site.name].units
         kept = torch.tensor(kept_within(small, dense, site.name, units))
         for producer in site.refit:
@@ -206,12 +211,16 @@ def _refit(
     for arrival, goal, residual, weight in zip(arrivals, goals, residuals, weights, strict=True):
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
-        rows.append((arrival.x, wanted - residual, weight.expand(arrival.x.shape[:-1])))
+        weight = weight.expand(arrival.x.shape[:-1]).to(residual.device)
+        for each in (arrival.x, wanted - arrival.total):  # neither an input nor an error may outweigh all others
+            weight = weight * tempered(each, weight > 0)
+        rows.append((arrival.x, wanted - residual, weight))
     parts = _of_all(sums_by_fold(rows, firsts, module.weight, FOLDS))
     weight, bias = fit(place, module, parts)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
-            f"the regression at {place.module} is not finite, expected finite activations; try the model in float32"
+            f"the regression at {place.module} is not finite, expected finite activations; "
+            f"{remedy(module.weight.dtype)}"
         )
     module.weight.copy_(weight)
     if module.bias is not None:

@@ -10,8 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.measuring.measure import device_of
 from infoprune.processes import total
-from infoprune.statistics.answer import Answer, answer_of
+from infoprune.statistics.answer import Answer, answer_of, remedy
 from infoprune.statistics.calibration import (
     Batch,
     Progress,
@@ -29,6 +30,7 @@ from infoprune.statistics.precision import exact
 from infoprune.statistics.sharing import share_keys, share_sums, share_worth
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.statistics.taps import Tap, frozen, tapped
+from infoprune.statistics.temper import tempered
 from infoprune.structure.sites import Site, find_sites
 
 
@@ -136,7 +138,7 @@ def _collect(
     """One pass for some of the sites: the worth of all tokens, and the sums of those sites that have statistics."""
     worth: dict[str, list[Tensor]] = {site.name: [] for site in sites}
     keys = [key_of(batch) for batch in batches]
-    device = next(model.parameters()).device
+    device = device_of(model)
     inputs, tokens = 0, 0
     with frozen(model), tapped(model, sites) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
@@ -157,9 +159,11 @@ def _collect(
                     real = _real(passed.x, mask.to(square.device))
                     if name in gathered:
                         beside.hear(gathered[name], passed.x, real, len(mask))
-                        x = exact(passed.x)[real]
-                        gathered[name].tokens.update(x)
-                        gathered[name].worth.update(x, square[real])
+                        x = exact(passed.x)
+                        texts = (len(mask), -1)
+                        weight = tempered(x.reshape(*texts, x.shape[-1]), real.reshape(texts)).reshape(real.shape)[real]
+                        gathered[name].tokens.update(x[real], weight)
+                        gathered[name].worth.update(x[real], square[real] * weight)
                     worths.append((square * real).float().reshape(len(mask), -1))
                     seen = int(real.sum())
                 worth[name].append(torch.stack(worths).sum(0))
@@ -172,7 +176,7 @@ def _collect(
     for statistics in gathered.values():
         share_sums(statistics)
         statistics.demand.div_(inputs)
-        _check_finite(statistics)
+        _check_finite(statistics, model.dtype)
     kept = share_worth(worth)
     levels = {name: sum(float(w.sum()) for w in each) / max(tokens, 1) for name, each in kept.items()}
     return Statistics(beside.added(gathered), model.config.model_type, inputs, tokens, kept, levels, share_keys(keys))
@@ -214,12 +218,12 @@ def _pull(
     return squares
 
 
-def _check_finite(statistics: SiteStatistics) -> None:
+def _check_finite(statistics: SiteStatistics, dtype: torch.dtype) -> None:
     finite: Bool[Tensor, ""] = (
         torch.isfinite(statistics.tokens.triangle).all() & torch.isfinite(statistics.demand).all()
     )
     if not finite:
         raise InputError(
             f"activations at {statistics.site.reader} are not finite, expected finite numbers; "
-            "try the model in float32, and look at the inputs"
+            f"{remedy(dtype)}, and look at the inputs"
         )

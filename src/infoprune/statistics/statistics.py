@@ -19,6 +19,7 @@ from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
 from infoprune.structure.linear import linear
+from infoprune.structure.offload import present
 from infoprune.structure.sites import Site
 
 
@@ -28,7 +29,8 @@ class SiteStatistics:
 
     Args:
         site: where.
-        tokens: moments of the reader's input, every real token counted once, (n,) and (n, n).
+        tokens: moments of the reader's input, every real token counted once, but for those that are hundreds of times
+            as long as others of their text, which count for less (see `tempered`), (n,) and (n, n).
         worth: the same, every token weighted by its squared gradient.
         demand: (o, o) float64, Fisher information at the reader's output in nats per squared output unit, summed over
             the tokens of an input and averaged over inputs: half of x^T demand x is, to leading order, the KL
@@ -62,14 +64,16 @@ class SiteStatistics:
     @classmethod
     def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
         """Statistics of no tokens."""
-        reader = linear(model, site.reader)
-        weight = exact(reader.weight)
+        with present(model, site.reader):
+            reader = linear(model, site.reader)
+            weight = exact(reader.weight)
         outputs, inputs = weight.shape
         squares = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
         sums = torch.zeros_like(squares)
         for producer in site.producers:
-            rows = exact(linear(model, producer.module).weight)
-            owners = producer.owners(site.units).to(rows.device)
+            with present(model, producer.module):
+                rows = exact(linear(model, producer.module).weight).to(squares.device)
+            owners = producer.owners(site.units).to(squares.device)
             squares.index_add_(0, owners, rows.square().sum(1))
             sums.index_add_(0, owners, rows.abs().sum(1))
         return cls(
