@@ -28,7 +28,7 @@ def write_page(results: Path) -> None:
             same = [row for row in of_task if row["goal"] == goal]
             where = f"{TITLES[task].partition(':')[0]}, {samples:,} texts, {_goal(goal)}"
             verdicts.append(f"- {where}: {_verdict(same)}")
-            tables += ["", f"### {_goal(goal).capitalize()}", "", *_table(same)]
+            tables += ["", f"### {_goal(goal)[0].upper()}{_goal(goal)[1:]}", "", *_table(same)]
     lines = [
         "# Comparison with other training-free methods",
         "",
@@ -103,7 +103,7 @@ def _verdict(rows: Rows) -> str:
     if better:
         named = ", ".join(f"{method} with {_whose(repair)} repair {loss:.4f}" for loss, (method, repair) in better)
         return f"{said}. **Better than ours: {named}.**"
-    return f"{said}; none is better with our repair either."
+    return f"{said}; none of the cells below is better."
 
 
 def _whose(repair: str) -> str:
