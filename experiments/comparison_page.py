@@ -21,13 +21,14 @@ def write_page(results: Path) -> None:
     """Writes the page."""
     rows = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.is_file() else []
     tables, verdicts = [], []
-    for task in dict.fromkeys(row["task"] for row in rows):
-        of_task = [row for row in rows if row["task"] == task]
-        tables += ["", f"## {TITLES.get(task, task)}", "", *_dense(of_task)]
+    for task, samples in sorted({(row["task"], row["samples"]) for row in rows}, key=_place):
+        of_task = [row for row in rows if (row["task"], row["samples"]) == (task, samples)]
+        tables += ["", f"## {TITLES[task]}; {samples:,} calibration texts", "", *_dense(of_task)]
         for goal in sorted({row["goal"] for row in of_task}, key=_order):
             same = [row for row in of_task if row["goal"] == goal]
-            verdicts.append(f"- {TITLES.get(task, task).partition(':')[0]}, {_goal(goal)}: {_verdict(same)}")
-            tables += ["", f"### {_goal(goal).capitalize()}", "", *_table(same)]
+            where = f"{TITLES[task].partition(':')[0]}, {samples:,} texts, {_goal(goal)}"
+            verdicts.append(f"- {where}: {_verdict(same)}")
+            tables += ["", f"### {_goal(goal)[0].upper()}{_goal(goal)[1:]}", "", *_table(same)]
     lines = [
         "# Comparison with other training-free methods",
         "",
@@ -45,6 +46,10 @@ def write_page(results: Path) -> None:
         *tables,
     ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _place(table: tuple[str, int]) -> tuple[int, int]:
+    return list(TITLES).index(table[0]), -table[1]
 
 
 def _order(goal: str) -> tuple[int, float]:
@@ -73,9 +78,7 @@ def _cells(rows: Rows, method: str, repair: str) -> Rows:
 def _dense(rows: Rows) -> list[str]:
     dense = rows[0]["dense"]
     said = ", ".join(f"{name.replace('_', ' ')} {value:.2%}" for name, value in dense.items())
-    samples = sorted({row["samples"] for row in rows})
-    texts = " and ".join(f"{number:,}" for number in samples)
-    return [f"{'Dense: ' + said + '. ' if said else ''}{texts} calibration texts."]
+    return [f"Dense: {said}."] if said else []
 
 
 def _verdict(rows: Rows) -> str:
@@ -100,7 +103,7 @@ def _verdict(rows: Rows) -> str:
     if better:
         named = ", ".join(f"{method} with {_whose(repair)} repair {loss:.4f}" for loss, (method, repair) in better)
         return f"{said}. **Better than ours: {named}.**"
-    return f"{said}; none is better with our repair either."
+    return f"{said}; none of the cells below is better."
 
 
 def _whose(repair: str) -> str:

@@ -12,7 +12,7 @@ from infoprune.budgets.costs import find_costs
 from infoprune.errors import InputError
 from infoprune.methods.apply import choose, collect_for, prune_by
 from infoprune.methods.finish import finished
-from infoprune.methods.kprune import KPrune, prune_knowing, rank_by_knowledge, said
+from infoprune.methods.kprune import KPrune, prune_knowing, rank_by_knowledge
 from infoprune.methods.table import METHODS, Method, method_named
 from infoprune.plan import Plan
 from infoprune.ranking.criteria import CRITERIA
@@ -160,7 +160,7 @@ def test_knowledge_by_differentiating_a_divergence(make_tiny_bert, labels):
     small = prune(dense, half(dense))
     method = KPrune(predictive=2.0, representational=0.3, heads=5.0, temperature=1.5)
     names = [site.name for site in find_sites(small)][2:]
-    found = rank_by_knowledge(small, BATCHES, names, said(dense, BATCHES, 1.5), method)
+    found = rank_by_knowledge(small, dense, BATCHES, names, method)
     assert list(found.sites) == names
     for name in names:
         site = found.sites[name].site
@@ -197,8 +197,7 @@ def test_knowledge_by_differentiating_a_divergence(make_tiny_bert, labels):
 
 def test_at_the_bottom_there_is_no_divergence_yet(tiny_bert64):
     names = [site.name for site in find_sites(tiny_bert64)]
-    wanted = said(tiny_bert64, BATCHES, 2.0)
-    scores = rank_by_knowledge(tiny_bert64, BATCHES, names, wanted, KPrune(representational=0.0))
+    scores = rank_by_knowledge(tiny_bert64, tiny_bert64, BATCHES, names, KPrune(representational=0.0))
     assert all(float(ranking.losses.max()) < 1e-20 for ranking in scores.sites.values())
 
 
@@ -207,8 +206,7 @@ def test_a_site_is_scored_after_those_below_are_cut_and_fitted(tiny_bert64):
     statistics = collect_for([METHODS["kprune"]], tiny_bert64, BATCHES)
     small, plan = prune_knowing(tiny_bert64, BATCHES, statistics, Keep(0.5))
     first, second, *_ = find_sites(tiny_bert64)
-    wanted = said(tiny_bert64, BATCHES, 2.0)
-    dense = rank_by_knowledge(tiny_bert64, BATCHES, [first.name], wanted, KPrune())
+    dense = rank_by_knowledge(tiny_bert64, tiny_bert64, BATCHES, [first.name], KPrune())
     assert plan.kept[first.name] == tuple(sorted(dense.sites[first.name].order[first.units // 2 :].tolist()))
     cut = Plan("bert", {first.name: first.units}, {first.name: plan.kept[first.name]}, "hand", 0)
     fitted = repair(
@@ -221,7 +219,7 @@ def test_a_site_is_scored_after_those_below_are_cut_and_fitted(tiny_bert64):
         producers=False,
         sites=[first.name],
     )
-    then = rank_by_knowledge(fitted, BATCHES, [second.name], wanted, KPrune()).sites[second.name]
+    then = rank_by_knowledge(fitted, tiny_bert64, BATCHES, [second.name], KPrune()).sites[second.name]
     assert plan.kept[second.name] == tuple(sorted(then.order[second.units // 2 :].tolist()))
     assert_close(linear(small, first.reader).weight, linear(fitted, first.reader).weight)
 

@@ -7,16 +7,19 @@ import torch
 from tiny import captured, make_batches, normal, split, spread
 from torch.testing import assert_close
 
+from infoprune.compress import compress
 from infoprune.errors import InputError
 from infoprune.ranking.brain_surgeon import BrainSurgeon
 from infoprune.ranking.criteria import CRITERIA, ChannelInformation, criterion_named, extras_of
 from infoprune.ranking.eliminate import compensate, eliminate
 from infoprune.ranking.scores import Activation, Flap, Leverage, Magnitude, MagnitudeSum, Taylor, Wanda
+from infoprune.settings import Settings
 from infoprune.statistics.collect import collect
 from infoprune.statistics.moments import Moments
 from infoprune.structure.linear import linear
 
 BATCHES = make_batches()
+LONGER = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 3)
 SITES = ("layers.0.heads", "layers.1.ffn")
 
 
@@ -224,6 +227,14 @@ def test_options_out_of_range(tiny_bert64):
         Leverage(ridge=0.0)
     with pytest.raises(InputError, match="damping is -1"):
         BrainSurgeon(damping=-1.0)
+
+
+@pytest.mark.parametrize("name", [name for name in CRITERIA if name != "fan2021"])
+def test_compress_collects_what_a_criterion_wants(tiny_bert, name):
+    settings = Settings(rounds=2, repair=False)
+    result = compress(tiny_bert, LONGER, keep=0.5, criterion=criterion_named(name), settings=settings)
+    assert all(2 * kept == of for kept, of in result.plan.counts.values())
+    assert (result.report.nats_lost is None) == (name not in ("information", "kwon"))
 
 
 @pytest.mark.parametrize("name", CRITERIA)

@@ -30,7 +30,7 @@ def cells(criterion, *kls, key="kl", **options):
 def test_differences_beyond_the_spread():
     grid = [*cells("wanda", 0.04, 0.06), *cells("information", 0.01, 0.02), *cells("kwon", 0.018, 0.03)]
     assert summary(grid) == [
-        "keep=0.5, ours repair: information is best, KL (nats) 0.0150 (0.0100 to 0.0200): "
+        "keep=0.5, our repair: information is best, KL (nats) 0.0150 (0.0100 to 0.0200): "
         "beyond the spread before wanda; within it kwon."
     ]
 
@@ -38,7 +38,7 @@ def test_differences_beyond_the_spread():
 def test_one_draw_tells_no_spread():
     (said,) = summary([*cells("wanda", 0.04), *cells("kwon", 0.03)])
     assert said == (
-        "keep=0.5, ours repair: kwon is best, KL (nats) 0.0300, before wanda 0.0400; one draw tells no spread."
+        "keep=0.5, our repair: kwon is best, KL (nats) 0.0300, before wanda 0.0400; one draw tells no spread."
     )
     assert not Spread.of([0.1]).apart(Spread.of([0.2, 0.3]))
 
@@ -49,7 +49,7 @@ def test_a_rival_that_is_better_is_named_first():
 
 
 def test_one_method_has_nobody_beside_it():
-    assert summary(cells("kwon", 0.03)) == ["keep=0.5, ours repair: kwon is best, KL (nats) 0.0300."]
+    assert summary(cells("kwon", 0.03)) == ["keep=0.5, our repair: kwon is best, KL (nats) 0.0300."]
 
 
 def test_more_is_better_for_cosines():

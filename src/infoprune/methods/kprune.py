@@ -15,6 +15,7 @@ from infoprune.budgets.allocate import least_counts
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import Costs
 from infoprune.errors import InputError
+from infoprune.measuring.measure import device_of
 from infoprune.plan import Plan, plan_of
 from infoprune.ranking.eliminate import by_score
 from infoprune.ranking.rank import Ranking, Rankings
@@ -100,10 +101,9 @@ def prune_knowing(
         raise InputError(f"a budget of {goal.quantity} needs to know what the model costs; pass find_costs(…)")
     names = list(statistics.sites)
     whole = {name: statistics.sites[name].site for name in names}
-    wanted = said(model, batches, method.temperature)
     current, settled = model, dict[str, int]()
     for number, name in enumerate(names):
-        rankings = rank_by_knowledge(current, batches, names[number:], wanted, method)
+        rankings = rank_by_knowledge(current, model, batches, names[number:], method)
         site = whole[name]
         if isinstance(goal, Budget) and costs is not None:
             left = replace(
@@ -132,29 +132,20 @@ def prune_knowing(
     return current, plan_of(current) or Plan.of_everything(model.config.model_type, units, "kprune", 0)
 
 
-def said(model: PreTrainedModel, batches: Sequence[Batch], temperature: float) -> list[Tensor]:
-    """What a model expects of its answers, batch by batch: probabilities at a temperature, or numbers over it."""
-    found = []
-    with frozen(model), torch.no_grad():
-        for batch in batches:
-            found.append(_means(_answer(model, batch), temperature))
-    return found
-
-
 def rank_by_knowledge(
     model: PreTrainedModel,
+    dense: PreTrainedModel,
     batches: Sequence[Batch],
     names: Sequence[str],
-    wanted: Sequence[Tensor],
     method: KPrune,
 ) -> Rankings:
     """The units of some sites from the least knowing to the most.
 
     Args:
         model: as it is cut so far.
+        dense: what it was cut from; it is asked again each time, since answers at every token would fill the memory.
         batches: tokenised inputs.
         names: of the sites.
-        wanted: what the dense model said to them, from `said`.
         method: weights of the score.
     """
     sites = {site.name: site for site in find_sites(model) if site.name in names}
@@ -162,8 +153,12 @@ def rank_by_knowledge(
     felt = {name: weight.new_zeros(weight.shape[1]) for name, weight in readers.items()}
     loud = {name: weight.new_zeros(weight.shape[1]) for name, weight in readers.items()}
     inputs = tokens = 0
-    with frozen(model), tapped(model, sites.values()) as taps, torch.enable_grad():
-        for batch, mean in zip(batches, wanted, strict=True):
+    with frozen(dense), frozen(model), tapped(model, sites.values()) as taps, torch.enable_grad():
+        for batch in batches:
+            with torch.no_grad():
+                mean = _means(_answer(dense, batch), method.temperature)
+            for tap in taps.values():  # which have heard this too, where both are one model
+                tap.passed.clear()
             answer = _answer(model, batch)
             # the gradient of T^2 KL at temperature T with respect to the numbers
             error = method.temperature * (_means(answer, method.temperature) - mean) * answer.counts[..., None]
@@ -194,7 +189,7 @@ def _ranking(site: Site, knows: Float[Tensor, " n"], heads: float) -> Ranking:
 
 
 def _answer(model: PreTrainedModel, batch: Batch) -> Answer:
-    fed = model_inputs(batch, next(model.parameters()).device)
+    fed = model_inputs(batch, device_of(model))
     mask = real_tokens(fed, "decoder" if model.config.is_encoder_decoder else "layers")
     return answer_of(model, model(**fed), mask)
 

@@ -71,7 +71,7 @@ def tune_masks(
         small,
         dense,
         batches,
-        chosen=lambda place: place.reads and place.site != lowest,
+        chosen=lambda place: place.reads and place.site in sites and place.site != lowest,
         weigh=lambda place: [(each > 0).double() for each in weigh(place)],
         fit=fit,
         progress=progress,

@@ -129,13 +129,15 @@ def refit_bottom_up(
     dense.eval()
     try:
         with Lockstep(dense, batches, meetings) as ahead, Lockstep(repaired, batches, meetings) as behind:
-            for done in range(len(places)):
-                arrivals, goals = behind.arrive(), ahead.arrive()
+            done = 0
+            while done < len(places) and (arrivals := behind.arrive()):
+                goals = ahead.arrive()
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
                 behind.resume(_refit(repaired, place, arrivals, goals, weigh(place), firsts, fit, temper))
+                done += 1
                 if progress is not None:
-                    progress(done + 1, len(places))
+                    progress(done, len(places))
     finally:
         for module, training in modes:
             module.training = training

@@ -43,7 +43,7 @@ class Cell:
 
     @property
     def speedup(self) -> float:
-        """Of the latency."""
+        """Of the latency: both models are slowed alike where the machine is busy."""
         return self.dense_latency_ms / self.latency_ms
 
 
@@ -69,6 +69,7 @@ MEASURES = (
     Measure("loss (nats)", "loss", least=True),
 )
 """The first that cells have is the one that decides."""
+WHOSE = {"own": "own repair", "ours": "our repair"}
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def summary(cells: Sequence[Cell]) -> list[str]:
     for (goal, repair), group in grouped(cells).items():
         ranked = spreads(group, measure)
         (best, first), *others = ranked.items()
-        said = f"{goal}, {repair} repair: {best} is best, {measure.name} {_figure(first)}"
+        said = f"{goal}, {WHOSE[repair]}: {best} is best, {measure.name} {_figure(first)}"
         clear = [name for name, each in others if first.apart(each)]
         near = [name for name, each in others if not first.apart(each)]
         if not others:

@@ -9,7 +9,7 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infoprune.reports.comparison import Cell, measure_of
+from infoprune.reports.comparison import WHOSE, Cell, measure_of
 
 COLOURS = (
     "#0b6e4f",
@@ -26,6 +26,7 @@ COLOURS = (
     "#8d99ae",
 )
 LINES = {"ours": "-", "own": "--"}
+LATENCY = "latency"
 AGAINST = (("flops", "FLOPs, % of dense"), ("parameters", "parameters, % of dense"))
 
 
@@ -64,7 +65,7 @@ def _panels(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     measure = measure_of(cells)
     if measure is not None and measure.key not in dict(panels):
         panels.append((measure.key, measure.name))
-    return [*panels, ("latency_ms", "latency (ms a batch)")]
+    return [*panels, (LATENCY, "latency, % of dense")]
 
 
 def _draw(axes: Axes, draws: Sequence[Cell], against: str, key: str, colour: str, style: str) -> None:
@@ -72,11 +73,11 @@ def _draw(axes: Axes, draws: Sequence[Cell], against: str, key: str, colour: str
     points = []
     for goal in dict.fromkeys(cell.goal for cell in draws):
         same = [cell for cell in draws if cell.goal == goal]
-        heights = [cell.latency_ms if key == "latency_ms" else cell.metrics[key] for cell in same]
+        heights = [100 / cell.speedup if key == LATENCY else cell.metrics[key] for cell in same]
         shares = [cell.flops if against == "flops" else cell.parameters for cell in same]
         points.append((100 * fmean(shares), fmean(heights), min(heights), max(heights)))
     points.sort()
     x, y, low, high = zip(*points, strict=True)
-    label = f"{draws[0].criterion}, {draws[0].repair} repair"
+    label = f"{draws[0].criterion}, {WHOSE[draws[0].repair]}"
     axes.plot(x, y, marker="o", markersize=3, linewidth=1.2, color=colour, linestyle=style, label=label)
     axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
