@@ -6,18 +6,21 @@ import copy
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.ranking.eliminate import compensate
+from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
-from infoprune.structure.embeddings import count_tokens, cut_tokens
-from infoprune.structure.linear import linear
-from infoprune.structure.sites import Site, Size, alike, find_sites
+from infoprune.structure.embeddings import count_tokens, cut_tokens, replace_parameter
+from infoprune.structure.linear import LinearMap, linear
+from infoprune.structure.sites import Site, Size, every_site
 from infoprune.structure.slices import unit_coordinates
+from infoprune.structure.stock import fields_of
+from infoprune.structure.stream import Stream
 
 
 def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = None) -> PreTrainedModel:
@@ -35,7 +38,7 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         InputError: the plan names sites that the model does not have, or other numbers of units; or the statistics
             are not of this model.
     """
-    sites = {site.name: site for site in find_sites(model)}
+    sites = {site.name: site for site in every_site(model)}
     _check_fit(model, sites, plan)
     if statistics is not None:
         _check_statistics(sites, plan, statistics)
@@ -46,9 +49,11 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         if name == VOCABULARY:
             cut_tokens(small, kept)
             continue
-        cut_site(small, sites[name], torch.tensor(kept))
-        if statistics is not None:
-            _compensate(small, statistics.sites[name], torch.tensor(kept))
+        chosen = torch.tensor(kept)
+        readers = {} if statistics is None else _compensated(small, statistics.sites[name], chosen)
+        cut_site(small, sites[name], chosen)
+        for path, (weight, lost) in readers.items():
+            _rewrite(linear(small, path), weight, lost)
     _update_config(small)
     before = plan_of(model)
     carry_plan(small, plan if before is None else before.then(plan))
@@ -64,7 +69,7 @@ def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedMode
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     small = copy.deepcopy(model, shared)
-    for site in find_sites(small):
+    for site in every_site(small):
         if site.name in counts:
             cut_site(small, site, torch.arange(min(counts[site.name], site.units)))
     return small
@@ -74,10 +79,38 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
     """Keeps some units of one site, in place."""
     for producer in site.producers:
         linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
+    tied = () if site.residual is None else site.residual.tied
     for path in site.readers:
-        linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
+        if path not in tied:
+            linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
+    if site.residual is not None:
+        _cut_tables(model, site.residual, kept)
     for attribute in site.attributes:
         _write(model, attribute, len(kept))
+
+
+def _cut_tables(model: nn.Module, stream: Stream, kept: Int[Tensor, " k"]) -> None:
+    """Keeps some coordinates of the vectors that are parameters, and of all that share them, in place."""
+    modules = {path: model.get_submodule(path) for path in stream.tables}
+    axes = {
+        id(parameter): (parameter, 0 if isinstance(module, nn.Conv2d) else -1)
+        for module in modules.values()
+        for parameter in module.parameters(recurse=False)
+    }
+    for old, axis in axes.values():
+        cut = old.detach().index_select(axis, kept.to(old.device)).contiguous()
+        replace_parameter(model, old, nn.Parameter(cut, requires_grad=old.requires_grad))
+    for module in modules.values():
+        if isinstance(module, nn.Embedding):
+            module.embedding_dim = len(kept)
+        elif isinstance(module, nn.LayerNorm):
+            module.normalized_shape = (len(kept),)
+        elif isinstance(module, nn.Conv2d):
+            module.out_channels = len(kept)
+    for path in stream.tied:
+        reader = model.get_submodule(path)
+        if isinstance(reader, nn.Linear):
+            reader.in_features = len(kept)
 
 
 def _write(model: nn.Module, attribute: Size, units: int) -> None:
@@ -118,21 +151,31 @@ def _check_statistics(sites: dict[str, Site], plan: Plan, statistics: Statistics
             )
 
 
-def _compensate(model: nn.Module, statistics: SiteStatistics, kept: Int[Tensor, " k"]) -> None:
-    reader = linear(model, statistics.site.reader)
-    mean = statistics.moments.mean
-    coordinates = unit_coordinates(kept, statistics.site.size).to(mean.device)
-    weight = compensate(statistics.covariance, statistics.reader, coordinates)
+def _compensated(
+    model: nn.Module, statistics: SiteStatistics, kept: Int[Tensor, " k"]
+) -> dict[str, tuple[Float[Tensor, "o k"], Float[Tensor, " o"]]]:
+    """What the readers of a site become, and what they lose of their mean, by path; a tied reader stays as it is.
+
+    Of the rows that they still have: another cut may have taken some.
+    """
+    found = {}
+    for place in statistics.places:
+        mean, covariance = place.moments.mean, place.covariance
+        coordinates = unit_coordinates(kept, place.site.size).to(mean.device)
+        for path in place.modules:
+            reader = exact(linear(model, path).weight).to(mean.device)
+            weight = compensate(covariance, reader, coordinates)
+            found[path] = weight, reader @ mean - weight @ mean[coordinates]
+    return found
+
+
+def _rewrite(reader: LinearMap, weight: Float[Tensor, "o k"], lost: Float[Tensor, " o"]) -> None:
     reader.weight.copy_(weight)
     if reader.bias is not None:
-        lost = statistics.reader @ mean - weight @ mean[coordinates]
         reader.bias.add_(lost.to(reader.bias.dtype).to(reader.bias.device))
 
 
 def _update_config(model: PreTrainedModel) -> None:
     """Writes the new sizes into the config where it has words for them and they are the same in every layer."""
-    for same in alike(find_sites(model)):
-        units = same[0].units
-        if same[0].stock(units) and all(site.units == units for site in same):
-            for field in same[0].config:
-                setattr(model.config, field.name, field.of(units))
+    for name, value in fields_of(every_site(model), {}).items():
+        setattr(model.config, name, value)

@@ -16,8 +16,9 @@ from infoprune.statistics.calibration import with_targets
 from infoprune.statistics.collect import collect
 from infoprune.structure.catalogue import catalogue, markdown
 from infoprune.structure.linear import linear
-from infoprune.structure.sites import find_sites, loads_in
+from infoprune.structure.sites import find_sites
 from infoprune.structure.slices import Slice
+from infoprune.structure.stock import loads_in
 from infoprune.surgery import prune
 
 DOCS = Path(__file__).parent.parent.parent / "docs"

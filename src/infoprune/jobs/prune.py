@@ -39,7 +39,8 @@ from infoprune.reports.report import Report, compared, timed
 from infoprune.search import Tolerance, search
 from infoprune.settings import Settings
 from infoprune.statistics.calibration import real_tokens
-from infoprune.structure.sites import find_sites, loads_in
+from infoprune.structure.sites import every_site, find_sites
+from infoprune.structure.stock import loads_in
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import evaluate
 from infoprune.tasks.sentence import read_sentence_folder
@@ -319,7 +320,7 @@ def _preview(model: PreTrainedModel, batches: Batches, cut: Cut) -> Preview:
         texts=sum(len(mask) for mask in masks),
         tokens=sum(int(mask.sum()) for mask in masks),
         kept=kept,
-        loads_in="infoprune" if free else loads_in(find_sites(model), whole),
+        loads_in="infoprune" if free else loads_in(every_site(model), whole),
     )
 
 

@@ -15,6 +15,7 @@ from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import Site
+from infoprune.structure.stream import Place
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class SiteStatistics:
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: shrinkage of the covariance, a fraction of its mean diagonal.
         pairs: the units beside what stands above them, where `collect_pairs` was asked for it.
+        modules: paths of the readers that take over what is lost.
+        others: of a site whose units are read at several places (the width): all places but this one. There y is x:
+            `reader` is the identity, and `demand` is that of all modules of the place together, at what they read.
     """
 
     site: Site
@@ -46,6 +50,33 @@ class SiteStatistics:
     floor: float
     ridge: float
     pairs: Pairs | None = None
+    modules: tuple[str, ...] = ()
+    others: tuple[SiteStatistics, ...] = ()
+
+    @property
+    def places(self) -> tuple[SiteStatistics, ...]:
+        """All places where the units are read."""
+        return (self, *self.others)
+
+    @classmethod
+    def at(cls, model: nn.Module, site: Site, place: Place, floor: float, ridge: float) -> SiteStatistics:
+        """Statistics of no tokens, of one place where the residual stream is read."""
+        readers = [linear(model, path) for path in place.modules]
+        weights = [exact(linear(model, path).weight) for path in site.readers]
+        written = [exact(linear(model, producer.module).weight).T for producer in site.producers]
+        device = weights[0].device
+        return cls(
+            site=site,
+            tokens=Moments.empty(site.units, device),
+            worth=Moments.empty(site.units, device),
+            demand=torch.zeros(site.units, site.units, dtype=torch.float64, device=device),
+            reader=torch.eye(site.units, dtype=torch.float64, device=device),
+            centred=all(reader.bias is not None for reader in readers),
+            produced=sum((w.square().sum(0) for w in (*weights, *written)), torch.zeros(())).sqrt(),
+            floor=floor,
+            ridge=ridge,
+            modules=tuple(path for path in place.modules if path not in _tied(site)),
+        )
 
     @classmethod
     def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
@@ -67,6 +98,7 @@ class SiteStatistics:
             produced=produced.sqrt(),
             floor=floor,
             ridge=ridge,
+            modules=(site.reader,),
         )
 
     @property
@@ -94,6 +126,10 @@ class SiteStatistics:
         level = float(covariance.diagonal().mean())
         covariance.diagonal().add_(self.ridge * level if level > 0 else 1.0)
         return covariance
+
+
+def _tied(site: Site) -> tuple[str, ...]:
+    return () if site.residual is None else site.residual.tied
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""Stock: what a config of plain transformers can say of the sizes of sites."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from infoprune.structure.sites import Site
+
+Counts = Mapping[str, tuple[int, int]]
+"""(kept, of) by site name, as in a plan."""
+
+
+def alike(sites: Iterable[Site]) -> list[list[Site]]:
+    """Sites for which a stock config has one number: of one kind in one stack, or wherever they share a field."""
+    groups: dict[tuple[str, ...], list[Site]] = {}
+    for site in sites:
+        words = (site.config[0].name,) if site.config else (site.stack, site.kind)
+        groups.setdefault(words, []).append(site)
+    return list(groups.values())
+
+
+def fields_of(sites: Collection[Site], units: Mapping[str, int]) -> dict[str, int]:
+    """The fields that a stock config would have to say, with their values.
+
+    Sizes that depend on one another (in BERT the heads together are as wide as the stream) are left out all together
+    where they do not go together; others, where they differ from layer to layer.
+
+    Args:
+        sites: all of a model (`every_site`).
+        units: by site name; those that are not named stay as they are.
+    """
+    found: dict[str, int] = {}
+    fit = True
+    linked = _linked(sites)
+    for same in alike(sites):
+        kept = {units.get(site.name, site.units) for site in same}
+        words = [field for field in same[0].config if len(kept) == 1]
+        found |= {field.name: field.of(next(iter(kept))) for field in words}
+        fit = fit and (bool(words) or not linked & {field.name for field in same[0].config})
+    for site in sites:
+        count = units.get(site.name, site.units)
+        for field in site.config:
+            if field.fills is not None:
+                name, present = field.fills
+                fit = fit and found.get(name, present) == count * site.size
+            if field.divides is not None:
+                name, present = field.divides
+                fit = fit and found.get(name, present) % field.of(count) == 0
+    return found if fit else {name: value for name, value in found.items() if name not in linked}
+
+
+def loads_in(sites: Collection[Site], counts: Counts) -> str:
+    """What can open a model after a cut: "transformers" if a stock config can say its shapes, else "infoprune".
+
+    Args:
+        sites: all of the dense model (`every_site`).
+        counts: (kept, of) by site name, as in a plan.
+    """
+    fields = fields_of(sites, {name: kept for name, (kept, _) in counts.items()})
+    for site in sites:
+        kept, of = counts.get(site.name, (site.units, site.units))
+        if kept < of and not (site.config and all(fields.get(field.name) == field.of(kept) for field in site.config)):
+            return "infoprune"
+    return "transformers"
+
+
+def _linked(sites: Collection[Site]) -> set[str]:
+    """Fields that depend on others, or that others depend on, and those that are written together with one of them."""
+    found: set[str] = set()
+    for site in sites:
+        others = {each[0] for field in site.config for each in (field.fills, field.divides) if each is not None}
+        found |= others | ({field.name for field in site.config} if others else set())
+    together = [{field.name for field in site.config} for site in sites]
+    return found.union(*(names for names in together if names & found))
