@@ -12,6 +12,7 @@ from torch import Tensor
 
 from infoprune.errors import InputError
 from infoprune.ranking.eliminate import Elimination, eliminate
+from infoprune.ranking.eliminate_jointly import eliminate_jointly
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.statistics.pairs import Pairing
 from infoprune.statistics.statistics import SiteStatistics
@@ -68,18 +69,25 @@ class ChannelInformation:
         return math.isinf(self.sigma) and math.isfinite(self.tau)
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """Greedy elimination under the Fisher metric of the reader's output."""
-        covariance = statistics.covariance
+        """Greedy elimination under the Fisher metric of the reader's output; units read at several places go everywhere."""
+        log = math.isfinite(self.sigma)
+        if not statistics.others:
+            covariance = statistics.covariance
+            return eliminate(covariance, self._gram(statistics, covariance), size=statistics.site.size, log=log)
+        covariances = torch.stack([place.covariance for place in statistics.places])
+        grams = torch.stack([self._gram(*each) for each in zip(statistics.places, covariances, strict=True)])
+        return eliminate_jointly(covariances, grams, log=log)
+
+    def _gram(self, statistics: SiteStatistics, covariance: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """W^T Q W."""
         metric = demand_metric(statistics.demand, self.tau)
         reader = statistics.reader
-        log = math.isfinite(self.sigma)
-        if log:
+        if math.isfinite(self.sigma):
             # noise of variance sigma^2 x mean output variance, in the metric scaled to a mean diagonal of one
             output = (reader @ covariance * reader).sum() / len(reader)
             output = torch.where(output > 0, output, 1.0)  # nothing is read: any noise drowns it
             metric = metric / (metric.diagonal().mean() * self.sigma**2 * output)
-        gram = reader.T @ metric @ reader
-        return eliminate(covariance, gram, size=statistics.site.size, log=log)
+        return reader.T @ metric @ reader
 
 
 @dataclass(frozen=True)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.plan import check_same_tokens, kept_within
+from infoprune.plan import check_same_tokens
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
+from infoprune.repair.norm import fit_gain
+from infoprune.repair.places import Repaired, places_of
 from infoprune.repair.ridge import fit_ridge
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
 from infoprune.statistics.collect import collect
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.linear import linear
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.sites import Site, every_site, find_sites
+from infoprune.structure.stream import stack_of
 
 FOLDS = 4
 
@@ -44,7 +45,8 @@ def repair(
         min over W, b of  sum_t w_t |W x_t + b + r_t - y_t|^2 + ridge mean(diag Cov x) |W - W_0|^2
 
     where W_0 is the weight as it is. Producers are re-fitted in the same way, without a residual, to what the kept
-    units do in the dense network: their inputs have changed too. All passes advance together from place to place, so
+    units do in the dense network: their inputs have changed too. Where the width was cut, so is everything that reads
+    the residual stream, and the norms are re-fitted to what the dense ones say at the kept coordinates. All passes advance together from place to place, so
     this costs one forward pass of each network, and memory for the activations of all inputs at one place.
 
     Args:
@@ -63,11 +65,11 @@ def repair(
     """
     check_repairable(find_sites(small))
     check_same_tokens(small, dense)
-    statistics = collect(dense, batches) if statistics is None else statistics
+    statistics = collect(dense, batches, sites=_cut(small, dense)) if statistics is None else statistics
     _check_same_batches(statistics, batches)
     repaired = copy.deepcopy(small)
     repaired.eval()
-    places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
+    places = {path: place for path, place in places_of(repaired, dense).items() if producers or place.reads}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
     stacks = {site.stack for site in find_sites(dense)}
     masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
@@ -80,7 +82,7 @@ def repair(
                 goals = ahead.arrive()
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
-                weights = token_weights(statistics, place.site, masks[place.stack], floor)
+                weights = token_weights(statistics, place.worth, masks[place.stack], floor)
                 behind.resume(_refit(repaired, place, arrivals, goals, weights, ridge))
                 done += 1
                 if progress is not None:
@@ -93,6 +95,13 @@ def repair(
     return repaired
 
 
+def _cut(small: PreTrainedModel, dense: PreTrainedModel) -> list[Site]:
+    """The sites of the layers, and others where they were cut."""
+    names = {site.name for site in find_sites(dense)}
+    left = {site.name: site.units for site in every_site(small)}
+    return [site for site in every_site(dense) if site.name in names or left[site.name] < site.units]
+
+
 def check_repairable(sites: Collection[Site]) -> None:
     """Raises InputError where one weight serves several layers, which would have to be re-fitted as one."""
     for site in sites:
@@ -103,48 +112,24 @@ def check_repairable(sites: Collection[Site]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A linear module to re-fit, the site that it writes or reads, and which rows of the dense module it still has."""
-
-    module: str
-    site: str
-    stream: str | None
-    rows: Int[Tensor, " rows"] | None
-    reads: bool
-
-    @property
-    def stack(self) -> str:
-        return self.site.partition(".")[0]
-
-
-def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
-    whole = {site.name: site for site in find_sites(dense)}
-    for site in find_sites(small):
-        units = whole[site.name].units
-        kept = torch.tensor(kept_within(small, dense, site.name, units))
-        for producer in site.refit:
-            rows = None if len(kept) == units else producer.rows(kept, units)
-            yield _Place(producer.module, site.name, None, rows, reads=False)
-        yield _Place(site.reader, site.name, site.stream, None, reads=True)
-
-
 def _refit(
     model: PreTrainedModel,
-    place: _Place,
+    place: Repaired,
     arrivals: Sequence[Arrival],
     goals: Sequence[Arrival],
     weights: Sequence[Tensor],
     ridge: float | None,
 ) -> list[Tensor]:
-    """Re-fits one linear module in place and returns what the passes go on with."""
-    module = linear(model, place.module)
+    """Re-fits one module in place and returns what the passes go on with."""
     residuals = [arrival.total - arrival.y for arrival in arrivals]
     rows = []
     for arrival, goal, residual, weight in zip(arrivals, goals, residuals, weights, strict=True):
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
-        rows.append((arrival.x, wanted - residual, weight.expand(arrival.x.shape[:-1])))
+        rows.append((arrival.y if place.norm else arrival.x, wanted - residual, _beside(weight, arrival.x)))
+    if place.norm:
+        return _refit_norm(model, place.module, rows)
+    module = linear(model, place.module)
     weight, bias = fit_ridge(rows, module.weight, folds=FOLDS, ridge=ridge, intercept=module.bias is not None)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
@@ -160,12 +145,31 @@ def _refit(
     ]
 
 
+def _refit_norm(model: PreTrainedModel, path: str, rows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
+    """Re-fits a norm in place, whose outputs are the inputs of the regression."""
+    parameters = dict(model.get_submodule(path).named_parameters(recurse=False))
+    bias = parameters.get("bias")
+    gain, shift = fit_gain(rows, intercept=bias is not None)
+    with torch.no_grad():
+        parameters["weight"].mul_(gain.to(parameters["weight"]))
+        if bias is not None:
+            bias.mul_(gain.to(bias)).add_(shift.to(bias))
+    return [y * gain.to(y) + shift.to(y) for y, _, _ in rows]
+
+
+def _beside(weight: Tensor, x: Tensor) -> Tensor:
+    """A weight for every vector: the heaviest token's for the one that a head has made of them all."""
+    if x.shape[1] == 1 and weight.shape[1] > 1:
+        weight = weight.amax(1, keepdim=True)
+    return weight.expand(x.shape[:-1])
+
+
 def _check_same_batches(statistics: Statistics, batches: Sequence[Batch]) -> None:
     for name, worth in statistics.worth.items():
-        masks = [real_tokens(batch, name.partition(".")[0]) for batch in batches]
-        # one entry of a mask may stand for all patches of a picture
+        masks = [real_tokens(batch, stack_of(name)) for batch in batches]
+        # one entry of a mask may stand for all patches of a picture, and one vector for all tokens
         if len(worth) != len(masks) or any(
-            len(w) != len(mask) or mask.shape[1] not in (1, w.shape[1]) for w, mask in zip(worth, masks, strict=True)
+            len(w) != len(mask) or (w.shape[1] > 1 and mask.shape[1] not in (1, w.shape[1])) for w, mask in zip(worth, masks, strict=True)
         ):
             raise InputError(
                 f"the statistics of {name} are of other batches; pass the batches that they were collected from"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,7 +25,9 @@ from infoprune.statistics.calibration import (
 from infoprune.statistics.demand import directions
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.structure.linear import linear
 from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.stream import Place, stack_of
 
 
 def collect(
@@ -65,32 +67,39 @@ def collect(
     check_targets(model, batches)
     check_finite_weights(model)
     chosen = tuple(sites) if sites is not None else find_sites(model)
-    gathered = {site.name: SiteStatistics.empty(model, site, floor, ridge) for site in chosen}
-    worth: dict[str, list[Tensor]] = {site.name: [] for site in chosen}
+    points = {point.name: point for site in chosen for point in _points(model, site)}
+    gathered = {
+        name: SiteStatistics.empty(model, point.site, floor, ridge)
+        if point.place is None
+        else SiteStatistics.at(model, point.site, point.place, floor, ridge)
+        for name, point in points.items()
+    }
+    worth: dict[str, list[Tensor]] = {name: [] for name in points}
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     inputs, tokens = 0, 0
-    with _frozen(model), _taps(model, chosen) as taps, torch.enable_grad():
+    with _frozen(model), _taps(model, points) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
             fed = model_inputs(batch, device)
             decodes = "decoder" if model.config.is_encoder_decoder else "layers"
             masks = {name: real_tokens(fed, name) for name in ("layers", decodes)}
             answer = answer_of(model, model(**fed), masks[decodes])
-            squares = _pull(answer, draws or answer.draws, generator, taps, gathered)
+            squares = _pull(answer, draws or answer.draws, generator, taps, points, gathered)
             del answer  # and with it the graph, before the next batch makes another
             seen = 0
-            for name, tap in taps.items():
-                mask = masks[gathered[name].site.stack]
+            for name, readers in taps.items():
+                mask = masks[points[name].stack]
                 worths = []
-                for passed, square in zip(tap.passed, squares[name], strict=True):
+                for passed, square in zip(readers[0].passed, squares[name], strict=True):
                     x = exact(passed.x)
                     real = _real(x, mask.to(x.device))
                     gathered[name].tokens.update(x[real])
                     gathered[name].worth.update(x[real], square[real])
                     worths.append((square * real).float().reshape(len(mask), -1))
-                    seen = int(real.sum())
+                    seen = int(real.sum()) if real.numel() > len(mask) or not seen else seen  # not of a pooled vector
                 worth[name].append(torch.stack(worths).sum(0))
-                tap.passed.clear()
+                for tap in readers:
+                    tap.passed.clear()
             inputs, tokens = inputs + len(masks[decodes]), tokens + seen
             if progress is not None:
                 progress(index + 1, len(batches))
@@ -98,7 +107,44 @@ def collect(
         statistics.demand.div_(inputs)
         _check_finite(statistics)
     kept = {name: tuple(each) for name, each in worth.items()}
-    return Statistics(gathered, model.config.model_type, inputs, tokens, kept)
+    found = {site.name: _joined([gathered[point.name] for point in _points(model, site)]) for site in chosen}
+    return Statistics(found, model.config.model_type, inputs, tokens, kept)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Where the units of a site are measured: at its reader, or at one of the places that read the residual stream.
+
+    Args:
+        name: of the site, or of the place.
+        site: whose units they are.
+        modules: paths of the linear modules that read here.
+        place: of the stream, or None.
+        weights: of the modules, where the demand is taken at what they read and not at what they write.
+    """
+
+    name: str
+    site: Site
+    modules: tuple[str, ...]
+    place: Place | None
+    weights: tuple[Float[Tensor, "o n"], ...]
+
+    @property
+    def stack(self) -> str:
+        return stack_of(self.name)
+
+
+def _points(model: nn.Module, site: Site) -> list[_Point]:
+    if site.residual is None:
+        return [_Point(site.name, site, (site.reader,), None, ())]
+    return [
+        _Point(each.name, site, each.modules, each, tuple(linear(model, path).weight for path in each.modules))
+        for each in site.residual.places
+    ]
+
+
+def _joined(places: Sequence[SiteStatistics]) -> SiteStatistics:
+    return places[0] if len(places) == 1 else replace(places[0], others=tuple(places[1:]))
 
 
 def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool[Tensor, ...]:
@@ -131,9 +177,14 @@ class _Tap:
 
 
 @contextmanager
-def _taps(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[str, _Tap]]:
-    taps = {site.name: _Tap() for site in sites}
-    handles = [model.get_submodule(site.reader).register_forward_hook(taps[site.name]) for site in sites]
+def _taps(model: nn.Module, points: Mapping[str, _Point]) -> Iterator[dict[str, list[_Tap]]]:
+    """A tap for every module of every point."""
+    taps = {name: [_Tap() for _ in point.modules] for name, point in points.items()}
+    handles = [
+        model.get_submodule(path).register_forward_hook(tap)
+        for name, point in points.items()
+        for path, tap in zip(point.modules, taps[name], strict=True)
+    ]
     try:
         yield taps
     finally:
@@ -160,24 +211,37 @@ def _pull(
     answer: Answer,
     draws: int,
     generator: torch.Generator,
-    taps: Mapping[str, _Tap],
+    taps: Mapping[str, Sequence[_Tap]],
+    points: Mapping[str, _Point],
     into: Mapping[str, SiteStatistics],
 ) -> dict[str, list[Float[Tensor, ...]]]:
-    """Pulls every direction down to every site, adds to the demand, and returns |g|^2 of every token by site."""
+    """Pulls every direction down to every point, adds to the demand, and returns |g|^2 of every token by point."""
     values = answer.values
     # half precision: the gradients of a sure prediction are tiny, a power of two brings them into range exactly
     scale = 2.0**12 if values.dtype == torch.float16 else 1.0
-    passes = [(name, index, each.y) for name, tap in taps.items() for index, each in enumerate(tap.passed)]
-    squares = {name: [torch.zeros_like(exact(each.y[..., 0])) for each in tap.passed] for name, tap in taps.items()}
+    applied = [
+        (name, index, [each.y for each in passed])
+        for name, readers in taps.items()
+        for index, passed in enumerate(zip(*(tap.passed for tap in readers), strict=True))
+    ]
+    squares = {name: [torch.zeros_like(exact(p.y[..., 0])) for p in readers[0].passed] for name, readers in taps.items()}
     for direction in directions(values.detach(), draws, generator, answer.law):
         factor = direction.to(values.device).mul_(scale).mul_(answer.counts[..., None])
         objective = (values * factor.to(values.dtype)).sum()
-        gradients = torch.autograd.grad(objective, [y for _, _, y in passes], retain_graph=True)
-        for (name, index, _), gradient in zip(passes, gradients, strict=True):
-            rows = exact(gradient).div(scale).flatten(0, -2)
+        gradients = iter(torch.autograd.grad(objective, [y for _, _, ys in applied for y in ys], retain_graph=True))
+        for name, index, ys in applied:
+            arrived = [exact(next(gradients)).div(scale).flatten(0, -2) for _ in ys]
+            rows = _at_input(arrived, points[name].weights)
             squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
             into[name].demand.addmm_(rows.T, rows)
     return squares
+
+
+def _at_input(arrived: Sequence[Float[Tensor, "t _"]], weights: Sequence[Float[Tensor, "_ n"]]) -> Float[Tensor, "t n"]:
+    """The gradient at what several modules read, through these alone: the sum of g W."""
+    if not weights:
+        return arrived[0]
+    return torch.stack([g @ exact(weight) for g, weight in zip(arrived, weights, strict=True)]).sum(0)
 
 
 def _check_finite(statistics: SiteStatistics) -> None:

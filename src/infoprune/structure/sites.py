@@ -12,7 +12,7 @@ from infoprune.families import FAMILIES, Family, Rows, Setting, SiteRow
 from infoprune.plan import VOCABULARY, WIDTH
 from infoprune.structure.linear import linear
 from infoprune.structure.slices import Slice
-from infoprune.structure.stream import Layer, Stream, follow
+from infoprune.structure.stream import Layer, Stream, follow, stack_of
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Site:
     @property
     def stack(self) -> str:
         """Which list of layers: "layers", or "decoder" for the decoder of an encoder-decoder."""
-        return self.name.partition(".")[0]
+        return stack_of(self.name)
 
 
 def family_named(model_type: str, kinds: Collection[str] | None = None) -> Family:

@@ -13,6 +13,11 @@ from infoprune.families import Family, Norms, SiteRow, Width
 from infoprune.structure.linear import linear
 
 
+def stack_of(name: str) -> str:
+    """Which stack's tokens are met at a site or a place: "decoder" in that of an encoder-decoder, else "layers"."""
+    return "decoder" if name.startswith("decoder.") else "layers"
+
+
 @dataclass(frozen=True)
 class Place:
     """Linear modules that are given the same vectors of the stream.
@@ -63,7 +68,7 @@ class Layer:
     @property
     def stack(self) -> str:
         """"layers" or "decoder"."""
-        return self.name.partition(".")[0]
+        return stack_of(self.name)
 
 
 def follow(
