@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget
+from infoprune.budgets.shape import Shape, uniform_kinds, uniform_shape
 from infoprune.clock import Clock, StageProgress
 from infoprune.errors import InputError
-from infoprune.plan import Plan, plan_of
-from infoprune.ranking.criteria import ChannelInformation, Criterion
+from infoprune.plan import WIDTH, Plan, plan_of
+from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.repair.repair import check_repairable
 from infoprune.reports.report import Report, describe
 from infoprune.rounds import Rounds
@@ -53,7 +54,8 @@ def compress(
         keep: share of the units of every site that stays; 0.5 where there is no budget either.
         budget: what the smaller model may cost, instead of `keep`; the sizes of the sites are then chosen.
         criterion: what chooses the units; `ChannelInformation()` by default.
-        sites: kinds of site to cut, for example ("ffn", "heads"); all that the family has by default.
+        sites: kinds of site to cut, for example ("ffn", "heads"); by default all in the layers, and with the shape
+            "uniform" the width too where a stock config wants it to go with the heads.
         settings: rounds, refresh and repair; `Settings()` by default.
         recovery: inputs to distill on, and how; no training by default. Its epochs are divided among the rounds.
         seed: of everything that draws.
@@ -73,13 +75,16 @@ def compress(
     criterion = criterion or ChannelInformation()
     settings = settings or Settings()
     task_of(model)  # raises before the work, not after it
+    sites, shape = shape_of(model, sites, settings)
     targets = find_sites(model, sites)
-    _check(targets, settings, budget)
+    _check(targets, settings, budget, criterion)
     batches = with_targets(model, batches)
     warn_few_tokens(targets, batches)
     clock = Clock(progress)
     with clock.stage("measure") as report:
-        goal = schedule(model, batches, criterion, keep, budget, kinds=sites, parts=settings.rounds, progress=report)
+        goal = schedule(
+            model, batches, criterion, keep, budget, kinds=sites, parts=settings.rounds, shape=shape, progress=report
+        )
     rounds = Rounds(model, batches, sites, criterion, goal, settings, seed, clock)
     for part in range(settings.rounds):
         rounds.choose(part)
@@ -92,8 +97,27 @@ def compress(
     return Result(rounds.small, plan, _described(model, rounds.small, plan, batches, clock))
 
 
-def _check(sites: Sequence[Site], settings: Settings, budget: Budget | None) -> None:
-    """Raises InputError where the settings fit neither the sites nor the budget."""
+def shape_of(
+    model: PreTrainedModel, kinds: Collection[str] | None, settings: Settings
+) -> tuple[Collection[str] | None, Shape | None]:
+    """The kinds of site that the settings let a cut have, and the sizes that it may choose among; None for any.
+
+    Raises:
+        InputError: plain transformers cannot be told of such a cut, and the settings ask for it.
+    """
+    if settings.shape == "free":
+        return kinds, None
+    together = uniform_kinds(model, kinds)
+    return together, uniform_shape(model, together)
+
+
+def _check(sites: Sequence[Site], settings: Settings, budget: Budget | None, criterion: Criterion) -> None:
+    """Raises InputError where the settings fit neither the sites nor the budget nor the criterion."""
+    if isinstance(criterion, PairedCriterion) and any(site.name == WIDTH for site in sites):
+        raise InputError(
+            f"criterion {criterion.name!r} looks at one site above another, and the width is read everywhere, expected "
+            "a criterion that does not; leave width out of sites, or use criterion 'information'"
+        )
     if settings.repair:
         check_repairable(sites)
     if budget is not None and settings.refresh == "site":

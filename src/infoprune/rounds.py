@@ -19,7 +19,7 @@ from infoprune.statistics.calibration import Batch
 from infoprune.statistics.collect import collect
 from infoprune.statistics.collect_pairs import collect_pairs
 from infoprune.statistics.statistics import Statistics
-from infoprune.structure.sites import find_sites
+from infoprune.structure.sites import every_site, find_sites
 from infoprune.surgery import prune
 from infoprune.training.distill import Recovery, distill
 
@@ -133,7 +133,7 @@ class Rounds:
             return collect(
                 model,
                 self.batches,
-                sites=[site for site in find_sites(model) if site.name in names],
+                sites=[site for site in every_site(model) if site.name in names],
                 floor=self.settings.floor,
                 ridge=self.settings.shrinkage,
                 seed=self.seed,

@@ -6,6 +6,7 @@ from typing import Literal
 from infoprune.errors import InputError
 
 Refresh = Literal["site", "round", "never"]
+Form = Literal["free", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Settings:
         repair: re-fit the readers bottom-up after each part.
         ridge: of the repair; None lets cross-validation choose.
         producers: let the repair re-fit producers as well as readers.
+        shape: "uniform" keeps to sizes that plain transformers can open, the same in every layer; "free" to any.
 
     Raises:
         InputError: a setting is out of range.
@@ -34,9 +36,12 @@ class Settings:
     repair: bool = True
     ridge: float | None = None
     producers: bool = True
+    shape: Form = "free"
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise InputError(f"rounds is {self.rounds}, expected at least 1; 1 is a good choice")
         if self.refresh not in ("site", "round", "never"):
             raise InputError(f"refresh is {self.refresh!r}, expected 'site', 'round' or 'never'")
+        if self.shape not in ("free", "uniform"):
+            raise InputError(f"shape is {self.shape!r}, expected 'free' or 'uniform'; 'free' loses less")

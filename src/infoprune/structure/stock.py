@@ -31,22 +31,23 @@ def fields_of(sites: Collection[Site], units: Mapping[str, int]) -> dict[str, in
     """
     found: dict[str, int] = {}
     fit = True
-    linked = _linked(sites)
+    bound = linked(sites)
     for same in alike(sites):
         kept = {units.get(site.name, site.units) for site in same}
         words = [field for field in same[0].config if len(kept) == 1]
         found |= {field.name: field.of(next(iter(kept))) for field in words}
-        fit = fit and (bool(words) or not linked & {field.name for field in same[0].config})
-    for site in sites:
-        count = units.get(site.name, site.units)
-        for field in site.config:
-            if field.fills is not None:
-                name, present = field.fills
-                fit = fit and found.get(name, present) == count * site.size
-            if field.divides is not None:
-                name, present = field.divides
-                fit = fit and found.get(name, present) % field.of(count) == 0
-    return found if fit else {name: value for name, value in found.items() if name not in linked}
+        fit = fit and (bool(words) or not bound & {field.name for field in same[0].config})
+    fit = fit and all(allowed(site, units.get(site.name, site.units), found) for site in sites)
+    return found if fit else {name: value for name, value in found.items() if name not in bound}
+
+
+def allowed(site: Site, units: int, fields: Mapping[str, int]) -> bool:
+    """Whether a stock config can say a number of units beside the values of other fields."""
+    return all(
+        (field.fills is None or fields.get(*field.fills) == units * site.size)
+        and (field.divides is None or fields.get(*field.divides) % field.of(units) == 0)
+        for field in site.config
+    )
 
 
 def loads_in(sites: Collection[Site], counts: Counts) -> str:
@@ -64,7 +65,7 @@ def loads_in(sites: Collection[Site], counts: Counts) -> str:
     return "transformers"
 
 
-def _linked(sites: Collection[Site]) -> set[str]:
+def linked(sites: Collection[Site]) -> set[str]:
     """Fields that depend on others, or that others depend on, and those that are written together with one of them."""
     found: set[str] = set()
     for site in sites:
