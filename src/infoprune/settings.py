@@ -7,6 +7,7 @@ from infoprune.errors import InputError
 
 Refresh = Literal["site", "round", "never"]
 Form = Literal["free", "uniform"]
+FORMS: tuple[Form, ...] = ("free", "uniform")
 
 
 @dataclass(frozen=True)
@@ -43,5 +44,5 @@ class Settings:
             raise InputError(f"rounds is {self.rounds}, expected at least 1; 1 is a good choice")
         if self.refresh not in ("site", "round", "never"):
             raise InputError(f"refresh is {self.refresh!r}, expected 'site', 'round' or 'never'")
-        if self.shape not in ("free", "uniform"):
+        if self.shape not in FORMS:
             raise InputError(f"shape is {self.shape!r}, expected 'free' or 'uniform'; 'free' loses less")

@@ -153,7 +153,7 @@ def _check_statistics(sites: dict[str, Site], plan: Plan, statistics: Statistics
 
 def _compensated(
     model: nn.Module, statistics: SiteStatistics, kept: Int[Tensor, " k"]
-) -> dict[str, tuple[Float[Tensor, "o k"], Float[Tensor, " o"]]]:
+) -> dict[str, tuple[Float[Tensor, "_ _"], Float[Tensor, " _"]]]:
     """What the readers of a site become, and what they lose of their mean, by path; a tied reader stays as it is.
 
     Of the rows that they still have: another cut may have taken some.
@@ -169,7 +169,7 @@ def _compensated(
     return found
 
 
-def _rewrite(reader: LinearMap, weight: Float[Tensor, "o k"], lost: Float[Tensor, " o"]) -> None:
+def _rewrite(reader: LinearMap, weight: Float[Tensor, "_ _"], lost: Float[Tensor, " _"]) -> None:
     reader.weight.copy_(weight)
     if reader.bias is not None:
         reader.bias.add_(lost.to(reader.bias.dtype).to(reader.bias.device))

@@ -14,7 +14,7 @@ from infoprune.budgets.rounding import FINEST, sizes
 from infoprune.errors import InputError
 from infoprune.plan import WIDTH
 from infoprune.structure.sites import Site, every_site, family_named, find_sites
-from infoprune.structure.stock import alike, allowed, linked
+from infoprune.structure.stock import alike, allowed, fields_of, linked
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def uniform_shape(model: PreTrainedModel, kinds: Collection[str], *, multiple: i
         InputError: a stock config of this family has no word for fewer units of such a kind, or not for them alone.
     """
     names = {site.name for site in find_sites(model, kinds)}
+    _check_stock(model)
     cut = [same for same in alike(every_site(model)) if names & {site.name for site in same}]
     for same in cut:
         if not same[0].config:
@@ -72,6 +73,18 @@ def uniform_shape(model: PreTrainedModel, kinds: Collection[str], *, multiple: i
             f"{kinds_bound} alone: {_depends(every_site(model))}; cut heads and width together, or use shape free"
         )
     return Shape(alone, fixed)
+
+
+def _check_stock(model: PreTrainedModel) -> None:
+    """Raises InputError where a stock config cannot even say the model as it is."""
+    every = every_site(model)
+    said = fields_of(every, {})
+    for site in every:
+        if any(field.name not in said for field in site.config):
+            raise InputError(
+                f"shape uniform was asked for, but plain transformers cannot open the model as it is: {site.name} was "
+                "cut before in a way that its config has no word for; start from the dense model, or use shape free"
+            )
 
 
 def uniform_kinds(model: PreTrainedModel, kinds: Collection[str] | None) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget, Keep
+from infoprune.budgets.shape import share_counts
 from infoprune.checkpoint import PLAN, new_folder, write_model
 from infoprune.clock import StageProgress
-from infoprune.compress import Result, compress
+from infoprune.compress import Result, compress, shape_of
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import (
     Batches,
@@ -27,6 +28,7 @@ from infoprune.jobs.inputs import (
     read_config,
     unfinished,
 )
+from infoprune.jobs.reload import check_reload
 from infoprune.jobs.tasks import check_columns, chosen_task, inputs_of, open_model, parted, read
 from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start
 from infoprune.plan import VOCABULARY, plan_of
@@ -239,6 +241,8 @@ def prune_folder(
     report = replace(report, base_model=base_model(read_config(folder if sentence is None else sentence.transformer)))
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)
+        if cut.settings.shape == "uniform":
+            check_reload(draft, result.model, batches[0])
         if sentence is not None:
             sentence.write_beside(draft)
         (draft / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
@@ -304,9 +308,11 @@ def _result(
 
 
 def _preview(model: PreTrainedModel, batches: Batches, cut: Cut) -> Preview:
-    chosen = () if cut.layers == () else find_sites(model, cut.layers)
+    kinds, shape = (cut.layers, None) if cut.layers == () else shape_of(model, cut.layers, cut.settings)
+    chosen = () if kinds == () else find_sites(model, kinds)
     free = cut.budget is not None or cut.tolerance is not None
-    kept = {} if free else {site.name: (Keep(cut.share).count(site), site.units) for site in chosen}
+    counts = {} if free or not chosen else share_counts(model, kinds, cut.share, shape)
+    kept = {site.name: (counts[site.name], site.units) for site in chosen if counts}
     # What was cut away before this cut counts as well.
     before = plan_of(model)
     earlier = {} if before is None else before.counts
@@ -320,7 +326,7 @@ def _preview(model: PreTrainedModel, batches: Batches, cut: Cut) -> Preview:
         texts=sum(len(mask) for mask in masks),
         tokens=sum(int(mask.sum()) for mask in masks),
         kept=kept,
-        loads_in="infoprune" if free else loads_in(every_site(model), whole),
+        loads_in=("infoprune" if shape is None else "transformers") if free else loads_in(every_site(model), whole),
     )
 
 

@@ -35,7 +35,7 @@ COLUMNS = ("model type", "such as", "site", "unit", "after a cut loads in", "rep
 def catalogue() -> list[Entry]:
     """All families and their sites, in the order of the table."""
     return [
-        Entry(family.model_type, family.models, kind, unit, _opens(config), "no" if family.shared else "yes")
+        Entry(family.model_type, family.models, kind, unit, _opens(family, config), "no" if family.shared else "yes")
         for family in FAMILIES.values()
         for kind, unit, config in _sites(family)
     ]
@@ -65,12 +65,14 @@ def _unit(row: SiteRow) -> str:
     return "key/value head with its query heads" if len(row.unit_size) > 1 else "head"
 
 
-def _opens(config: tuple[Setting, ...]) -> str:
+def _opens(family: Family, config: tuple[Setting, ...]) -> str:
     if not config:
         return "infoprune only"
     sized = [field for field in config if not field.fixed]
     if any(field.fills for field in sized):
-        field = sized[0]
-        return f"transformers if the width is cut to fit (config field {field.name}, {field.fills} = all heads' sizes)"
+        return f"transformers, with the width to match (config field {sized[0].name})"
+    rows = [row for stack in family.stacks.values() for row in stack.sites]
+    if {field.fills for row in rows for field in row.config} & {field.name for field in sized}:
+        return f"transformers, with the heads to match (config field {sized[0].name})"
     divides = "".join(f", if it divides {field.divides}" for field in sized if field.divides)
     return f"transformers (config field {', '.join(field.name for field in sized)}{divides})"

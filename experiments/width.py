@@ -1,0 +1,138 @@
+"""Width: plans that plain transformers can open, with the residual stream cut, against not cutting it, at equal FLOPs.
+
+Run: python -m experiments.width [--seeds 3] [--split test] [--plans uniform free whole]
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from statistics import fmean
+
+from experiments.cells import cell, console
+from experiments.movie_reviews import calibration, dense_model, labelled
+from infoprune.budgets.allocate import allocate
+from infoprune.budgets.budget import Budget
+from infoprune.budgets.costs import find_costs
+from infoprune.budgets.shape import uniform_shape
+from infoprune.ranking.criteria import ChannelInformation
+from infoprune.ranking.rank import Rankings, rank
+from infoprune.repair.repair import repair
+from infoprune.statistics.collect import collect
+from infoprune.structure.sites import every_site
+from infoprune.structure.stock import loads_in
+from infoprune.surgery import prune
+from infoprune.tasks.evaluate import evaluate, mean_kl
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "results" / "width.jsonl"
+PAGE = ROOT / "docs" / "width.md"
+SHARES = (0.5, 0.25)
+PLANS = {
+    "uniform": "width, heads and neurons, one number each for all layers (plain transformers)",
+    "free": "width, heads and neurons, every layer its own numbers",
+    "whole": "heads and neurons alone, every layer its own numbers",
+}
+KINDS = {
+    "uniform": ("heads", "ffn", "width", "pooler"),
+    "free": ("heads", "ffn", "width"),
+    "whole": ("heads", "ffn"),
+}
+
+
+def main() -> None:
+    """Computes what is missing and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
+    parser.add_argument("--split", default="test", choices=["validation", "test"])
+    parser.add_argument("--plans", nargs="+", default=list(PLANS), choices=list(PLANS))
+    options = parser.parse_args()
+    rows = []
+    for seed in range(options.seeds):
+        bench = cache(partial(prepared, seed, options.split))
+        for share in SHARES:
+            for plan in options.plans:
+                key = {"split": options.split, "share": share, "plan": plan, "seed": seed}
+                rows.append(cell(RESULTS, key, partial(measure, bench, share, plan)))
+    write_page(rows, options.split)
+    console.print(f"wrote {PAGE.name}")
+
+
+def prepared(seed: int, split: str) -> tuple:
+    """What all cells of a seed share: models, texts, one pass of statistics."""
+    model, tokenizer = dense_model()
+    texts = calibration(tokenizer, seed)
+    statistics = collect(model, texts, sites=every_site(model), seed=seed)
+    questions = labelled(tokenizer, model, split)
+    return model, texts, statistics, rank(statistics, ChannelInformation(), seed=seed), questions, evaluate(model, questions)
+
+
+def measure(bench: Callable[[], tuple], share: float, name: str) -> dict:
+    """One cell: choose, cut, evaluate; repair, evaluate."""
+    model, texts, statistics, rankings, questions, dense = bench()
+    costs = find_costs(model, "flops", texts, kinds=KINDS[name])
+    shape = uniform_shape(model, KINDS[name]) if name == "uniform" else None
+    plan = allocate(_among(rankings, KINDS[name]), Budget("flops", share), costs, shape)
+    cut = prune(model, plan, statistics)
+    before = evaluate(cut, questions)
+    after = evaluate(repair(cut, model, texts, statistics=statistics), questions)
+    return {
+        "flops": costs.of({site: kept for site, (kept, _) in plan.counts.items()}) / costs.dense,
+        "parameters": sum(p.numel() for p in cut.parameters()) / sum(p.numel() for p in model.parameters()),
+        "kept": {site: kept for site, (kept, _) in plan.counts.items()},
+        "loads_in": loads_in(every_site(model), plan.counts),
+        "predicted": plan.nats_lost,
+        "kl_cut": mean_kl(dense.logits, before.logits),
+        "kl": mean_kl(dense.logits, after.logits),
+        "accuracy": after.metrics["accuracy"],
+        "dense_accuracy": dense.metrics["accuracy"],
+    }
+
+
+def _among(rankings: Rankings, kinds: tuple[str, ...]) -> Rankings:
+    return replace(rankings, sites={name: each for name, each in rankings.sites.items() if each.site.kind in kinds})
+
+
+def write_page(rows: list[dict], split: str) -> None:
+    """docs/width.md from the cells."""
+    lines = [
+        "# Width: a narrower residual stream",
+        "",
+        "`--sites ffn,heads,width` cuts coordinates of the residual stream as well: embeddings, norms, rows of every output",
+        "projection, columns of all that reads it. With `--shape uniform` the sizes are those that a stock config can say, so",
+        "that plain `from_pretrained` opens the result: for BERT-likes as many heads in all layers, and a width of so many",
+        "head sizes.",
+        "",
+        f"MiniLM on movie reviews, {split} split: 1,024 unlabelled calibration texts, sizes by the least loss in nats within",
+        "a share of the dense model's FLOPs, compensation, repair, no training. Made by `python -m experiments.width`.",
+        "",
+        "| FLOPs | cut | draws | accuracy | points lost (lowest to highest) | KL (nats) | KL before repair | predicted "
+        "| parameters | width | loads in |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for share in SHARES:
+        for name, words in PLANS.items():
+            cells = [row for row in rows if row["share"] == share and row["plan"] == name]
+            lines += [_line(share, words, cells)] if cells else []
+    PAGE.write_text("\n".join(lines) + "\n" + _remarks(), encoding="utf-8")
+
+
+def _line(share: float, words: str, cells: list[dict]) -> str:
+    lost = [100 * (each["dense_accuracy"] - each["accuracy"]) for each in cells]
+    mean = {name: fmean(each[name] for each in cells) for name in ("accuracy", "kl", "kl_cut", "predicted", "parameters")}
+    widths = sorted({each["kept"].get("width", 384) for each in cells})
+    return (
+        f"| {share:.0%} | {words} | {len(cells)} | {mean['accuracy']:.2%} "
+        f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {mean['kl']:.4f} | {mean['kl_cut']:.4f} "
+        f"| {mean['predicted']:.4f} | {mean['parameters']:.0%} | {' or '.join(map(str, widths))} | {cells[0]['loads_in']} |"
+    )
+
+
+def _remarks() -> str:
+    file = Path(__file__).with_suffix(".md")
+    return "\n" + file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+if __name__ == "__main__":
+    main()
