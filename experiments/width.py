@@ -65,7 +65,14 @@ def prepared(seed: int, split: str) -> tuple:
     texts = calibration(tokenizer, seed)
     statistics = collect(model, texts, sites=every_site(model), seed=seed)
     questions = labelled(tokenizer, model, split)
-    return model, texts, statistics, rank(statistics, ChannelInformation(), seed=seed), questions, evaluate(model, questions)
+    return (
+        model,
+        texts,
+        statistics,
+        rank(statistics, ChannelInformation(), seed=seed),
+        questions,
+        evaluate(model, questions),
+    )
 
 
 def measure(bench: Callable[[], tuple], share: float, name: str) -> dict:
@@ -120,7 +127,9 @@ def write_page(rows: list[dict], split: str) -> None:
 
 def _line(share: float, words: str, cells: list[dict]) -> str:
     lost = [100 * (each["dense_accuracy"] - each["accuracy"]) for each in cells]
-    mean = {name: fmean(each[name] for each in cells) for name in ("accuracy", "kl", "kl_cut", "predicted", "parameters")}
+    mean = {
+        name: fmean(each[name] for each in cells) for name in ("accuracy", "kl", "kl_cut", "predicted", "parameters")
+    }
     widths = sorted({each["kept"].get("width", 384) for each in cells})
     return (
         f"| {share:.0%} | {words} | {len(cells)} | {mean['accuracy']:.2%} "

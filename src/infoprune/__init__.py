@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from infoprune.archive import load_statistics, save_statistics
     from infoprune.budgets.allocate import allocate
     from infoprune.budgets.budget import Budget, Keep
     from infoprune.budgets.costs import find_costs
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from infoprune.settings import Settings
     from infoprune.statistics.collect import collect
     from infoprune.statistics.collect_pairs import collect_pairs
+    from infoprune.statistics.merge import merge_statistics
     from infoprune.structure.sites import find_sites
     from infoprune.surgery import prune
     from infoprune.tasks.evaluate import evaluate
@@ -70,17 +72,21 @@ __all__ = [
     "find_sites",
     "finetune",
     "load",
+    "load_statistics",
     "make_batches",
+    "merge_statistics",
     "prune",
     "prune_vocabulary",
     "rank",
     "read_texts",
     "repair",
     "save",
+    "save_statistics",
     "search",
 ]
 
 _HOMES = {
+    "archive": ("load_statistics", "save_statistics"),
     "budgets.allocate": ("allocate",),
     "budgets.budget": ("Budget", "Keep"),
     "budgets.costs": ("find_costs",),
@@ -100,6 +106,7 @@ _HOMES = {
     "settings": ("Settings",),
     "statistics.collect": ("collect",),
     "statistics.collect_pairs": ("collect_pairs",),
+    "statistics.merge": ("merge_statistics",),
     "structure.sites": ("find_sites",),
     "surgery": ("prune",),
     "tasks.evaluate": ("evaluate",),

@@ -12,13 +12,15 @@ from infoprune.budgets.shape import Shape, uniform_kinds, uniform_shape
 from infoprune.clock import Clock, StageProgress
 from infoprune.errors import InputError
 from infoprune.plan import WIDTH, Plan, plan_of
+from infoprune.processes import process_count, total
 from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.repair.repair import check_repairable
 from infoprune.reports.report import Report, describe
 from infoprune.rounds import Rounds
 from infoprune.schedule import schedule
 from infoprune.settings import Settings
-from infoprune.statistics.calibration import Batch, typical_shape, warn_few_tokens, with_targets
+from infoprune.statistics.calibration import Batch, check_batches, typical_shape, warn_few_tokens, with_targets
+from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import Site, find_sites
 from infoprune.tasks.table import task_of
 from infoprune.training.distill import Recovery
@@ -43,10 +45,13 @@ def compress(
     sites: Collection[str] | None = None,
     settings: Settings | None = None,
     recovery: Recovery | None = None,
+    statistics: Statistics | None = None,
     seed: int = 0,
     progress: StageProgress | None = None,
 ) -> Result:
     """Prunes a model: collect, rank, allocate, prune, repair and, if asked, distill, in rounds.
+
+    In a torch.distributed process group every process passes its own batches, and all get the same model.
 
     Args:
         model: of a supported family; it is left as it is.
@@ -58,6 +63,8 @@ def compress(
             "uniform" the width too where a stock config wants it to go with the heads.
         settings: rounds, refresh and repair; `Settings()` by default.
         recovery: inputs to distill on, and how; no training by default. Its epochs are divided among the rounds.
+        statistics: of this model, to choose the units of the first round by; the batches are then for the repair and
+            for later rounds, and may be others. None collects them from the batches.
         seed: of everything that draws.
         progress: called with (stage, done, of).
 
@@ -74,18 +81,20 @@ def compress(
     """
     criterion = criterion or ChannelInformation()
     settings = settings or Settings()
+    check_batches(batches)
     task_of(model)  # raises before the work, not after it
     sites, shape = shape_of(model, sites, settings)
     targets = find_sites(model, sites)
-    _check(targets, settings, budget, criterion)
+    _check(targets, criterion, settings, budget, recovery, statistics)
     batches = with_targets(model, batches)
-    warn_few_tokens(targets, batches)
+    if statistics is None:
+        warn_few_tokens(targets, batches)
     clock = Clock(progress)
     with clock.stage("measure") as report:
         goal = schedule(
             model, batches, criterion, keep, budget, kinds=sites, parts=settings.rounds, shape=shape, progress=report
         )
-    rounds = Rounds(model, batches, sites, criterion, goal, settings, seed, clock)
+    rounds = Rounds(model, batches, sites, criterion, goal, settings, seed, clock, statistics)
     for part in range(settings.rounds):
         rounds.choose(part)
         rounds.cut()
@@ -111,8 +120,15 @@ def shape_of(
     return together, uniform_shape(model, together)
 
 
-def _check(sites: Sequence[Site], settings: Settings, budget: Budget | None, criterion: Criterion) -> None:
-    """Raises InputError where the settings fit neither the sites nor the budget nor the criterion."""
+def _check(
+    sites: Sequence[Site],
+    criterion: Criterion,
+    settings: Settings,
+    budget: Budget | None,
+    recovery: Recovery | None,
+    statistics: Statistics | None,
+) -> None:
+    """Raises InputError where the settings do not fit what is asked for."""
     if isinstance(criterion, PairedCriterion) and any(site.name == WIDTH for site in sites):
         raise InputError(
             f"criterion {criterion.name!r} looks at one site above another, and the width is read everywhere, expected "
@@ -124,11 +140,26 @@ def _check(sites: Sequence[Site], settings: Settings, budget: Budget | None, cri
         raise InputError(
             "refresh 'site' looks at one site at a time, but a budget needs the losses of all; use refresh 'round'"
         )
+    if settings.memory is not None and isinstance(criterion, PairedCriterion):
+        raise InputError(
+            f"criterion {criterion.name!r} keeps the statistics of all sites in memory, so its use cannot be limited; "
+            "leave the memory out, or use criterion 'information'"
+        )
+    if statistics is not None and (settings.refresh == "site" or isinstance(criterion, PairedCriterion)):
+        raise InputError(
+            f"statistics were given, but criterion {criterion.name!r} with refresh {settings.refresh!r} has to see "
+            "more of the model; leave them out, or use criterion 'information' with refresh 'round'"
+        )
+    if recovery is not None and process_count() > 1:
+        raise InputError(
+            f"{process_count()} processes were to distill, expected one; cut the model with several and train it "
+            "after that (infoprune finetune --teacher)"
+        )
 
 
 def _described(
     model: PreTrainedModel, small: PreTrainedModel, plan: Plan, batches: Sequence[Batch], clock: Clock
 ) -> Report:
-    inputs = sum(len(next(iter(batch.values()))) for batch in batches)
+    (inputs,) = total(sum(len(next(iter(batch.values()))) for batch in batches))
     shape = typical_shape(batches, model.config)
     return describe(model, small, plan, samples=inputs, shape=shape, seconds=clock.seconds())

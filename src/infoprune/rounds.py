@@ -10,13 +10,14 @@ from transformers import PreTrainedModel
 from infoprune.budgets.allocate import allocate
 from infoprune.clock import Clock
 from infoprune.plan import Plan
+from infoprune.processes import as_the_first_says, process_count
 from infoprune.ranking.criteria import Criterion, PairedCriterion
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.repair import repair
 from infoprune.schedule import Schedule
 from infoprune.settings import Settings
 from infoprune.statistics.calibration import Batch
-from infoprune.statistics.collect import collect
+from infoprune.statistics.collect import collect, collect_worth
 from infoprune.statistics.collect_pairs import collect_pairs
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import every_site, find_sites
@@ -37,6 +38,7 @@ class Rounds:
         settings: of all steps.
         seed: of everything that draws.
         clock: times the steps.
+        given: statistics of the dense model, or None to collect them from the batches.
     """
 
     dense: PreTrainedModel
@@ -47,6 +49,7 @@ class Rounds:
     settings: Settings
     seed: int
     clock: Clock
+    given: Statistics | None = None
     small: PreTrainedModel = field(init=False)
     """What has come of it so far."""
     plan: Plan = field(init=False)
@@ -94,14 +97,19 @@ class Rounds:
 
     def repair(self, *, last: bool) -> None:
         """Re-fits what was cut; the last part lets go of the moments first, since a repair wants their memory."""
-        if last and self._statistics is not None:
-            self._statistics = self._statistics.worth_alone()
+        statistics = self._statistics
+        if statistics is None or not statistics.covers(self.batches):
+            with self.clock.stage("collect") as report:
+                sites = find_sites(self.dense, self.kinds)
+                statistics = collect_worth(self.dense, self.batches, sites=sites, seed=self.seed, progress=report)
+        if last:
+            statistics, self._statistics = statistics.worth_alone(), None
         with self.clock.stage("repair") as report:
             self.small = repair(
                 self.small,
                 self.dense,
                 self.batches,
-                statistics=self._statistics,
+                statistics=statistics,
                 floor=self.settings.floor,
                 ridge=self.settings.ridge,
                 producers=self.settings.producers,
@@ -124,11 +132,14 @@ class Rounds:
 
     def _follow(self, rankings: Rankings, part: int) -> Plan:
         with self.clock.stage("rank"):
-            step = allocate(rankings, self.goal.after(part, rankings))
+            step = _agreed(allocate(rankings, self.goal.after(part, rankings)))
             self.plan, self._since = self.plan.then(step), self._since.then(step)
         return step
 
-    def _collected(self, model: PreTrainedModel, names: Collection[str]) -> Statistics:
+    def _collected(self, model: PreTrainedModel, names: Sequence[str]) -> Statistics:
+        if self.given is not None and model is self.dense:
+            known = [site for site in every_site(model) if site.name in names]
+            return self.given.of_sites([each.name for site in known for each in site.measured])
         with self.clock.stage("collect") as report:
             return collect(
                 model,
@@ -137,6 +148,7 @@ class Rounds:
                 floor=self.settings.floor,
                 ridge=self.settings.shrinkage,
                 seed=self.seed,
+                memory=self.settings.memory,
                 progress=report,
             )
 
@@ -151,3 +163,8 @@ class Rounds:
                 )
         with self.clock.stage("rank") as report:
             return rank(statistics, self.criterion, budget=budget, seed=self.seed, progress=report)
+
+
+def _agreed(plan: Plan) -> Plan:
+    """The plan of the first process: latencies and roundings may differ, the models must not."""
+    return plan if process_count() == 1 else Plan.from_json(as_the_first_says(plan.to_json()))

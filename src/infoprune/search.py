@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from transformers import PreTrainedModel
 
@@ -17,14 +18,16 @@ from infoprune.clock import StageProgress
 from infoprune.compress import Result, shape_of
 from infoprune.errors import InputError
 from infoprune.plan import plan_of
+from infoprune.processes import process_count
 from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.repair import repair
 from infoprune.reports.report import compared, describe
 from infoprune.settings import Settings
-from infoprune.statistics.calibration import Batch, typical_shape
-from infoprune.statistics.collect import collect
-from infoprune.structure.sites import find_sites
+from infoprune.statistics.calibration import Batch, Progress, typical_shape
+from infoprune.statistics.collect import collect, collect_worth
+from infoprune.statistics.statistics import Statistics
+from infoprune.structure.sites import Site, find_sites
 from infoprune.surgery import prune
 from infoprune.tasks.compare import between
 from infoprune.tasks.evaluate import Evaluation, evaluate
@@ -95,6 +98,7 @@ def search(
     settings: Settings | None = None,
     seed: int = 0,
     reference: Evaluation | None = None,
+    statistics: Statistics | None = None,
     progress: StageProgress | None = None,
 ) -> Result:
     """The cheapest model that loses no more than it may on the evaluation inputs.
@@ -113,10 +117,12 @@ def search(
         settings: of statistics and repair; the search cuts in one round.
         seed: of everything that draws.
         reference: answers from which the losses are counted; those of the model by default.
+        statistics: of this model, to choose the units by; None collects them from the batches.
         progress: called with (stage, done, of).
 
     Raises:
-        InputError: no smaller model that was tried is good enough, or an argument is wrong.
+        InputError: no smaller model that was tried is good enough, an argument is wrong, or there are several
+            processes.
 
     Example:
         >>> search(model, batches, valid, Tolerance("accuracy", 0.5)).report.pruned.flops
@@ -129,6 +135,9 @@ def search(
             f"criterion {criterion.name!r} ranks anew for every size, a search ranks once; use criterion 'information'"
         )
 
+    if process_count() > 1:
+        raise InputError(f"{process_count()} processes were to search, expected one; pass a budget, or use one process")
+
     def step(stage: str, done: int, of: int) -> None:
         if progress is not None:
             progress(stage, done, of)
@@ -138,15 +147,7 @@ def search(
     sites, shape = shape_of(model, sites, settings)
     costs = find_costs(model, quantity, batches, kinds=sites)
     chosen = find_sites(model, sites)
-    statistics = collect(
-        model,
-        batches,
-        sites=chosen,
-        floor=settings.floor,
-        ridge=settings.shrinkage,
-        seed=seed,
-        progress=lambda done, of: step("collect", done, of),
-    )
+    statistics, worth = _known(model, batches, chosen, statistics, settings, seed, partial(step, "collect"))
     rankings = rank(statistics, criterion, seed=seed)
     ready = time.perf_counter()
     bounds = _Bounds(costs.least / costs.dense, 1.0)
@@ -160,7 +161,7 @@ def search(
                 small,
                 model,
                 batches,
-                statistics=statistics,
+                statistics=worth,
                 floor=settings.floor,
                 ridge=settings.ridge,
                 producers=settings.producers,
@@ -186,6 +187,27 @@ def search(
     ended = time.perf_counter()
     seconds = {"collect": ready - started, "search": ended - ready, "distill": 0.0, "total": ended - started}
     return replace(best, report=replace(best.report, seconds=seconds))
+
+
+def _known(
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    sites: Sequence[Site],
+    given: Statistics | None,
+    settings: Settings,
+    seed: int,
+    progress: Progress,
+) -> tuple[Statistics, Statistics]:
+    """Statistics to choose by, and those with the worth of the tokens to repair with."""
+    if given is None:
+        floor, ridge, memory = settings.floor, settings.shrinkage, settings.memory
+        given = collect(
+            model, batches, sites=sites, floor=floor, ridge=ridge, seed=seed, memory=memory, progress=progress
+        )
+    given = given.of_sites([each.name for site in sites for each in site.measured])
+    if not settings.repair or given.covers(batches):
+        return given, given
+    return given, collect_worth(model, batches, sites=sites, seed=seed, progress=progress)
 
 
 @dataclass(frozen=True)

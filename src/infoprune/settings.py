@@ -25,6 +25,8 @@ class Settings:
         ridge: of the repair; None lets cross-validation choose.
         producers: let the repair re-fit producers as well as readers.
         shape: "uniform" keeps to sizes that plain transformers can open, the same in every layer; "free" to any.
+        memory: bytes that the statistics may take at once; where they take more, sites are collected in groups, one
+            pass for each, and kept on disk. None keeps all in memory.
 
     Raises:
         InputError: a setting is out of range.
@@ -38,6 +40,7 @@ class Settings:
     ridge: float | None = None
     producers: bool = True
     shape: Form = "free"
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         if self.rounds < 1:
@@ -46,3 +49,10 @@ class Settings:
             raise InputError(f"refresh is {self.refresh!r}, expected 'site', 'round' or 'never'")
         if self.shape not in FORMS:
             raise InputError(f"shape is {self.shape!r}, expected 'free' or 'uniform'; 'free' loses less")
+        if self.memory is not None and self.memory < 1:
+            raise InputError(f"memory is {self.memory} bytes, expected more than none; pass e.g. {2**30} for 1 GiB")
+        if self.memory is not None and self.refresh == "site":
+            raise InputError(
+                "refresh 'site' keeps the statistics of all sites in memory, so its use cannot be limited; "
+                "use refresh 'round'"
+            )

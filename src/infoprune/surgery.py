@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
+from infoprune.plan import VOCABULARY, WIDTH, Plan, carry_plan, plan_of
 from infoprune.ranking.eliminate import compensate
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
@@ -40,8 +40,6 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
     """
     sites = {site.name: site for site in every_site(model)}
     _check_fit(model, sites, plan)
-    if statistics is not None:
-        _check_statistics(sites, plan, statistics)
     small = copy.deepcopy(model)
     for name, kept in plan.kept.items():
         if len(kept) == plan.units[name]:
@@ -49,8 +47,9 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         if name == VOCABULARY:
             cut_tokens(small, kept)
             continue
+        found = () if statistics is None else tuple(_checked(statistics, each, model) for each in sites[name].measured)
         chosen = torch.tensor(kept)
-        readers = {} if statistics is None else _compensated(small, statistics.sites[name], chosen)
+        readers = _compensated(small, sites[name], found, chosen)
         cut_site(small, sites[name], chosen)
         for path, (weight, lost) in readers.items():
             _rewrite(linear(small, path), weight, lost)
@@ -138,34 +137,37 @@ def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> No
             )
 
 
-def _check_statistics(sites: dict[str, Site], plan: Plan, statistics: Statistics) -> None:
-    for name, kept in plan.kept.items():
-        if (
-            name != VOCABULARY
-            and len(kept) < sites[name].units
-            and (name not in statistics.sites or statistics.sites[name].site.units != sites[name].units)
-        ):
-            raise InputError(
-                f"the statistics are not of {name} with {sites[name].units} units; "
-                "pass those that collect gave of this very model, or none"
-            )
+def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatistics:
+    """The statistics of a site, or of a place of the residual stream, if they are of this model."""
+    found = statistics.sites.get(site.name)
+    reader = exact(linear(model, site.reader).weight)
+    known = site.kind == WIDTH or (found is not None and torch.equal(found.reader.to(reader.device), reader))
+    if found is None or found.site != site or not known:
+        raise InputError(
+            f"the statistics are not of {site.name} with {site.units} units and the weights of this model; "
+            "pass those that collect gave of this very model, or none"
+        )
+    return found
 
 
 def _compensated(
-    model: nn.Module, statistics: SiteStatistics, kept: Int[Tensor, " k"]
+    model: nn.Module, site: Site, measured: Sequence[SiteStatistics], kept: Int[Tensor, " k"]
 ) -> dict[str, tuple[Float[Tensor, "_ _"], Float[Tensor, " _"]]]:
-    """What the readers of a site become, and what they lose of their mean, by path; a tied reader stays as it is.
+    """What the readers of a site become, and what they lose of their mean, by path.
 
-    Of the rows that they still have: another cut may have taken some.
+    A reader that is tied to a table stays as it is. All have the rows that they have by now: another cut may have taken
+    some.
     """
     found = {}
-    for place in statistics.places:
+    tied = () if site.residual is None else site.residual.tied
+    for place in measured:
         mean, covariance = place.moments.mean, place.covariance
-        coordinates = unit_coordinates(kept, place.site.size).to(mean.device)
-        for path in place.modules:
-            reader = exact(linear(model, path).weight).to(mean.device)
-            weight = compensate(covariance, reader, coordinates)
-            found[path] = weight, reader @ mean - weight @ mean[coordinates]
+        coordinates = unit_coordinates(kept, site.size).to(mean.device)
+        for path in (place.site.reader,) if site.residual is None else place.site.readers:
+            if path not in tied:
+                reader = exact(linear(model, path).weight).to(mean.device)
+                weight = compensate(covariance, reader, coordinates)
+                found[path] = weight, reader @ mean - weight @ mean[coordinates]
     return found
 
 

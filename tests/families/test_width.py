@@ -3,11 +3,10 @@
 import pytest
 import torch
 import transformers
-from test_contract import plan_for, relative
-from zoo import answers, build, inputs, long_inputs
+from test_contract import relative
+from zoo import answers, build, inputs
 
 from infoprune.checkpoint import load, save
-from infoprune.errors import InputError
 from infoprune.families import FAMILIES
 from infoprune.plan import Plan
 from infoprune.structure.sites import every_site, find_sites
@@ -71,5 +70,8 @@ def test_a_cut_width_is_saved_and_loaded(model, shares, tmp_path):
 def test_an_outline_counts_what_a_cut_leaves(model):
     shares = {"width": 1 / 2, "ffn": 1 / 2}
     plan = plan_of_all(model, kept_of(model, shares))
-    sizes = [sum(p.numel() for p in each.parameters()) for each in (prune(model, plan), outline(model, {n: k for n, (k, _) in plan.counts.items()}))]
+    sizes = [
+        sum(p.numel() for p in each.parameters())
+        for each in (prune(model, plan), outline(model, {n: k for n, (k, _) in plan.counts.items()}))
+    ]
     assert sizes[0] == sizes[1]

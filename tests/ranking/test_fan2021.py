@@ -191,7 +191,7 @@ def test_constant_units_go_first(tiny_bert, criterion):
 
 def test_refusals(tiny_bert):
     criterion = Fan2021()
-    with pytest.raises(InputError, match=r"layers\.0\.heads have no pairs.*pass what collect_pairs makes"):
+    with pytest.raises(InputError, match=r"layers\.1\.ffn have no pairs.*pass what collect_pairs makes"):
         rank(collect(tiny_bert, BATCHES), criterion)
     with pytest.raises(InputError, match="no pairs for fan2021 with estimator 'copula'"):
         rank(paired(tiny_bert, criterion), Fan2021(estimator="copula"))

@@ -4,7 +4,7 @@ import torch
 from tiny import normal
 from torch.testing import assert_close
 
-from infoprune.repair.ridge import GRID, Sums, fit_ridge, solve_ridge
+from infoprune.repair.ridge import GRID, Sums, fit_ridge, solve_ridge, sums_by_fold
 
 TEXTS, LENGTH, INPUTS, OUTPUTS = 12, 5, 4, 3
 
@@ -33,21 +33,26 @@ def objective(weight, bias, rows, anchor, ridge):
     return error + ridge * level * (weight - anchor).square().sum()
 
 
+def fit(rows, anchor, **options):
+    starts = [sum(len(x) for x, _, _ in rows[:index]) for index in range(len(rows))]
+    return fit_ridge(sums_by_fold(rows, starts, anchor, folds=4), anchor, **options)
+
+
 def chosen_ridge(rows, anchor, **options):
     """Which strength of the grid explains the fit."""
-    found, _ = fit_ridge(rows, anchor, folds=4, ridge=None, **options)
-    apart = [float((found - fit_ridge(rows, anchor, folds=4, ridge=r, **options)[0]).norm()) for r in GRID]
+    found, _ = fit(rows, anchor, ridge=None, **options)
+    apart = [float((found - fit(rows, anchor, ridge=r, **options)[0]).norm()) for r in GRID]
     return GRID[int(np.argmin(apart))]
 
 
 def test_without_ridge_it_is_weighted_least_squares():
     rows, _ = data()
     x, target, w = (each.numpy() for each in flat(rows))
-    weight, bias = fit_ridge([rows], torch.zeros(OUTPUTS, INPUTS), folds=4, ridge=1e-13)
+    weight, bias = fit([rows], torch.zeros(OUTPUTS, INPUTS), ridge=1e-13)
     full = np.linalg.lstsq(np.c_[x, np.ones(len(x))] * w[:, None] ** 0.5, target * w[:, None] ** 0.5, rcond=None)[0]
     assert_close(weight.numpy(), full[:-1].T, rtol=1e-8, atol=1e-8)
     assert_close(bias.numpy(), full[-1], rtol=1e-8, atol=1e-8)
-    through, zero = fit_ridge([rows], torch.zeros(OUTPUTS, INPUTS), folds=4, ridge=1e-13, intercept=False)
+    through, zero = fit([rows], torch.zeros(OUTPUTS, INPUTS), ridge=1e-13, intercept=False)
     expected = np.linalg.lstsq(x * w[:, None] ** 0.5, target * w[:, None] ** 0.5, rcond=None)[0].T
     assert_close(through.numpy(), expected, rtol=1e-8, atol=1e-8)
     assert zero.count_nonzero() == 0
@@ -57,7 +62,7 @@ def test_without_ridge_it_is_weighted_least_squares():
 def test_it_is_the_minimum(ridge):
     rows, _ = data()
     anchor = normal(OUTPUTS, INPUTS, seed=8)
-    weight, bias = fit_ridge([rows], anchor, folds=4, ridge=ridge)
+    weight, bias = fit([rows], anchor, ridge=ridge)
     weight, bias = weight.requires_grad_(), bias.requires_grad_()
     value = objective(weight, bias, rows, anchor, ridge)
     for gradient in torch.autograd.grad(value, (weight, bias)):
@@ -67,7 +72,7 @@ def test_it_is_the_minimum(ridge):
 def test_much_ridge_returns_the_anchor():
     rows, _ = data()
     anchor = normal(OUTPUTS, INPUTS, seed=8)
-    weight, bias = fit_ridge([rows], anchor, folds=4, ridge=1e12)
+    weight, bias = fit([rows], anchor, ridge=1e12)
     assert_close(weight, anchor, rtol=1e-8, atol=1e-8)
     x, target, w = flat(rows)
     assert_close(bias, ((target - x @ anchor.T) * w[:, None]).sum(0) / w.sum(), rtol=1e-8, atol=1e-8)
@@ -78,8 +83,8 @@ def test_much_ridge_returns_the_anchor():
 def test_any_split_into_batches_gives_the_same_fit(ridge, size):
     rows, _ = data(noise=1.0)
     anchor = torch.zeros(OUTPUTS, INPUTS)
-    whole = fit_ridge([rows], anchor, folds=4, ridge=ridge)
-    parts = fit_ridge(list(zip(*(each.split(size) for each in rows), strict=True)), anchor, folds=4, ridge=ridge)
+    whole = fit([rows], anchor, ridge=ridge)
+    parts = fit(list(zip(*(each.split(size) for each in rows), strict=True)), anchor, ridge=ridge)
     assert_close(parts, whole, rtol=1e-9, atol=1e-9)
 
 
@@ -125,7 +130,7 @@ def test_one_text_leaves_the_anchor_nearly_alone():
 def test_inputs_that_never_move(offset, ridge):
     x, target = torch.full((8, LENGTH, INPUTS), offset), normal(8, LENGTH, OUTPUTS)
     anchor = normal(OUTPUTS, INPUTS, seed=8)
-    weight, bias = fit_ridge([(x, target, torch.ones(8, LENGTH))], anchor, folds=4, ridge=ridge)
+    weight, bias = fit([(x, target, torch.ones(8, LENGTH))], anchor, ridge=ridge)
     mean = target.mean((0, 1))
     assert_close(x[0, 0].double() @ weight.T + bias, mean, rtol=1e-6, atol=1e-6)
     assert_close(weight, anchor, rtol=1e-6, atol=1e-6)
@@ -133,7 +138,7 @@ def test_inputs_that_never_move(offset, ridge):
 
 def test_inputs_beyond_the_rank_are_held_by_the_ridge():
     x, target = normal(2, 1, INPUTS), normal(2, 1, OUTPUTS)
-    weight, bias = fit_ridge([(x, target, torch.ones(2, 1))], torch.zeros(OUTPUTS, INPUTS), folds=4, ridge=1e-3)
+    weight, bias = fit([(x, target, torch.ones(2, 1))], torch.zeros(OUTPUTS, INPUTS), ridge=1e-3)
     assert torch.isfinite(weight).all()
     assert float((x @ weight.T + bias - target).norm() / target.norm()) < 0.05
 

@@ -16,6 +16,7 @@ from infoprune.errors import InputError
 from infoprune.plan import Plan
 from infoprune.serving.export import export
 from infoprune.serving.onnx_model import OnnxModel
+from infoprune.statistics.answer import pool_by
 from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 
@@ -119,9 +120,36 @@ def test_an_encoder_without_a_head(tiny_bert, tmp_path):
     model = BertModel(tiny_bert.config, add_pooling_layer=False).eval()
     batches = make_batches()
     exported = infoprune.export(model, tmp_path / "encoder.onnx", batches)
-    assert (exported.agreement, exported.kl) == (None, None)
+    assert exported.kl is None
+    assert exported.agreement == pytest.approx(1, abs=1e-6), "the mean cosine"
     states = OnnxModel(tmp_path / "encoder.onnx")(**batches[0]).last_hidden_state
     torch.testing.assert_close(states, model(**batches[0]).last_hidden_state.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_every_task_is_compared_in_its_own_way(make_tiny_bert, tmp_path, int8):
+    model = make_tiny_bert(num_labels=3, problem_type="multi_label_classification")
+    batches = make_batches()
+    exported = export(model, tmp_path / "a.onnx", batches, int8=int8)
+    graph = OnnxModel(tmp_path / "a.onnx")
+    p, q = (
+        torch.cat([each(**batch).logits.detach() for batch in batches]).double().sigmoid() for each in (model, graph)
+    )
+    nats = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    assert exported.kl == pytest.approx(float(nats.sum(-1).mean()), abs=1e-9)
+    assert (exported.kl > 1e-7) == int8
+    assert exported.agreement == float(((p > 0.5) == (q > 0.5)).all(-1).double().mean())
+
+
+def test_an_embedding_is_pooled_as_the_model_says(tiny_bert, tmp_path):
+    model = BertModel(tiny_bert.config, add_pooling_layer=False).eval()
+    pool_by(model, "cls")
+    exported = export(model, tmp_path / "a.onnx", make_batches(), int8=True)
+    graph, cosines = OnnxModel(tmp_path / "a.onnx"), []
+    for batch in make_batches():
+        ours, theirs = (each(**batch).last_hidden_state[:, 0].detach() for each in (model, graph))
+        cosines.append(torch.nn.functional.cosine_similarity(ours, theirs))
+    assert exported.agreement == pytest.approx(float(torch.cat(cosines).mean()), rel=1e-6)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from transformers import (
     BertModel,
 )
 
-from infoprune import judge
+from infoprune.tasks import judge
 from infoprune.tasks.compare import OVERLAP, compare, neighbour_overlap
 from infoprune.tasks.evaluate import evaluate
 

@@ -70,7 +70,8 @@ def choose_counts(
         shape: which sizes go together; by default every site has its own.
 
     Raises:
-        InputError: the costs are of other sites, no shape is small enough, or the criterion's losses are not nats although they are asked for.
+        InputError: the costs are of other sites, no shape is small enough, or the criterion's losses are not nats
+            although they are asked for.
     """
     check_nats(allocation, rankings.criterion, rankings.nats)
     units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
@@ -79,9 +80,7 @@ def choose_counts(
     return _divided(units, costs, limit, {name: _lost(ranking) for name, ranking in rankings.sites.items()}, shape)
 
 
-def even_counts(
-    units: Mapping[str, int], costs: Costs, limit: float, shape: Shape | None = None
-) -> dict[str, int]:
+def even_counts(units: Mapping[str, int], costs: Costs, limit: float, shape: Shape | None = None) -> dict[str, int]:
     """How many units of every site stay, so that the cost is at most the limit and the shares are as equal as can be.
 
     Args:

@@ -68,7 +68,6 @@ class Costs:
             return self.at(counts[WIDTH]).of(counts)
         return self.rest + sum(float(curve[counts[name]]) for name, curve in self.sites.items())
 
-
     def at(self, width: int) -> Costs:
         """The costs of the model whose residual stream is so wide, by how many units its other sites keep."""
         known = list(self.thinner)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import product
 
 from transformers import PreTrainedModel
@@ -107,7 +106,9 @@ def uniform_kinds(model: PreTrainedModel, kinds: Collection[str] | None) -> tupl
     return (*chosen, *follow)
 
 
-def share_counts(model: PreTrainedModel, kinds: Collection[str] | None, share: float, shape: Shape | None) -> dict[str, int]:
+def share_counts(
+    model: PreTrainedModel, kinds: Collection[str] | None, share: float, shape: Shape | None
+) -> dict[str, int]:
     """How many units of every site stay where all keep the same share, as nearly as the shape lets them."""
     sites = {site.name: site for site in find_sites(model, kinds)}
     if shape is None:
@@ -119,7 +120,7 @@ def share_counts(model: PreTrainedModel, kinds: Collection[str] | None, share: f
 
 def _combinations(bound: Sequence[Sequence[Site]], every: Sequence[Site], multiple: int) -> Iterator[dict[str, int]]:
     """All numbers of units of sites that depend on one another which a stock config can say."""
-    targets = {each[0] for site in every for field in site.config for each in (field.fills, field.divides) if each}
+    targets = {each.name for site in every for field in site.config for each in (field.fills, field.divides) if each}
     wide = [same for same in bound if targets & {field.name for field in same[0].config}]
     others = [same for same in bound if same not in wide]
     for chosen in product(*(_common(same, multiple) for same in wide)):
@@ -137,12 +138,12 @@ def _combinations(bound: Sequence[Sequence[Site]], every: Sequence[Site], multip
 
 def _common(same: Sequence[Site], multiple: int) -> list[int]:
     """Numbers of units that all of some sites may keep."""
-    return sorted(reduce(set.intersection, (set(sizes(site, multiple)) for site in same)))
+    return sorted(set(sizes(same[0], multiple)).intersection(*(sizes(site, multiple) for site in same)))
 
 
 def _depends(sites: Sequence[Site]) -> str:
     """In words, what a config ties together."""
     field = next(f for site in sites for f in site.config if f.fills or f.divides)
     if field.fills:
-        return f"its {field.fills[0]} is {field.name} x the size of a head"
-    return f"its {(field.divides or ('', 0))[0]} is a multiple of {field.name}"
+        return f"its {field.fills.name} is {field.name} x the size of a head"
+    return f"its {field.divides.name if field.divides else ''} is a multiple of {field.name}"

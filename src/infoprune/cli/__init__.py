@@ -6,7 +6,7 @@ Exit codes: 0 done; 2 the input is wrong, one line on stderr and nothing written
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, cast
 
 import typer
@@ -18,6 +18,7 @@ from infoprune.cli.evaluate import evaluate_command
 from infoprune.cli.export import export_command
 from infoprune.cli.families import families_command
 from infoprune.cli.finetune import finetune_command
+from infoprune.cli.groups import grouped
 from infoprune.cli.prune import prune_command
 from infoprune.cli.report import report_command
 from infoprune.errors import InputError
@@ -63,8 +64,8 @@ def _root(
     """Make a Transformer smaller and faster: prune it by information, from a few hundred texts, without training."""
 
 
-def _register(name: str, command: object, example: str) -> None:
-    app.command(name, epilog=f"Example: infoprune {name} {example}")(command)  # type: ignore[type-var]
+def _register(name: str, command: Callable[..., None], example: str) -> None:
+    app.command(name, epilog=f"Example: infoprune {name} {example}")(grouped(command))
 
 
 _register("prune", prune_command, "my-classifier half --data train.csv --eval valid.csv --keep 0.5")

@@ -62,15 +62,17 @@ def export_command(
 
 
 def _table(exported: "Exported") -> Table:
-    from infoprune.reports.render import human
+    from infoprune.reports.render import human, metric
 
     table = Table("", "value", title=f"{'int8' if exported.int8 else 'float32'} graph beside PyTorch in float32")
     shapes = ", ".join(f"{rows} x {length}" for rows, length in exported.shapes[:6])
     more = ", ..." if len(exported.shapes) > 6 else ""
     table.add_row("compared on", f"{exported.inputs:,} texts; texts x tokens: {shapes}{more}")
     table.add_row("largest difference", f"{exported.difference:.2g} (outputs up to {exported.scale:.3g})")
-    if exported.agreement is not None and exported.kl is not None:
-        table.add_row("agreement", f"{100 * exported.agreement:.1f} %")
+    if exported.agreement is not None:  # of embeddings, which have no divergence, it is the mean cosine
+        name = "cosine" if exported.kl is None else "agreement"
+        table.add_row(name, metric(name, exported.agreement))
+    if exported.kl is not None:
         table.add_row("KL (nats)", f"{exported.kl:.4f}")
     table.add_row("size", human(exported.bytes, "B"))
     return table

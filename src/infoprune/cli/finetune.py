@@ -9,15 +9,15 @@ import typer
 
 from infoprune.cli import options
 from infoprune.cli.console import bars, stdout
+from infoprune.cli.groups import RunOptions, TextOptions
 
 
 def finetune_command(
     model: options.Model,
     out: options.Out,
     data: options.Data,
-    text: options.Text = None,
-    text_pair: options.TextPair = None,
-    label: options.Label = None,
+    *,
+    texts: TextOptions,
     eval_file: options.Eval = None,
     teacher: Annotated[
         str | None,
@@ -32,17 +32,14 @@ def finetune_command(
             help="Highest step size, reached after a warm-up; by default 0.0001, and more with a teacher.",
         ),
     ] = None,
-    batch_size: options.BatchSize = None,
-    max_length: options.MaxLength = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
+    how: RunOptions,
     force: options.Force = False,
 ) -> None:
     """Train a classifier on labelled texts or on the answers of a teacher; a pruned one stays as small as it is."""
     with bars() as advance:
         from infoprune.jobs.distill import distill_folder
         from infoprune.jobs.finetune import finetune_folder
-        from infoprune.jobs.inputs import Columns, Packing, check_positive
+        from infoprune.jobs.inputs import check_positive
         from infoprune.training.distill import Distillation
 
         check_positive("epochs", epochs)
@@ -52,15 +49,15 @@ def finetune_command(
         if teacher is None:
             job = partial(finetune_folder, model, out, data, epochs=epochs, learning_rate=learning_rate or 1e-4)
         else:
-            how = Distillation(epochs=epochs)
-            how = how if learning_rate is None else replace(how, learning_rate=learning_rate)
-            job = partial(distill_folder, model, out, data, teacher, how=how)
+            lesson = Distillation(epochs=epochs)
+            lesson = lesson if learning_rate is None else replace(lesson, learning_rate=learning_rate)
+            job = partial(distill_folder, model, out, data, teacher, how=lesson)
         metrics = job(
             eval_data=eval_file,
-            columns=Columns(text, text_pair, label),
-            packing=Packing(batch_size, max_length),
-            seed=seed,
-            device=device,
+            columns=texts.columns,
+            packing=how.packing,
+            seed=how.seed,
+            device=how.device,
             force=force,
             progress=lambda done, of: advance("train", done, of),
         )

@@ -6,6 +6,7 @@ import typer
 
 from infoprune.cli import options
 from infoprune.cli.console import bars, stdout
+from infoprune.cli.groups import RunOptions, TextOptions
 
 if TYPE_CHECKING:
     from infoprune.jobs.prune import Preview
@@ -15,9 +16,8 @@ def prune_command(
     model: options.Model,
     out: options.Out,
     data: options.Data,
-    text: options.Text = None,
-    text_pair: options.TextPair = None,
-    label: options.Label = None,
+    *,
+    texts: TextOptions,
     task: options.TaskName = None,
     keep: Annotated[
         str | None,
@@ -44,7 +44,8 @@ def prune_command(
     sites: Annotated[
         str | None,
         typer.Option(
-            metavar="KINDS", help="What is cut: some of ffn, heads, width, pooler, vocabulary; by default the first two."
+            metavar="KINDS",
+            help="What is cut: some of ffn, heads, width, pooler, vocabulary; by default the first two.",
         ),
     ] = None,
     shape: Annotated[
@@ -78,10 +79,7 @@ def prune_command(
     samples: Annotated[
         int, typer.Option(metavar="N", help="Texts that are drawn from FILE to choose the units.")
     ] = 1024,
-    max_length: options.MaxLength = None,
-    batch_size: options.BatchSize = None,
-    seed: options.Seed = 0,
-    device: options.Device = "auto",
+    how: RunOptions,
     eval_file: options.Eval = None,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Write only plan.json, which says what would be kept.")
@@ -91,8 +89,9 @@ def prune_command(
     """Make a smaller, dense, faster model of the same family from a model and some texts."""
     share = None if keep is None else options.number("--keep", keep, "0.5")
     with bars() as advance:
-        from infoprune.jobs.inputs import Columns, Packing, check_positive
-        from infoprune.jobs.prune import Cut, Sources, prune_folder
+        from infoprune.jobs.cut import Cut, Sources
+        from infoprune.jobs.inputs import check_positive
+        from infoprune.jobs.prune import prune_folder
         from infoprune.settings import Settings
         from infoprune.training.distill import Distillation
 
@@ -103,7 +102,7 @@ def prune_command(
         report = prune_folder(
             model,
             out,
-            Sources(data, eval_file, Columns(text, text_pair, label), samples),
+            Sources(data, eval_file, texts.columns, samples),
             cut=Cut(
                 keep=share,
                 budget=options.budget(budget, allocation),
@@ -113,11 +112,11 @@ def prune_command(
                 criterion=criterion,
                 settings=settings,
                 distill=recovery,
-                seed=seed,
+                seed=how.seed,
             ),
             task=task,
-            packing=Packing(batch_size, max_length),
-            device=device,
+            packing=how.packing,
+            device=how.device,
             plan_only=plan_only,
             force=force,
             started=_announce,

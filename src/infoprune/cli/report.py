@@ -11,7 +11,7 @@ def report_command(
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder that infoprune prune has written.")],
 ) -> None:
     """Print the report of a pruned model again."""
-    from infoprune.jobs.prune import read_report
+    from infoprune.jobs.report import read_report
     from infoprune.reports.render import kept_table, summary, table
 
     report = read_report(out)

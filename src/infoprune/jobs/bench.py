@@ -22,13 +22,11 @@ from infoprune.jobs.inputs import (
     Columns,
     Packing,
     StrPath,
-    check_classifier,
     check_positive,
     device_named,
-    open_tokenizer,
-    read_config,
-    targets,
 )
+from infoprune.jobs.models import chosen_task, open_tokenizer, read_config
+from infoprune.jobs.tasks import targets
 from infoprune.measuring.measure import count_bytes, example_batch
 from infoprune.serving.bench import Judged, Timed, common_config, judge_models, time_models
 from infoprune.serving.memory import peak_memory
@@ -148,6 +146,7 @@ def bench_models(
     if judges is not None:
         if not folder:
             raise InputError("--eval needs a tokenizer, expected a folder among the models; add the one exported from")
+        chosen_task(folder, "classification")
         texts = judges.columns.read(judges.data)
     with _threads(work.threads) as threads:
         models = {name: open_any(name, place) for name in names}
@@ -182,7 +181,6 @@ def _judged(
     models: Mapping[str, nn.Module], folder: str, texts: TextData, packing: Packing, progress: StageProgress | None
 ) -> list[Judged]:
     model = cast(PreTrainedModel, models[folder])
-    check_classifier(folder, model)
     batches = packing.pack(texts, model, open_tokenizer(folder), labels=targets(model, texts))
     return judge_models(models, batches, progress=_stage("evaluate", progress))
 

@@ -12,10 +12,10 @@ from infoprune.jobs.inputs import (
     check_apart,
     device_named,
     forget_unfinished,
-    targets,
     unfinished,
 )
-from infoprune.jobs.tasks import check_columns, chosen_task, inputs_of, open_model, questions_of, read
+from infoprune.jobs.models import chosen_task, open_model
+from infoprune.jobs.tasks import check_columns, inputs_of, questions_of, read, targets
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import Progress
 from infoprune.tasks.sentence import read_sentence_folder

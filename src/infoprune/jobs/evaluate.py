@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import Columns, Packing, StrPath, device_named
-from infoprune.jobs.tasks import check_columns, chosen_task, open_model, questions_of, read
+from infoprune.jobs.models import chosen_task, open_model
+from infoprune.jobs.tasks import check_columns, questions_of, read
 from infoprune.measuring.measure import count_parameters
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import Progress, evaluate

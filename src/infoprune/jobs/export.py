@@ -8,7 +8,7 @@ import torch
 
 from infoprune.data.texts import TextData
 from infoprune.jobs.inputs import Columns, Packing, StrPath, check_positive
-from infoprune.jobs.tasks import chosen_task, open_model
+from infoprune.jobs.models import chosen_task, open_model
 from infoprune.serving.export import Exported, check_file, export
 
 TEXTS = (

@@ -17,9 +17,8 @@ from infoprune.jobs.inputs import (
     check_apart,
     check_positive,
     device_named,
-    open_tokenizer,
-    read_config,
 )
+from infoprune.jobs.models import open_tokenizer, read_config
 from infoprune.tasks.evaluate import Progress
 from infoprune.training.finetune import finetune, load_for_finetuning
 

@@ -1,30 +1,25 @@
-"""What every job is given: files with columns, a model in a folder, a device."""
+"""What every job is given: files with columns, how texts are packed, a place for the result, a device."""
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.checkpoint import CONFIG, check_model_folder, check_new
-from infoprune.data.batches import default_max_length, label_ids, label_numbers, label_rows, make_batches
+from infoprune.checkpoint import check_new
+from infoprune.data.batches import default_max_length, make_batches
 from infoprune.data.texts import TextData, read_texts
 from infoprune.errors import InputError
-from infoprune.structure.sites import family_named
-from infoprune.tasks.table import Task, task_of
+from infoprune.tasks.table import Task
 
 StrPath = str | PathLike[str]
 Batches = Sequence[Mapping[str, Tensor]]
-
-TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
 
 
 @dataclass(frozen=True)
@@ -131,27 +126,6 @@ def forget_unfinished(out: StrPath) -> None:
     shutil.rmtree(unfinished(out), ignore_errors=True)
 
 
-def read_config(folder: StrPath) -> dict[str, Any]:
-    """What config.json in a model's folder says; the weights are not read.
-
-    Raises:
-        InputError: the folder holds no model, or its config is damaged.
-    """
-    file = check_model_folder(folder) / CONFIG
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON ({error}), expected a model's config; save the model anew") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise InputError(f"{file} names no model_type, expected a model's config; save the model anew")
-    return config
-
-
-def check_family(folder: StrPath, kinds: Collection[str] | None = None) -> None:
-    """Raises InputError where a model's config says that it cannot be pruned; the weights are not read."""
-    family_named(read_config(folder)["model_type"], kinds)
-
-
 def device_named(name: str) -> torch.device:
     """The device of that name; "auto" is the GPU where there is one.
 
@@ -170,54 +144,3 @@ def device_named(name: str) -> torch.device:
         present = ", ".join(kind for kind, count in there.items() if count)
         raise InputError(f"device {name!r} is not there, expected auto or one of: {present}; pass --device auto")
     return device
-
-
-def open_tokenizer(folder: StrPath) -> PreTrainedTokenizerBase:
-    """The tokenizer that lies beside a model.
-
-    Raises:
-        InputError: there is none that can be read.
-    """
-    # Without these transformers makes an empty tokenizer from config.json, to which every word is unknown.
-    if not any(True for pattern in TOKENIZER_FILES for _ in Path(folder).glob(pattern)):
-        raise InputError(
-            f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}), expected one beside the model; "
-            "write it there with tokenizer.save_pretrained"
-        )
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
-    except Exception as error:
-        # Which errors a broken tokenizer raises changes with its kind and with the release that reads it.
-        raise InputError(
-            f"{folder}: the tokenizer cannot be read ({type(error).__name__}), expected one that fits the model; "
-            "write it anew with tokenizer.save_pretrained"
-        ) from error
-    return tokenizer
-
-
-def check_classifier(folder: StrPath, model: PreTrainedModel) -> None:
-    """Raises InputError where a model is for another task."""
-    task = task_of(model)
-    if task != "classification":
-        raise InputError(
-            f"{folder}: {type(model).__name__} is for {task}, expected a ...ForSequenceClassification; "
-            "train one with infoprune finetune"
-        )
-
-
-def targets(
-    model: PreTrainedModel, data: TextData
-) -> Sequence[int] | Sequence[float] | Sequence[Sequence[float]] | None:
-    """What a classifier should answer to each text; None where the data has no labels.
-
-    Raises:
-        InputError: a label is unknown to the model.
-    """
-    if data.labels is None:
-        return None
-    try:
-        if getattr(model.config, "problem_type", None) == "multi_label_classification":
-            return label_rows(data.labels, int(model.config.num_labels or 0))
-        return label_numbers(data.labels) if model.config.num_labels == 1 else label_ids(data.labels, model.config)
-    except InputError as error:
-        raise InputError(f"{data.source}: {error}") from None

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel
 
-from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.shape import share_counts
 from infoprune.checkpoint import PLAN, new_folder, write_model
 from infoprune.clock import StageProgress
 from infoprune.compress import Result, compress, shape_of
 from infoprune.errors import InputError
-from infoprune.jobs.inputs import (
-    Batches,
-    Columns,
-    Packing,
-    StrPath,
-    check_apart,
-    check_family,
-    check_positive,
-    device_named,
-    forget_unfinished,
-    read_config,
-    unfinished,
-)
+from infoprune.jobs.cut import Cut, Sources, check_cut
+from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
+from infoprune.jobs.models import check_family, chosen_task, open_model, read_config
 from infoprune.jobs.reload import check_reload
-from infoprune.jobs.tasks import check_columns, chosen_task, inputs_of, open_model, parted, read
+from infoprune.jobs.report import REPORT
+from infoprune.jobs.tasks import check_columns, inputs_of, parted, read
 from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start
 from infoprune.plan import VOCABULARY, plan_of
 from infoprune.ranking.criteria import criterion_named
@@ -38,107 +27,15 @@ from infoprune.reports.page import page
 from infoprune.reports.picture import draw_sizes
 from infoprune.reports.render import SIZES, markdown
 from infoprune.reports.report import Report, compared, timed
-from infoprune.search import Tolerance, search
-from infoprune.settings import Settings
+from infoprune.search import search
 from infoprune.statistics.calibration import real_tokens
 from infoprune.structure.sites import every_site, find_sites
 from infoprune.structure.stock import loads_in
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import evaluate
 from infoprune.tasks.sentence import read_sentence_folder
-from infoprune.tasks.table import Task, task_of
-from infoprune.training.distill import Distillation, Recovery
-
-REPORT = "report.json"
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where the texts come from.
-
-    Args:
-        data: file of calibration texts; labels are not needed.
-        eval: file of texts to compare the dense and the pruned model on, with labels or without. By default as many of
-            the calibration file's other texts as were drawn, unless these are trained on.
-        columns: of both files.
-        samples: calibration texts to draw.
-
-    Raises:
-        InputError: no samples are asked for.
-    """
-
-    data: StrPath
-    eval: StrPath | None = None
-    columns: Columns = field(default_factory=Columns)
-    samples: int = 1024
-
-    def __post_init__(self) -> None:
-        check_positive("samples", self.samples)
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What is to be cut, and how that is chosen.
-
-    Args:
-        keep: share of the units of every site that stays; one half where nothing else is said.
-        budget: what the result may cost, instead of `keep`.
-        tolerance: what it may lose on the evaluation texts, instead of both: the smallest that holds it is searched.
-        sites: kinds of site; None means all that the layers of the family have. "vocabulary" is cut before all others.
-        min_count: how often a token must occur in the data to stay, with the site vocabulary; 1 by default.
-        criterion: name of what chooses the units.
-        settings: rounds and repair.
-        distill: training on all of the data after the cut, or None.
-        seed: of everything that draws.
-
-    Raises:
-        InputError: the share is out of range, more than one of the three is given, there is no such criterion, or what
-            is given would change nothing.
-    """
-
-    keep: float | None = None
-    budget: Budget | None = None
-    tolerance: Tolerance | None = None
-    sites: tuple[str, ...] | None = None
-    min_count: int | None = None
-    criterion: str = "information"
-    settings: Settings = field(default_factory=Settings)
-    distill: Distillation | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if sum(each is not None for each in (self.keep, self.budget, self.tolerance)) > 1:
-            raise InputError(
-                "more than one of keep, budget and the largest loss was given, expected one; leave one out"
-            )
-        if self.tolerance is not None and self.distill is not None:
-            raise InputError(
-                "a largest loss and distillation were given, but a search does not train; distill with a budget"
-            )
-        if self.min_count is not None and self.tokens is None:
-            raise InputError("min-count was given, but no tokens are cut; add vocabulary to --sites")
-        if self.layers == () and self.sites and (self.keep or self.budget or self.tolerance or self.distill):
-            raise InputError(
-                "only the vocabulary is cut, so keep, budget, a largest loss and distill have nothing to decide; "
-                "leave them out, or add e.g. ffn to --sites"
-            )
-        Keep(self.share)
-        criterion_named(self.criterion)
-
-    @property
-    def layers(self) -> tuple[str, ...] | None:
-        """Kinds of site in the layers; None means all."""
-        return None if self.sites is None else tuple(kind for kind in self.sites if kind != VOCABULARY)
-
-    @property
-    def tokens(self) -> int | None:
-        """How often a token must occur to stay; None where the vocabulary is not cut."""
-        return (1 if self.min_count is None else self.min_count) if VOCABULARY in (self.sites or ()) else None
-
-    @property
-    def share(self) -> float:
-        """Of the units, where neither a budget nor a tolerance decides."""
-        return 0.5 if self.keep is None else self.keep
+from infoprune.tasks.table import task_of
+from infoprune.training.distill import Recovery
 
 
 @dataclass(frozen=True)
@@ -206,7 +103,7 @@ def prune_folder(
     sentence = read_sentence_folder(folder)
     kinds = None if cut.tokens is not None and not cut.layers else cut.layers
     check_family(folder if sentence is None else sentence.transformer, kinds)
-    _check_task(aim, cut)
+    check_cut(cut, aim)
     check_columns(aim, sources.columns)
     texts = read(aim, sources.columns, sources.data, scored=False)
     if cut.tolerance is not None and sources.eval is None:
@@ -252,19 +149,6 @@ def prune_folder(
         draw_sizes(report.kept, draft / SIZES)
     forget_unfinished(out)
     return report
-
-
-def _check_task(task: Task, cut: Cut) -> None:
-    """Raises InputError where a cut is not for a task."""
-    if cut.tolerance is not None and task.name != "classification":
-        raise InputError(f"a largest loss was given for {task.name}, expected a classifier; pass --keep or --budget")
-    if cut.distill is not None and task.name == "seq2seq":
-        raise InputError("there is no distillation of encoder-decoders, expected another task; leave --distill out")
-    if cut.tokens is not None and task.name not in ("classification", "embedding"):
-        raise InputError(
-            f"vocabulary is cut for {task.name}, expected a task with one answer an input, since answers at other "
-            "tokens cannot be compared; leave vocabulary out of --sites, or use infoprune.prune_vocabulary"
-        )
 
 
 def _result(
@@ -355,18 +239,3 @@ def _compared(
             progress("evaluate", done, of)
 
     return compared(report, compare(dense, small, questions.dense, translated=questions.small, progress=step))
-
-
-def read_report(folder: StrPath) -> Report:
-    """The report in a folder that `prune_folder` wrote.
-
-    Raises:
-        InputError: there is none, or it is damaged.
-    """
-    file = Path(folder) / REPORT
-    if not file.is_file():
-        raise InputError(f"{folder}: no {REPORT} in it, expected a folder written by infoprune prune; check the path")
-    try:
-        return Report.from_json(file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise InputError(f"{file} is not UTF-8, expected JSON; the file is damaged, prune again") from None

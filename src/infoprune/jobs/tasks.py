@@ -1,72 +1,37 @@
-"""What a job does otherwise from task to task: which class opens the model, which columns are read, what is asked."""
+"""What a job does otherwise from task to task: which columns are read, what is asked, what is right."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.checkpoint import load
-from infoprune.data.batches import drawn
+from infoprune.data.batches import drawn, label_ids, label_numbers, label_rows
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
-from infoprune.jobs.inputs import Batches, Columns, Packing, StrPath, open_tokenizer, read_config, targets
-from infoprune.statistics.answer import pool_by
+from infoprune.jobs.inputs import Batches, Columns, Packing, StrPath
 from infoprune.statistics.calibration import with_targets
-from infoprune.tasks.sentence import read_sentence_folder
-from infoprune.tasks.table import Task, task_named, task_of_class
+from infoprune.tasks.table import Task
 from infoprune.tasks.targets import with_masks, with_tags, with_texts
 
 
-def chosen_task(folder: StrPath, asked: str | None = None) -> Task:
-    """The task that is asked for, or that of the class in config.json; a sentence-transformers folder is for embedding.
+def targets(
+    model: PreTrainedModel, data: TextData
+) -> Sequence[int] | Sequence[float] | Sequence[Sequence[float]] | None:
+    """What a classifier should answer to each text; None where the data has no labels.
 
     Raises:
-        InputError: there is no such task, or the model is for another one; the weights are not read.
+        InputError: a label is unknown to the model.
     """
-    wanted = None if asked is None else task_named(asked)
-    sentence = read_sentence_folder(folder)
-    config = read_config(folder if sentence is None else sentence.transformer)
-    names: Sequence[str] = config.get("architectures") or ()
-    own = task_of_class(names[0]) if len(names) == 1 else None
-    if own is None:
-        raise InputError(
-            f"{folder}/config.json names the architectures {list(names)}, expected one class for a task that is known; "
-            "save the model with save_pretrained from its own class"
-        )
-    wanted = wanted or (own if sentence is None else task_named("embedding"))
-    decodes = bool(config.get("is_encoder_decoder"))
-    if own is not wanted and (wanted.name != "embedding" or decodes):
-        remedy = "train one with infoprune finetune" if wanted.truth == "labels" else "leave --task out"
-        raise InputError(
-            f"{folder}: {names[0]} is for {own.name}, expected a ...{wanted.endings[0]} for {wanted.name}; {remedy}"
-        )
-    if not wanted.served or (wanted.name == "embedding" and decodes):
-        raise InputError(
-            f"{folder}: the command line does not serve {names[0]}, expected a model of texts with an answer; "
-            "use infoprune.compress from Python (docs/families.md)"
-        )
-    return wanted
-
-
-def open_model(folder: StrPath, device: torch.device, task: Task) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model, dense or pruned, and its tokenizer.
-
-    Raises:
-        InputError: they cannot be opened.
-    """
-    sentence = read_sentence_folder(folder)
-    place = folder if sentence is None else sentence.transformer
-    tokenizer = open_tokenizer(place)
-    model = load(place, headless=task.name == "embedding")
-    if sentence is not None:
-        pool_by(model, sentence.pooling)
-        # As sentence-transformers does when it opens the folder.
-        tokenizer.model_max_length = min(tokenizer.model_max_length, sentence.max_length or tokenizer.model_max_length)
-    model.to(device)  # type: ignore[arg-type]
-    return model, tokenizer
+    if data.labels is None:
+        return None
+    try:
+        if getattr(model.config, "problem_type", None) == "multi_label_classification":
+            return label_rows(data.labels, int(model.config.num_labels or 0))
+        return label_numbers(data.labels) if model.config.num_labels == 1 else label_ids(data.labels, model.config)
+    except InputError as error:
+        raise InputError(f"{data.source}: {error}") from None
 
 
 def check_columns(task: Task, columns: Columns) -> None:

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from infoprune.budgets.budget import Budget
 from infoprune.compress import Result
 from infoprune.data.texts import TextData
-from infoprune.jobs.inputs import Batches, Packing, targets
-from infoprune.jobs.tasks import questions_of
+from infoprune.jobs.inputs import Batches, Packing
+from infoprune.jobs.tasks import questions_of, targets
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
 from infoprune.plan import plan_of
 from infoprune.reports.report import Report, describe

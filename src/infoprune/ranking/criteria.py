@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -32,6 +33,14 @@ class Criterion(Protocol):
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
         """All units of one site in the order of removal, with the loss of each."""
+
+
+@runtime_checkable
+class JointCriterion(Criterion, Protocol):
+    """A criterion for which it matters where units are read that several places read; others take the first place."""
+
+    def rank_places(self, places: Sequence[SiteStatistics], generator: torch.Generator) -> Elimination:
+        """All coordinates of the residual stream in the order of removal, with the loss of each."""
 
 
 @runtime_checkable
@@ -69,14 +78,16 @@ class ChannelInformation:
         return math.isinf(self.sigma) and math.isfinite(self.tau)
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """Greedy elimination under the Fisher metric of the reader's output; units read at several places go everywhere."""
-        log = math.isfinite(self.sigma)
-        if not statistics.others:
-            covariance = statistics.covariance
-            return eliminate(covariance, self._gram(statistics, covariance), size=statistics.site.size, log=log)
-        covariances = torch.stack([place.covariance for place in statistics.places])
-        grams = torch.stack([self._gram(*each) for each in zip(statistics.places, covariances, strict=True)])
-        return eliminate_jointly(covariances, grams, log=log)
+        """Greedy elimination under the Fisher metric of the reader's output."""
+        covariance = statistics.covariance
+        gram, log = self._gram(statistics, covariance), math.isfinite(self.sigma)
+        return eliminate(covariance, gram, size=statistics.site.size, log=log)
+
+    def rank_places(self, places: Sequence[SiteStatistics], generator: torch.Generator) -> Elimination:
+        """Greedy elimination of the coordinates of the residual stream, by the sum of the losses of all that read it."""
+        covariances = torch.stack([place.covariance for place in places])
+        grams = torch.stack([self._gram(*each) for each in zip(places, covariances, strict=True)])
+        return eliminate_jointly(covariances, grams, log=math.isfinite(self.sigma))
 
     def _gram(self, statistics: SiteStatistics, covariance: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         """W^T Q W."""

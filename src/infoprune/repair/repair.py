@@ -12,16 +12,17 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens
+from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
-from infoprune.repair.norm import fit_gain
+from infoprune.repair.norm import gain_and_shift, sums_of
 from infoprune.repair.places import Repaired, places_of
-from infoprune.repair.ridge import fit_ridge
+from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
-from infoprune.statistics.collect import collect
+from infoprune.statistics.collect import collect_worth
+from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import Site, every_site, find_sites
-from infoprune.structure.stream import stack_of
 
 FOLDS = 4
 
@@ -46,8 +47,10 @@ def repair(
 
     where W_0 is the weight as it is. Producers are re-fitted in the same way, without a residual, to what the kept
     units do in the dense network: their inputs have changed too. Where the width was cut, so is everything that reads
-    the residual stream, and the norms are re-fitted to what the dense ones say at the kept coordinates. All passes advance together from place to place, so
-    this costs one forward pass of each network, and memory for the activations of all inputs at one place.
+    the residual stream, and the norms are re-fitted to what the dense ones say at the kept coordinates. All passes
+    advance together from place to place, so this costs one forward pass of each network, and memory for the
+    activations of all inputs at one place. In a process group every process passes its own batches, and all re-fit
+    alike to the sums over all.
 
     Args:
         small: from `prune`.
@@ -65,14 +68,15 @@ def repair(
     """
     check_repairable(find_sites(small))
     check_same_tokens(small, dense)
-    statistics = collect(dense, batches, sites=_cut(small, dense)) if statistics is None else statistics
-    _check_same_batches(statistics, batches)
+    statistics = collect_worth(dense, batches, sites=_cut(small, dense)) if statistics is None else statistics
+    statistics = statistics.among(batches)
     repaired = copy.deepcopy(small)
     repaired.eval()
     places = {path: place for path, place in places_of(repaired, dense).items() if producers or place.reads}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
     stacks = {site.stack for site in find_sites(dense)}
     masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
+    firsts = starts([len(next(iter(batch.values()))) for batch in batches])
     modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
     try:
@@ -83,7 +87,7 @@ def repair(
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
                 weights = token_weights(statistics, place.worth, masks[place.stack], floor)
-                behind.resume(_refit(repaired, place, arrivals, goals, weights, ridge))
+                behind.resume(_refit(repaired, place, arrivals, goals, weights, firsts, ridge))
                 done += 1
                 if progress is not None:
                     progress(done, len(places))
@@ -118,6 +122,7 @@ def _refit(
     arrivals: Sequence[Arrival],
     goals: Sequence[Arrival],
     weights: Sequence[Tensor],
+    firsts: Sequence[int],
     ridge: float | None,
 ) -> list[Tensor]:
     """Re-fits one module in place and returns what the passes go on with."""
@@ -130,7 +135,9 @@ def _refit(
     if place.norm:
         return _refit_norm(model, place.module, rows)
     module = linear(model, place.module)
-    weight, bias = fit_ridge(rows, module.weight, folds=FOLDS, ridge=ridge, intercept=module.bias is not None)
+    anchor = exact(module.weight)
+    parts = sums_by_fold(rows, firsts, anchor, FOLDS)
+    weight, bias = fit_ridge(_of_all(parts), anchor, ridge=ridge, intercept=module.bias is not None)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
             f"the regression at {place.module} is not finite, expected finite activations; try the model in float32"
@@ -149,7 +156,9 @@ def _refit_norm(model: PreTrainedModel, path: str, rows: Sequence[tuple[Tensor, 
     """Re-fits a norm in place, whose outputs are the inputs of the regression."""
     parameters = dict(model.get_submodule(path).named_parameters(recurse=False))
     bias = parameters.get("bias")
-    gain, shift = fit_gain(rows, intercept=bias is not None)
+    sums = sums_of(rows)
+    add_up(sums)
+    gain, shift = gain_and_shift(sums, intercept=bias is not None)
     with torch.no_grad():
         parameters["weight"].mul_(gain.to(parameters["weight"]))
         if bias is not None:
@@ -164,13 +173,8 @@ def _beside(weight: Tensor, x: Tensor) -> Tensor:
     return weight.expand(x.shape[:-1])
 
 
-def _check_same_batches(statistics: Statistics, batches: Sequence[Batch]) -> None:
-    for name, worth in statistics.worth.items():
-        masks = [real_tokens(batch, stack_of(name)) for batch in batches]
-        # one entry of a mask may stand for all patches of a picture, and one vector for all tokens
-        if len(worth) != len(masks) or any(
-            len(w) != len(mask) or (w.shape[1] > 1 and mask.shape[1] not in (1, w.shape[1])) for w, mask in zip(worth, masks, strict=True)
-        ):
-            raise InputError(
-                f"the statistics of {name} are of other batches; pass the batches that they were collected from"
-            )
+def _of_all(parts: Sequence[Sums]) -> list[Sums]:
+    """The same sums over the rows of all processes."""
+    squares = torch.tensor([part.tt for part in parts], dtype=torch.float64)
+    add_up(squares, *(tensor for part in parts for tensor in (part.xx, part.xt)))
+    return [Sums(part.xx, part.xt, float(tt)) for part, tt in zip(parts, squares, strict=True)]

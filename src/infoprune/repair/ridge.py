@@ -59,34 +59,44 @@ class Sums:
         return self.tt - 2 * float((full * self.xt.T).sum()) + float((full @ self.xx * full).sum())
 
 
-def fit_ridge(
+def sums_by_fold(
     rows: Iterable[tuple[Tensor, Tensor, Tensor]],
+    starts: Iterable[int],
     anchor: Float[Tensor, "o n"],
-    *,
     folds: int,
-    ridge: float | None,
-    intercept: bool = True,
+) -> list[Sums]:
+    """The rows of a regression, added up in parts for cross-validation.
+
+    Args:
+        rows: of every batch the inputs (batch, length, n), targets (batch, length, o) and weights (batch, length); the
+            first axis counts texts.
+        starts: of every batch, the number of its first text: the texts are dealt out to the folds by their numbers,
+            however they are cut into batches.
+        anchor: says how many inputs and outputs there are, and where.
+        folds: how many parts.
+    """
+    parts = [Sums.empty(anchor.shape[1], anchor.shape[0], anchor.device) for _ in range(folds)]
+    for (x, target, weights), start in zip(rows, starts, strict=True):
+        for fold, part in enumerate(parts):
+            members = slice((fold - start) % folds, None, folds)
+            w = weights[members].reshape(-1)
+            real = w > 0
+            part.update(x[members].flatten(0, -2)[real], target[members].flatten(0, -2)[real], w[real])
+    return parts
+
+
+def fit_ridge(
+    parts: Sequence[Sums], anchor: Float[Tensor, "o n"], *, ridge: float | None, intercept: bool = True
 ) -> tuple[Float[Tensor, "o n"], Float[Tensor, " o"]]:
     """The linear map with bias that takes x to the targets, pulled toward `anchor`; float64.
 
     Args:
-        rows: of every batch the inputs (batch, length, n), targets (batch, length, o) and weights (batch, length); the
-            first axis counts texts, which are dealt out to the folds.
+        parts: the rows, from `sums_by_fold`.
         anchor: coefficients to stay near.
-        folds: how many parts for cross-validation.
-        ridge: strength, as a fraction of the mean variance of the inputs; None chooses it from `GRID`.
+        ridge: strength, as a fraction of the mean variance of the inputs; None chooses it from `GRID` by
+            cross-validation over the parts.
         intercept: whether there is a bias; without one it comes back as zeros.
     """
-    anchor = exact(anchor)
-    parts = [Sums.empty(anchor.shape[1], anchor.shape[0], anchor.device) for _ in range(folds)]
-    texts = 0
-    for x, target, weights in rows:
-        for fold, part in enumerate(parts):
-            members = slice((fold - texts) % folds, None, folds)  # text by text over all batches, however they are cut
-            w = weights[members].reshape(-1)
-            real = w > 0
-            part.update(x[members].flatten(0, -2)[real], target[members].flatten(0, -2)[real], w[real])
-        texts += len(x)
     whole = parts[0]
     for part in parts[1:]:
         whole = whole.plus(part)

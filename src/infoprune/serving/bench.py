@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
 from infoprune.errors import InputError
 from infoprune.measuring.measure import Latency, example_batch, summarise, time_rounds
-from infoprune.tasks.evaluate import Progress, agreement, evaluate, mean_kl
+from infoprune.tasks.compare import between
+from infoprune.tasks.evaluate import Evaluation, Progress, evaluate
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Judged:
     Args:
         model: its name.
         metrics: name to value; empty where the inputs have no labels.
-        agreement: share of inputs with the same answer as the first model; None where that is not one of several.
+        agreement: share of inputs with the same answer as the first model; None where answers are numbers.
         kl: mean KL(first || this) in nats an input; None likewise.
     """
 
@@ -102,14 +103,12 @@ def judge_models(
         progress: called with (models done, models in all).
     """
     rows: list[Judged] = []
-    first: Tensor | None = None
+    first: Evaluation | None = None
     for done, (name, model) in enumerate(models.items(), start=1):
         answers = evaluate(model, batches)
-        first = answers.logits if first is None else first
-        row = Judged(name, answers.metrics, None, None)
-        if first.shape[1] > 1:
-            row = replace(row, agreement=agreement(first, answers.logits), kl=mean_kl(first, answers.logits))
-        rows.append(row)
+        first = answers if first is None else first
+        near = between(first, answers)
+        rows.append(Judged(name, answers.metrics, near.agreement, near.kl))
         if progress is not None:
             progress(done, len(models))
     return rows

@@ -6,7 +6,7 @@ import copy
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from infoprune.errors import InputError
 from infoprune.measuring.measure import count_bytes
 from infoprune.serving.onnx_graph import quantise, write_graph
 from infoprune.serving.onnx_model import SUFFIX, OnnxModel
-from infoprune.tasks.evaluate import agreement, mean_kl
+from infoprune.statistics.answer import pool_by, pooling_of
+from infoprune.tasks.compare import compare
 from infoprune.tasks.table import task_of
 
 TOLERANCE = 1e-3
@@ -43,8 +44,8 @@ class Exported:
         shapes: (inputs, tokens) of their batches.
         difference: largest absolute difference of an output.
         scale: largest absolute output.
-        agreement: share of inputs with the same answer; None where an input has not one answer of several.
-        kl: mean KL(PyTorch || graph) in nats an input; None likewise.
+        agreement: share of answers that are the same, or the mean cosine of embeddings, as in `Comparison`.
+        kl: mean KL(PyTorch || graph) in nats an answer; None for numbers and embeddings.
     """
 
     file: str
@@ -54,8 +55,8 @@ class Exported:
     shapes: tuple[tuple[int, int], ...]
     difference: float
     scale: float
-    agreement: float | None
-    kl: float | None
+    agreement: float | None = None
+    kl: float | None = None
 
 
 def export(
@@ -106,11 +107,9 @@ def export(
         draft = Path(folder) / out.name
         write_graph(twin, inputs, draft)
         exported = _compared(twin, draft, out, inputs)
-        _check(exported, TOLERANCE * exported.scale)
         if int8:
             draft = quantise(draft)
             exported = _compared(twin, draft, out, inputs, int8=True)
-            _check(exported, math.inf)
         draft.replace(out)
     return exported
 
@@ -139,8 +138,17 @@ def _compared(
     model: PreTrainedModel, draft: Path, out: Path, batches: Sequence[Batch], *, int8: bool = False
 ) -> Exported:
     graph = OnnxModel(draft)
+    exported = _measured(model, graph, draft, out, batches, int8=int8)
+    _check(exported, math.inf if int8 else TOLERANCE * exported.scale)
+    pool_by(graph, pooling_of(model))
+    near = compare(model, graph, batches)
+    return replace(exported, agreement=near.agreement, kl=near.kl)
+
+
+def _measured(
+    model: PreTrainedModel, graph: OnnxModel, draft: Path, out: Path, batches: Sequence[Batch], *, int8: bool
+) -> Exported:
     differences, scales, shapes = [], [], {}
-    pairs: list[tuple[Tensor, Tensor]] = []
     with torch.inference_mode():
         for batch in (*batches, *map(_first_alone, batches)):
             expected, got = model(**batch), graph(**batch)
@@ -149,9 +157,6 @@ def _compared(
                 scales.append(expected[name].abs().max())
             rows, length = next(iter(batch.values())).shape
             shapes[rows, length] = True
-            if len(pairs) < len(batches) and _chooses(model, expected):
-                pairs.append((expected["logits"], got["logits"]))
-    logits = [torch.cat(side) for side in zip(*pairs, strict=True)]
     return Exported(
         file=str(out),
         int8=int8,
@@ -160,8 +165,6 @@ def _compared(
         shapes=tuple(shapes),
         difference=float(torch.stack(differences).max()),  # NaN if there is one
         scale=float(torch.stack(scales).max()),
-        agreement=agreement(*logits) if logits else None,
-        kl=mean_kl(*logits) if logits else None,
     )
 
 
@@ -170,9 +173,3 @@ def _first_alone(batch: Batch) -> dict[str, Tensor]:
     mask = batch.get("attention_mask")
     real = slice(None) if mask is None else mask[0].bool()
     return {name: tensor[:1][:, real] for name, tensor in batch.items()}
-
-
-def _chooses(model: PreTrainedModel, output: Mapping[str, Tensor]) -> bool:
-    """Whether an answer is one class of several."""
-    several = getattr(model.config, "problem_type", None) == "multi_label_classification"
-    return "logits" in output and output["logits"].ndim == 2 and output["logits"].shape[1] > 1 and not several

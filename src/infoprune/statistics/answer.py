@@ -75,7 +75,7 @@ def _read(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch
             law = "sigmoid"
         return Answer(logits, law, mask if logits.shape[:-1] == mask.shape else everything)
     if "last_hidden_state" in output:
-        pooled = _pooled(output["last_hidden_state"], mask, getattr(model, CARRIED, "mean"))
+        pooled = _pooled(output["last_hidden_state"], mask, pooling_of(model))
         return Answer(torch.nn.functional.normalize(pooled, dim=-1), "gaussian", everything)
     raise InputError(
         f"{type(model).__name__} gives {', '.join(output)}, expected logits or hidden states; "
@@ -86,6 +86,12 @@ def _read(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch
 def pool_by(model: nn.Module, pooling: Pooling) -> None:
     """Tells a model without a head, and the copies that are made of it, how its embedding is made."""
     setattr(model, CARRIED, pooling)
+
+
+def pooling_of(model: nn.Module) -> Pooling:
+    """How a model without a head makes its embedding."""
+    pooling: Pooling = getattr(model, CARRIED, "mean")
+    return pooling
 
 
 def _pooled(

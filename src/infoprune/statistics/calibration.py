@@ -1,5 +1,6 @@
 """Calibration inputs: tokenised batches without labels, and what can be wrong with them."""
 
+import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,6 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.measuring.measure import example_length
+from infoprune.processes import largest, process_count, total
 from infoprune.structure.sites import Site
 
 Batch = Mapping[str, Tensor]
@@ -36,27 +38,44 @@ def real_tokens(batch: Batch, stack: str = "layers") -> Bool[Tensor, "batch leng
     return torch.ones(len(first), length, dtype=torch.bool, device=first.device)
 
 
+def key_of(batch: Batch) -> int:
+    """A number that tells a batch from others by what is in it, labels left out; below 2^63."""
+    digest = hashlib.sha256()
+    for name in sorted(batch.keys() - {"labels"}):
+        tensor = batch[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
 def typical_shape(batches: Sequence[Batch], config: PretrainedConfig) -> tuple[int, int]:
     """(inputs, tokens) of a batch that stands for all: the largest number of inputs, and the length with padding.
 
     The length is averaged over tokens: the share of the FLOPs that grows with the square of the length is then that of
-    all batches together. For pictures it is the number of patches.
+    all batches together, those of other processes included. For pictures it is the number of patches.
 
     Example:
         >>> typical_shape(make_batches(read_texts("reviews.csv"), tokenizer), model.config)
         (32, 31)
     """
     shapes = [real_tokens(batch).shape for batch in batches]
-    tokens = sum(inputs * length for inputs, length in shapes)
-    length = round(sum(inputs * length**2 for inputs, length in shapes) / tokens)
-    return max(inputs for inputs, _ in shapes), example_length(config, length)
+    tokens, squares = total(
+        sum(inputs * length for inputs, length in shapes), sum(inputs * length**2 for inputs, length in shapes)
+    )
+    return largest(max((inputs for inputs, _ in shapes), default=0)), example_length(config, round(squares / tokens))
 
 
 def check_batches(batches: Sequence[Batch]) -> None:
-    """Raises InputError where there is nothing to calibrate on."""
-    if len(batches) == 0:
+    """Raises InputError where there is nothing to calibrate on, here and in other processes."""
+    idle, tokens = total(int(len(batches) == 0), sum(int(real_tokens(batch).sum()) for batch in batches))
+    if idle == process_count():
         raise InputError("there are no calibration inputs, expected at least one batch; pass some texts")
-    if not any(bool(real_tokens(batch).any()) for batch in batches):
+    if idle:
+        raise InputError(
+            f"{idle} of {process_count()} processes have no calibration inputs, expected a batch for each; "
+            "start fewer processes, or pass more texts or smaller batches"
+        )
+    if tokens == 0:
         raise InputError(
             "all calibration tokens are padding, expected at least one real token; check the attention masks"
         )
@@ -107,9 +126,9 @@ def check_finite_weights(model: nn.Module) -> None:
 
 def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:
     """Warns where there are fewer calibration tokens than a reader has inputs; shrinkage keeps the result finite."""
-    if any("pixel_values" in batch for batch in batches):
+    if total(sum("pixel_values" in batch for batch in batches)) != (0,):
         return
-    tokens = sum(int(real_tokens(batch).sum()) for batch in batches)
+    (tokens,) = total(sum(int(real_tokens(batch).sum()) for batch in batches))
     widest = max(sites, key=lambda site: site.units * site.size)
     inputs = widest.units * widest.size
     if tokens < inputs:

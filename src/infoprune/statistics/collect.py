@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.plan import WIDTH
+from infoprune.processes import total
 from infoprune.statistics.answer import Answer, answer_of
 from infoprune.statistics.calibration import (
     Batch,
@@ -19,15 +21,17 @@ from infoprune.statistics.calibration import (
     check_batches,
     check_finite_weights,
     check_targets,
+    key_of,
     model_inputs,
     real_tokens,
 )
 from infoprune.statistics.demand import directions
+from infoprune.statistics.groups import groups, on_disk
 from infoprune.statistics.precision import exact
+from infoprune.statistics.sharing import share_keys, share_sums, share_worth
 from infoprune.statistics.statistics import SiteStatistics, Statistics
-from infoprune.structure.linear import linear
+from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.sites import Site, find_sites
-from infoprune.structure.stream import Place, stack_of
 
 
 def collect(
@@ -39,9 +43,12 @@ def collect(
     ridge: float = 1e-2,
     draws: int | None = None,
     seed: int = 0,
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> Statistics:
     """Moments and demand of every site, in one forward pass and a few backward passes per batch.
+
+    In a process group every process passes its own batches, and all get the statistics of all.
 
     Args:
         model: with any head that `answer_of` can read, or with none; it is left as it was found.
@@ -53,10 +60,13 @@ def collect(
         draws: samples per distribution where it has more than 16 outputs or stands at every token; each costs a
             backward pass. None means 4, or 1 where every token is a sample of its own.
         seed: of those samples.
+        memory: bytes that the statistics may take at once. Where all sites take more, they are collected in groups, a
+            pass for each, and kept on disk; what is asked for is read site by site. None keeps all in memory.
         progress: called with (batches done, batches in all).
 
     Raises:
-        InputError: a weight or an activation is not finite, or there is nothing to collect from.
+        InputError: a weight or an activation is not finite, there is nothing to collect from, or the memory is not
+            enough for one site.
 
     Example:
         >>> statistics = collect(model, batches)
@@ -66,85 +76,109 @@ def collect(
     check_batches(batches)
     check_targets(model, batches)
     check_finite_weights(model)
-    chosen = tuple(sites) if sites is not None else find_sites(model)
-    points = {point.name: point for site in chosen for point in _points(model, site)}
-    gathered = {
-        name: SiteStatistics.empty(model, point.site, floor, ridge)
-        if point.place is None
-        else SiteStatistics.at(model, point.site, point.place, floor, ridge)
-        for name, point in points.items()
-    }
-    worth: dict[str, list[Tensor]] = {name: [] for name in points}
+    chosen = _measured(model, sites)
+    parts = groups(model, chosen, memory)
+    whole: Statistics | None = None
+    for index, part in enumerate(parts):
+        step = None if progress is None else _part_of(progress, index, len(parts))
+        empty = {site.name: SiteStatistics.empty(model, site, floor, ridge) for site in part}
+        found = _collect(model, batches, part, empty, draws, seed, step)
+        found = on_disk(found) if len(parts) > 1 else found
+        whole = found if whole is None else found.joined(whole)
+    if whole is None:
+        raise ValueError("there are no groups, expected at least one")
+    return whole
+
+
+def collect_worth(
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    sites: Iterable[Site] | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Statistics:
+    """The worth of every token alone, which is what a repair needs: a pass without moments and their memory.
+
+    Args:
+        model: as for `collect`.
+        batches: likewise.
+        sites: likewise.
+        seed: of what is drawn.
+        progress: called with (batches done, batches in all).
+
+    Raises:
+        InputError: as from `collect`.
+    """
+    check_batches(batches)
+    check_targets(model, batches)
+    check_finite_weights(model)
+    chosen = _measured(model, sites)
+    return _collect(model, batches, chosen, {}, None, seed, progress)
+
+
+def _measured(model: PreTrainedModel, sites: Iterable[Site] | None) -> tuple[Site, ...]:
+    """Where the statistics of sites are collected."""
+    chosen = find_sites(model) if sites is None else sites
+    return tuple(each for site in chosen for each in site.measured)
+
+
+def _part_of(progress: Progress, index: int, parts: int) -> Progress:
+    """Progress of one of several passes as that of all."""
+    return lambda done, of: progress(index * of + done, parts * of)
+
+
+def _collect(
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    sites: Sequence[Site],
+    gathered: Mapping[str, SiteStatistics],
+    draws: int | None,
+    seed: int,
+    progress: Progress | None,
+) -> Statistics:
+    """One pass for some of the sites: the worth of all tokens, and the sums of those sites that have statistics."""
+    worth: dict[str, list[Tensor]] = {site.name: [] for site in sites}
+    keys = [key_of(batch) for batch in batches]
     device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
     inputs, tokens = 0, 0
-    with _frozen(model), _taps(model, points) as taps, torch.enable_grad():
+    with _frozen(model), _taps(model, sites) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
             fed = model_inputs(batch, device)
             decodes = "decoder" if model.config.is_encoder_decoder else "layers"
             masks = {name: real_tokens(fed, name) for name in ("layers", decodes)}
             answer = answer_of(model, model(**fed), masks[decodes])
-            squares = _pull(answer, draws or answer.draws, generator, taps, points, gathered)
+            # what is drawn depends on the batch alone: not on its place, on other batches, nor on who computes it
+            generator = torch.Generator().manual_seed(seed ^ keys[index])
+            squares = _pull(answer, draws or answer.draws, generator, taps, _read_here(model, sites), gathered)
             del answer  # and with it the graph, before the next batch makes another
             seen = 0
-            for name, readers in taps.items():
-                mask = masks[points[name].stack]
+            for site in sites:
+                name, readers = site.name, taps[site.name]
+                mask = masks[site.stack]
                 worths = []
                 for passed, square in zip(readers[0].passed, squares[name], strict=True):
-                    x = exact(passed.x)
-                    real = _real(x, mask.to(x.device))
-                    gathered[name].tokens.update(x[real])
-                    gathered[name].worth.update(x[real], square[real])
+                    real = _real(passed.x, mask.to(square.device))
+                    if name in gathered:
+                        x = exact(passed.x)[real]
+                        gathered[name].tokens.update(x)
+                        gathered[name].worth.update(x, square[real])
                     worths.append((square * real).float().reshape(len(mask), -1))
-                    seen = int(real.sum()) if real.numel() > len(mask) or not seen else seen  # not of a pooled vector
+                    seen = max(seen, int(real.sum())) if real.numel() == len(mask) else int(real.sum())  # one a text
                 worth[name].append(torch.stack(worths).sum(0))
                 for tap in readers:
                     tap.passed.clear()
             inputs, tokens = inputs + len(masks[decodes]), tokens + seen
             if progress is not None:
                 progress(index + 1, len(batches))
+    inputs, tokens = total(inputs, tokens)
     for statistics in gathered.values():
+        share_sums(statistics)
         statistics.demand.div_(inputs)
         _check_finite(statistics)
-    kept = {name: tuple(each) for name, each in worth.items()}
-    found = {site.name: _joined([gathered[point.name] for point in _points(model, site)]) for site in chosen}
-    return Statistics(found, model.config.model_type, inputs, tokens, kept)
-
-
-@dataclass(frozen=True)
-class _Point:
-    """Where the units of a site are measured: at its reader, or at one of the places that read the residual stream.
-
-    Args:
-        name: of the site, or of the place.
-        site: whose units they are.
-        modules: paths of the linear modules that read here.
-        place: of the stream, or None.
-        weights: of the modules, where the demand is taken at what they read and not at what they write.
-    """
-
-    name: str
-    site: Site
-    modules: tuple[str, ...]
-    place: Place | None
-    weights: tuple[Float[Tensor, "o n"], ...]
-
-    @property
-    def stack(self) -> str:
-        return stack_of(self.name)
-
-
-def _points(model: nn.Module, site: Site) -> list[_Point]:
-    if site.residual is None:
-        return [_Point(site.name, site, (site.reader,), None, ())]
-    return [
-        _Point(each.name, site, each.modules, each, tuple(linear(model, path).weight for path in each.modules))
-        for each in site.residual.places
-    ]
-
-
-def _joined(places: Sequence[SiteStatistics]) -> SiteStatistics:
-    return places[0] if len(places) == 1 else replace(places[0], others=tuple(places[1:]))
+    kept = share_worth(worth)
+    levels = {name: sum(float(w.sum()) for w in each) / max(tokens, 1) for name, each in kept.items()}
+    return Statistics(gathered, model.config.model_type, inputs, tokens, kept, levels, share_keys(keys))
 
 
 def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool[Tensor, ...]:
@@ -177,13 +211,14 @@ class _Tap:
 
 
 @contextmanager
-def _taps(model: nn.Module, points: Mapping[str, _Point]) -> Iterator[dict[str, list[_Tap]]]:
-    """A tap for every module of every point."""
-    taps = {name: [_Tap() for _ in point.modules] for name, point in points.items()}
+def _taps(model: nn.Module, sites: Sequence[Site]) -> Iterator[dict[str, list[_Tap]]]:
+    """A tap at the reader of every site; where the residual stream is read, at every reader."""
+    paths = {site.name: site.readers if site.kind == WIDTH else (site.reader,) for site in sites}
+    taps = {name: [_Tap() for _ in each] for name, each in paths.items()}
     handles = [
         model.get_submodule(path).register_forward_hook(tap)
-        for name, point in points.items()
-        for path, tap in zip(point.modules, taps[name], strict=True)
+        for name, each in paths.items()
+        for path, tap in zip(each, taps[name], strict=True)
     ]
     try:
         yield taps
@@ -207,41 +242,45 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(wanted)
 
 
+def _read_here(model: nn.Module, sites: Sequence[Site]) -> dict[str, list[LinearMap]]:
+    """By site name, what takes gradients to the vectors of the residual stream that are read there."""
+    return {site.name: [linear(model, path) for path in site.readers] for site in sites if site.kind == WIDTH}
+
+
 def _pull(
     answer: Answer,
     draws: int,
     generator: torch.Generator,
     taps: Mapping[str, Sequence[_Tap]],
-    points: Mapping[str, _Point],
+    read: Mapping[str, Sequence[LinearMap]],
     into: Mapping[str, SiteStatistics],
 ) -> dict[str, list[Float[Tensor, ...]]]:
-    """Pulls every direction down to every point, adds to the demand, and returns |g|^2 of every token by point."""
+    """Pulls every direction down to every site, adds to the demand, and returns |g|^2 of every token by site."""
     values = answer.values
     # half precision: the gradients of a sure prediction are tiny, a power of two brings them into range exactly
     scale = 2.0**12 if values.dtype == torch.float16 else 1.0
     applied = [
         (name, index, [each.y for each in passed])
-        for name, readers in taps.items()
-        for index, passed in enumerate(zip(*(tap.passed for tap in readers), strict=True))
+        for name, each in taps.items()
+        for index, passed in enumerate(zip(*(tap.passed for tap in each), strict=True))
     ]
-    squares = {name: [torch.zeros_like(exact(p.y[..., 0])) for p in readers[0].passed] for name, readers in taps.items()}
+    squares = {name: [torch.zeros_like(exact(p.y[..., 0])) for p in each[0].passed] for name, each in taps.items()}
     for direction in directions(values.detach(), draws, generator, answer.law):
         factor = direction.to(values.device).mul_(scale).mul_(answer.counts[..., None])
         objective = (values * factor.to(values.dtype)).sum()
         gradients = iter(torch.autograd.grad(objective, [y for _, _, ys in applied for y in ys], retain_graph=True))
         for name, index, ys in applied:
             arrived = [exact(next(gradients)).div(scale).flatten(0, -2) for _ in ys]
-            rows = _at_input(arrived, points[name].weights)
+            rows = _at_input(arrived, read[name]) if name in read else arrived[0]
             squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
-            into[name].demand.addmm_(rows.T, rows)
+            if name in into:
+                into[name].demand.addmm_(rows.T, rows)
     return squares
 
 
-def _at_input(arrived: Sequence[Float[Tensor, "t _"]], weights: Sequence[Float[Tensor, "_ n"]]) -> Float[Tensor, "t n"]:
+def _at_input(arrived: Sequence[Float[Tensor, "t _"]], readers: Sequence[LinearMap]) -> Float[Tensor, "t n"]:
     """The gradient at what several modules read, through these alone: the sum of g W."""
-    if not weights:
-        return arrived[0]
-    return torch.stack([g @ exact(weight) for g, weight in zip(arrived, weights, strict=True)]).sum(0)
+    return torch.stack([g @ exact(reader.weight) for g, reader in zip(arrived, readers, strict=True)]).sum(0)
 
 
 def _check_finite(statistics: SiteStatistics) -> None:

@@ -13,10 +13,12 @@ from torch.nn.functional import one_hot
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.processes import process_count
 from infoprune.statistics.calibration import Batch, Progress, model_inputs, real_tokens
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairing, Pairs, Target
 from infoprune.statistics.precision import exact
+from infoprune.statistics.sharing import share_moments
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.sites import Site, find_sites
 
@@ -48,20 +50,27 @@ def collect_pairs(
         progress: called with (batches done, batches in all).
 
     Raises:
-        InputError: there are no labels, too many logits, or two neighbouring sites see different tokens.
+        InputError: there are no labels, too many logits, two neighbouring sites see different tokens, or tokens would
+            have to be drawn by several processes.
 
     Example:
         >>> criterion = Fan2021()
         >>> statistics = collect_pairs(model, batches, collect(model, batches), criterion.pairing)
         >>> rankings = rank(statistics, criterion, budget=Keep(0.5))
     """
+    if pairing.samples is not None and process_count() > 1:
+        raise InputError(
+            f"{process_count()} processes were to draw {pairing.samples} tokens together, expected one that sees all; "
+            "use the gaussian estimator, or one process"
+        )
     sites = find_sites(model)
+    weighing = statistics.among(batches)
     chain = {site.name: above for site, above in zip(sites, (*sites[1:], None), strict=True)}
     chain = {name: above for name, above in chain.items() if name in statistics.sites}
     masks = [real_tokens(batch).cpu() for batch in batches]
     generator = torch.Generator().manual_seed(seed)
     gathered = {
-        name: _Gathered(token_weights(statistics, name, masks, pairing.floor), pairing.samples, generator)
+        name: _Gathered(token_weights(weighing, name, masks, pairing.floor), pairing.samples, generator)
         for name in chain
     }
     device = next(model.parameters()).device
@@ -99,6 +108,8 @@ class _Gathered:
         self._moments.update(rows, self._weights[batch].flatten().to(rows.device))
 
     def pairs(self, above: Site | None, here: int) -> Pairs:
+        if self._drawn is None and process_count() > 1:
+            share_moments(self._moments)
         joint = self._moments if self._drawn is None else torch.cat(self._rows)
         width = joint.mean.numel() if isinstance(joint, Moments) else joint.shape[1]
         return Pairs(above, here, width - here, joint)

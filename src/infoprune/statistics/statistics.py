@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from infoprune.errors import InputError
+from infoprune.plan import WIDTH
+from infoprune.processes import total
+from infoprune.statistics.calibration import Batch, key_of
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import Site
-from infoprune.structure.stream import Place
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class SiteStatistics:
     """What one pass tells about a site; n coordinates are read into o outputs.
 
     Args:
-        site: where.
+        site: where; of the width one of the places that read the stream. There y is x: `reader` is the identity, and
+            `demand` is that of all readers together, at what they read.
         tokens: moments of the reader's input, every real token counted once, (n,) and (n, n).
         worth: the same, every token weighted by its squared gradient.
         demand: (o, o) float64, Fisher information at the reader's output in nats per squared output unit, summed over
@@ -35,9 +41,6 @@ class SiteStatistics:
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: shrinkage of the covariance, a fraction of its mean diagonal.
         pairs: the units beside what stands above them, where `collect_pairs` was asked for it.
-        modules: paths of the readers that take over what is lost.
-        others: of a site whose units are read at several places (the width): all places but this one. There y is x:
-            `reader` is the identity, and `demand` is that of all modules of the place together, at what they read.
     """
 
     site: Site
@@ -50,37 +53,12 @@ class SiteStatistics:
     floor: float
     ridge: float
     pairs: Pairs | None = None
-    modules: tuple[str, ...] = ()
-    others: tuple[SiteStatistics, ...] = ()
-
-    @property
-    def places(self) -> tuple[SiteStatistics, ...]:
-        """All places where the units are read."""
-        return (self, *self.others)
-
-    @classmethod
-    def at(cls, model: nn.Module, site: Site, place: Place, floor: float, ridge: float) -> SiteStatistics:
-        """Statistics of no tokens, of one place where the residual stream is read."""
-        readers = [linear(model, path) for path in place.modules]
-        weights = [exact(linear(model, path).weight) for path in site.readers]
-        written = [exact(linear(model, producer.module).weight).T for producer in site.producers]
-        device = weights[0].device
-        return cls(
-            site=site,
-            tokens=Moments.empty(site.units, device),
-            worth=Moments.empty(site.units, device),
-            demand=torch.zeros(site.units, site.units, dtype=torch.float64, device=device),
-            reader=torch.eye(site.units, dtype=torch.float64, device=device),
-            centred=all(reader.bias is not None for reader in readers),
-            produced=sum((w.square().sum(0) for w in (*weights, *written)), torch.zeros(())).sqrt(),
-            floor=floor,
-            ridge=ridge,
-            modules=tuple(path for path in place.modules if path not in _tied(site)),
-        )
 
     @classmethod
     def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
         """Statistics of no tokens."""
+        if site.kind == WIDTH:
+            return cls._of_stream(model, site, floor, ridge)
         reader = linear(model, site.reader)
         weight = exact(reader.weight)
         outputs, inputs = weight.shape
@@ -98,7 +76,23 @@ class SiteStatistics:
             produced=produced.sqrt(),
             floor=floor,
             ridge=ridge,
-            modules=(site.reader,),
+        )
+
+    @classmethod
+    def _of_stream(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
+        readers = [linear(model, path) for path in site.readers]
+        identity = torch.eye(site.units, dtype=torch.float64, device=readers[0].weight.device)
+        written = [exact(linear(model, producer.module).weight).T for producer in site.producers]
+        return cls(
+            site=site,
+            tokens=Moments.empty(site.units, identity.device),
+            worth=Moments.empty(site.units, identity.device),
+            demand=torch.zeros_like(identity),
+            reader=identity,
+            centred=all(reader.bias is not None for reader in readers),
+            produced=torch.cat(written).square().sum(0).sqrt(),
+            floor=floor,
+            ridge=ridge,
         )
 
     @property
@@ -128,8 +122,30 @@ class SiteStatistics:
         return covariance
 
 
-def _tied(site: Site) -> tuple[str, ...]:
-    return () if site.residual is None else site.residual.tied
+class SomeSites(Mapping[str, SiteStatistics]):
+    """Sites that are made when they are asked for.
+
+    Args:
+        names: of the sites, bottom to top.
+        make: gives the statistics of a site.
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], SiteStatistics]) -> None:
+        self._names, self._make = dict.fromkeys(names), make
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> SiteStatistics:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
 
 
 @dataclass(frozen=True)
@@ -137,19 +153,23 @@ class Statistics:
     """Statistics of all sites, bottom to top, and of the inputs they came from.
 
     Args:
-        sites: by site name.
+        sites: by site name; where they would not fit into memory, read from disk one by one.
         model_type: of the model.
         inputs: how many texts were seen.
         tokens: how many tokens, padding not counted.
         worth: for every site and batch the worth |g|^2 of each token, (batch, length) float32: four bytes per token and
             site, the one thing here that grows with the inputs; the repair weighs its regression with it.
+        levels: by site name, the mean worth of a token.
+        keys: of the batches in `worth`, as `key_of` gives them.
     """
 
-    sites: dict[str, SiteStatistics]
+    sites: Mapping[str, SiteStatistics]
     model_type: str
     inputs: int
     tokens: int
     worth: dict[str, tuple[Float[Tensor, "_ _"], ...]]
+    levels: dict[str, float]
+    keys: tuple[int, ...]
 
     def worth_alone(self) -> Statistics:
         """Only what a repair needs, so that the moments can be forgotten."""
@@ -157,15 +177,52 @@ class Statistics:
 
     def joined(self, other: Statistics) -> Statistics:
         """These statistics, and those of other sites on the same inputs; where both have a site, this one's stand."""
-        return replace(self, sites={**other.sites, **self.sites}, worth={**other.worth, **self.worth})
+        sites = ChainMap(cast(dict[str, SiteStatistics], self.sites), cast(dict[str, SiteStatistics], other.sites))
+        return replace(self, sites=sites, worth={**other.worth, **self.worth}, levels={**other.levels, **self.levels})
+
+    def of_sites(self, names: Sequence[str]) -> Statistics:
+        """Of some of the sites alone.
+
+        Raises:
+            InputError: there is no such site.
+        """
+        missing = [name for name in names if name not in self.sites]
+        if missing:
+            raise InputError(
+                f"the statistics do not have {missing[0]}, expected all sites that are to be cut; collect them too"
+            )
+        worth, levels = {name: self.worth[name] for name in names}, {name: self.levels[name] for name in names}
+        return replace(self, sites=SomeSites(names, self.sites.__getitem__), worth=worth, levels=levels)
+
+    def covers(self, batches: Sequence[Batch]) -> bool:
+        """Whether the worth of all tokens of these batches, and of those of other processes, is known."""
+        unknown = {key_of(batch) for batch in batches} - set(self.keys)
+        return total(len(unknown)) == (0,)
+
+    def among(self, batches: Sequence[Batch]) -> Statistics:
+        """The same, with the worth of the tokens of these batches alone, in their order.
+
+        Raises:
+            InputError: the statistics are of other batches.
+        """
+        if not self.covers(batches):
+            raise InputError(
+                "the statistics are of other batches, expected those that they were collected from; pass those, "
+                "or no statistics"
+            )
+        place = {key: index for index, key in enumerate(self.keys)}
+        keys = tuple(key_of(batch) for batch in batches)
+        worth = {name: tuple(each[place[key]] for key in keys) for name, each in self.worth.items()}
+        return replace(self, worth=worth, keys=keys)
 
 
 def token_weights(
     statistics: Statistics, site: str, masks: Sequence[Bool[Tensor, "_ _"]], floor: float
 ) -> list[Float[Tensor, "_ _"]]:
     """|g|^2 / mean(|g|^2) + floor for every token (batch, length) of every batch, zero for padding."""
-    worth = statistics.worth.get(site)
-    mean = 0.0 if worth is None else sum(float(w.sum()) for w in worth) / max(statistics.tokens, 1)
-    if worth is None or mean <= 0 or floor == float("inf"):
+    mean = statistics.levels.get(site, 0.0)
+    if mean <= 0 or floor == float("inf"):
         return [exact(mask) for mask in masks]
-    return [(exact(w).to(mask.device) / mean + floor) * mask for w, mask in zip(worth, masks, strict=True)]
+    return [
+        (exact(w).to(mask.device) / mean + floor) * mask for w, mask in zip(statistics.worth[site], masks, strict=True)
+    ]

@@ -1,8 +1,10 @@
 """Sites: where the units of a model live. Paths and sizes, no arithmetic on weights."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -16,6 +18,14 @@ from infoprune.structure.stream import Layer, Stream, follow, stack_of
 
 
 @dataclass(frozen=True)
+class Tie:
+    """Another field of the config, and its present value."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True)
 class Size:
     """A number that says how many units there are: a module's attribute or a field of the config.
 
@@ -24,17 +34,16 @@ class Size:
         each: what it counts for every unit.
         module: path of the module; None for the model's config.
         fixed: it is `each` whatever the number of units.
-        divides: the name and the present value of a field that a stock config wants to be a multiple of it, or None.
-        fills: the name and the present value of a field that a stock config wants to be the number of all coordinates
-            that the units own, or None.
+        divides: a field that a stock config wants to be a multiple of it, or None.
+        fills: a field that a stock config wants to be the number of all coordinates that the units own, or None.
     """
 
     name: str
     each: int
     module: str | None = None
     fixed: bool = False
-    divides: tuple[str, int] | None = None
-    fills: tuple[str, int] | None = None
+    divides: Tie | None = None
+    fills: Tie | None = None
 
     def of(self, units: int) -> int:
         """What it is for some number of units."""
@@ -81,6 +90,15 @@ class Site:
     def reader(self) -> str:
         """Path of the first reader: its input is where the units are measured."""
         return self.readers[0]
+
+    @property
+    def measured(self) -> tuple[Site, ...]:
+        """What its statistics are of: the site; of a stream each place where it is read, as a site of its own."""
+        if self.residual is None:
+            return (self,)
+        return tuple(
+            replace(self, name=place.name, readers=place.modules, residual=None) for place in self.residual.places
+        )
 
     @property
     def stack(self) -> str:
@@ -259,7 +277,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
 
 
 def _field(model: PreTrainedModel, field: Setting, each: int) -> Size:
-    def known(name: str | None) -> tuple[str, int] | None:
-        return None if name is None else (name, int(getattr(model.config, name)))
+    def known(name: str | None) -> Tie | None:
+        return None if name is None else Tie(name, int(getattr(model.config, name)))
 
     return Size(field.name, each, fixed=field.fixed, divides=known(field.divides), fills=known(field.fills))

@@ -44,8 +44,8 @@ def fields_of(sites: Collection[Site], units: Mapping[str, int]) -> dict[str, in
 def allowed(site: Site, units: int, fields: Mapping[str, int]) -> bool:
     """Whether a stock config can say a number of units beside the values of other fields."""
     return all(
-        (field.fills is None or fields.get(*field.fills) == units * site.size)
-        and (field.divides is None or fields.get(*field.divides) % field.of(units) == 0)
+        (field.fills is None or fields.get(field.fills.name, field.fills.value) == units * site.size)
+        and (field.divides is None or fields.get(field.divides.name, field.divides.value) % field.of(units) == 0)
         for field in site.config
     )
 
@@ -69,7 +69,7 @@ def linked(sites: Collection[Site]) -> set[str]:
     """Fields that depend on others, or that others depend on, and those that are written together with one of them."""
     found: set[str] = set()
     for site in sites:
-        others = {each[0] for field in site.config for each in (field.fills, field.divides) if each is not None}
+        others = {each.name for field in site.config for each in (field.fills, field.divides) if each is not None}
         found |= others | ({field.name for field in site.config} if others else set())
     together = [{field.name for field in site.config} for site in sites]
     return found.union(*(names for names in together if names & found))

@@ -67,7 +67,7 @@ class Layer:
 
     @property
     def stack(self) -> str:
-        """"layers" or "decoder"."""
+        """ "layers" or "decoder"."""
         return stack_of(self.name)
 
 
@@ -89,9 +89,7 @@ def follow(
     there = dict(model.named_modules())
     base = "" if model.base_model is model else model.base_model_prefix + "."
     inner = {path for row in top for path in row.readers}
-    heads = tuple(
-        path for path in width.heads if isinstance(there.get(path), nn.Linear | Conv1D) and path not in inner
-    )
+    heads = tuple(path for path in width.heads if isinstance(there.get(path), nn.Linear | Conv1D) and path not in inner)
     if not heads:
         return (
             f"a {type(model).__name__} has nothing above the stream to read it, so its embeddings would be shorter and "

@@ -1,0 +1,26 @@
+"""The job of `infoprune report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from infoprune.errors import InputError
+from infoprune.jobs.inputs import StrPath
+from infoprune.reports.report import Report
+
+REPORT = "report.json"
+
+
+def read_report(folder: StrPath) -> Report:
+    """The report in a folder that `prune_folder` wrote.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    file = Path(folder) / REPORT
+    if not file.is_file():
+        raise InputError(f"{folder}: no {REPORT} in it, expected a folder written by infoprune prune; check the path")
+    try:
+        return Report.from_json(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is not UTF-8, expected JSON; the file is damaged, prune again") from None

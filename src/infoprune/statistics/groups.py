@@ -1,0 +1,71 @@
+"""Groups: sites whose statistics fit into memory together; each group is collected in a pass of its own."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from infoprune.errors import InputError
+from infoprune.plan import WIDTH
+from infoprune.statistics.statistics import Statistics
+from infoprune.statistics.stored import read_statistics, write_statistics
+from infoprune.structure.linear import linear
+from infoprune.structure.sites import Site
+
+EIGHT = 8
+"""Bytes of a number in float64."""
+
+
+def site_bytes(outputs: int, inputs: int, units: int) -> int:
+    """What the statistics of a site take: two means and covariances, demand, reader and the norm of each unit."""
+    return EIGHT * (2 * inputs * (inputs + 1) + outputs**2 + outputs * inputs + units)
+
+
+def groups(model: nn.Module, sites: Sequence[Site], memory: int | None) -> list[list[Site]]:
+    """Neighbouring sites that together take no more than so many bytes; all sites where no number is given.
+
+    Raises:
+        InputError: one site alone takes more.
+    """
+    if memory is None:
+        return [list(sites)]
+    found: list[list[Site]] = [[]]
+    taken = 0
+    for site in sites:
+        outputs, inputs = linear(model, site.reader).weight.shape
+        outputs = inputs if site.kind == WIDTH else outputs
+        needed = site_bytes(outputs, inputs, site.units)
+        if needed > memory:
+            raise InputError(
+                f"the statistics of {site.name} take {needed:,} bytes, and {memory:,} are allowed; allow at least "
+                f"{math.ceil(needed / 2**20)} MiB"
+            )
+        if taken + needed > memory and found[-1]:
+            found.append([])
+            taken = 0
+        found[-1].append(site)
+        taken += needed
+    return found
+
+
+def on_disk(statistics: Statistics) -> Statistics:
+    """The same statistics, whose sites are read from disk when they are asked for.
+
+    The files lie in the folder for temporary files (TMPDIR moves it) and go with the value.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="infoprune-"))
+    try:
+        device = next(iter(statistics.sites.values())).demand.device
+        write_statistics(statistics, folder)
+        stored = read_statistics(folder, device)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    weakref.finalize(stored.sites, shutil.rmtree, folder, ignore_errors=True)
+    return stored

@@ -1,0 +1,196 @@
+"""Stored: statistics as a folder of a JSON header and one safetensors file a site, read back site by site."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from infoprune.errors import InputError
+from infoprune.statistics.moments import Moments
+from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistics
+from infoprune.statistics.typed import typed
+from infoprune.structure.sites import Site
+
+HEADER = "statistics.json"
+VERSION = 1
+LARGEST = 1 << 28
+"""Bytes of a header that is still read."""
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """What of some `Moments` is no tensor."""
+
+    weight: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What of a site's statistics is no tensor; `shapes` are those of the worth of the tokens of every batch."""
+
+    site: Site
+    tokens: _Sum
+    worth: _Sum
+    centred: bool
+    floor: float
+    ridge: float
+    level: float
+    shapes: tuple[tuple[int, ...], ...]
+
+    def expected(self, outputs: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the site's tensors by name."""
+        n = self.site.units * self.site.size
+        return {
+            "tokens.mean": (n,),
+            "tokens.triangle": (n, n),
+            "worth.mean": (n,),
+            "worth.triangle": (n, n),
+            "demand": (outputs, outputs),
+            "reader": (outputs, n),
+            "produced": (self.site.units,),
+            "token_worth": (sum(rows * length for rows, length in self.shapes),),
+        }
+
+
+@dataclass(frozen=True)
+class _Header:
+    version: int
+    model_type: str
+    inputs: int
+    tokens: int
+    keys: tuple[int, ...]
+    sites: tuple[_Entry, ...]
+
+
+def write_statistics(statistics: Statistics, folder: Path) -> None:
+    """Writes statistics into a folder that is there, one site after the other; pairs are left out."""
+    entries = []
+    for index, (name, each) in enumerate(statistics.sites.items()):
+        worth = statistics.worth[name]
+        tensors = {
+            "tokens.mean": each.tokens.mean,
+            "tokens.triangle": each.tokens.triangle,
+            "worth.mean": each.worth.mean,
+            "worth.triangle": each.worth.triangle,
+            "demand": each.demand,
+            "reader": each.reader,
+            "produced": each.produced,
+            "token_worth": torch.cat([w.flatten() for w in worth] or [torch.empty(0)]),
+        }
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, _file(folder, index))
+        entries.append(
+            _Entry(
+                site=each.site,
+                tokens=_Sum(each.tokens.weight, each.tokens.rows),
+                worth=_Sum(each.worth.weight, each.worth.rows),
+                centred=each.centred,
+                floor=each.floor,
+                ridge=each.ridge,
+                level=statistics.levels[name],
+                shapes=tuple(tuple(w.shape) for w in worth),
+            )
+        )
+    header = _Header(
+        VERSION, statistics.model_type, statistics.inputs, statistics.tokens, statistics.keys, tuple(entries)
+    )
+    (folder / HEADER).write_text(json.dumps(asdict(header)), encoding="utf-8")
+
+
+def read_statistics(folder: Path, device: torch.device | str = "cpu") -> Statistics:
+    """Statistics from a folder; the matrices of a site are read when the site is asked for, and not kept.
+
+    Raises:
+        InputError: there are none, or what is there is damaged or of another version.
+    """
+    header = _read_header(folder)
+    entries = {entry.site.name: entry for entry in header.sites}
+    files = {entry.site.name: _file(folder, index) for index, entry in enumerate(header.sites)}
+    if len(entries) < len(header.sites):
+        raise InputError(f"{folder / HEADER} names a site twice, expected each once; collect anew")
+    worth = {name: _check_and_read(files[name], entry, header) for name, entry in entries.items()}
+    return Statistics(
+        SomeSites(entries, lambda name: _read_site(files[name], entries[name], device)),
+        header.model_type,
+        header.inputs,
+        header.tokens,
+        worth,
+        {name: entry.level for name, entry in entries.items()},
+        header.keys,
+    )
+
+
+def _read_site(file: Path, entry: _Entry, device: torch.device | str) -> SiteStatistics:
+    try:
+        with safe_open(file, framework="pt", device=str(device)) as tensors:
+            found = {key: tensors.get_tensor(key) for key in entry.expected(0) if key != "token_worth"}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file} can no longer be read ({error}), expected it to stay; collect anew") from None
+    for key, tensor in found.items():
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{file}: {key} holds NaN or infinite values, expected finite ones; collect anew")
+    return SiteStatistics(
+        site=entry.site,
+        tokens=Moments(entry.tokens.weight, found["tokens.mean"], found["tokens.triangle"], entry.tokens.rows),
+        worth=Moments(entry.worth.weight, found["worth.mean"], found["worth.triangle"], entry.worth.rows),
+        demand=found["demand"],
+        reader=found["reader"],
+        centred=entry.centred,
+        produced=found["produced"],
+        floor=entry.floor,
+        ridge=entry.ridge,
+    )
+
+
+def _file(folder: Path, index: int) -> Path:
+    return folder / f"{index}.safetensors"  # a number, and no name that a header could choose
+
+
+def _read_header(folder: Path) -> _Header:
+    file = folder / HEADER
+    if not file.is_file():
+        raise InputError(f"{folder} has no {HEADER}, expected a folder from infoprune collect; check the path")
+    try:
+        if file.stat().st_size > LARGEST:
+            raise ValueError("it is too large")
+        header = typed(_Header, json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is damaged ({error!s:.200}); collect anew") from None
+    if header.version != VERSION:
+        raise InputError(f"{file} is of version {header.version}, expected {VERSION}; collect anew with this release")
+    if header.inputs < 1 or header.tokens < 1 or not header.sites:
+        raise InputError(f"{file} tells of no inputs or no sites, expected some of both; collect anew")
+    return header
+
+
+def _check_and_read(file: Path, entry: _Entry, header: _Header) -> tuple[Float[Tensor, "_ _"], ...]:
+    """Checks the shapes and types of a site's tensors, and returns the worth of its tokens."""
+    numbers = (entry.tokens.weight, entry.worth.weight, entry.level, entry.floor, entry.ridge)
+    counts = (entry.site.units, entry.site.size, entry.tokens.rows + 1, entry.worth.rows + 1)
+    shapes_fit = len(entry.shapes) == len(header.keys) and all(
+        len(shape) == 2 and min(shape) > 0 for shape in entry.shapes
+    )
+    if not shapes_fit or not all(number >= 0 for number in numbers) or min(counts) < 1:
+        raise InputError(f"{file.parent / HEADER}: the numbers of {entry.site.name} make no sense; collect anew")
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            parts = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118  not a dict
+            found = {key: (tuple(part.get_shape()), part.get_dtype()) for key, part in parts.items()}
+            outputs = found["demand"][0][0]
+            kinds = {key: "F32" if key == "token_worth" else "F64" for key in found}
+            if found != {key: (shape, kinds.get(key)) for key, shape in entry.expected(outputs).items()}:
+                raise InputError(f"{file} does not have the matrices of {entry.site.name}; collect anew")
+            worth = tensors.get_tensor("token_worth")
+    except (SafetensorError, OSError, KeyError, IndexError) as error:
+        raise InputError(f"{file} cannot be read ({type(error).__name__}: {error}); collect anew") from None
+    if not torch.isfinite(worth).all():
+        raise InputError(f"{file}: token_worth holds NaN or infinite values, expected finite ones; collect anew")
+    split = worth.split([rows * length for rows, length in entry.shapes])
+    return tuple(part.reshape(shape) for part, shape in zip(split, entry.shapes, strict=True))
