@@ -30,15 +30,21 @@ RESULTS = ROOT / "experiments" / "results" / "width.jsonl"
 PAGE = ROOT / "docs" / "width.md"
 SHARES = (0.5, 0.25)
 PLANS = {
-    "uniform": "width, heads and neurons, one number each for all layers (plain transformers)",
+    "uniform": "`--shape uniform`: width, heads and neurons as the losses say",
+    "narrow": "the same, but the width is cut, by as much as the losses say",
+    "288": "the same, but the width is 288 of 384",
     "free": "width, heads and neurons, every layer its own numbers",
     "whole": "heads and neurons alone, every layer its own numbers",
 }
 KINDS = {
     "uniform": ("heads", "ffn", "width", "pooler"),
+    "narrow": ("heads", "ffn", "width", "pooler"),
+    "288": ("heads", "ffn", "width", "pooler"),
     "free": ("heads", "ffn", "width"),
     "whole": ("heads", "ffn"),
 }
+WIDTHS = {"uniform": range(385), "narrow": range(384), "288": range(288, 289)}
+"""Of the plans in a uniform shape."""
 
 
 def main() -> None:
@@ -79,7 +85,10 @@ def measure(bench: Callable[[], tuple], share: float, name: str) -> dict:
     """One cell: choose, cut, evaluate; repair, evaluate."""
     model, texts, statistics, rankings, questions, dense = bench()
     costs = find_costs(model, "flops", texts, kinds=KINDS[name])
-    shape = uniform_shape(model, KINDS[name]) if name == "uniform" else None
+    shape = None
+    if name in WIDTHS:
+        shape = uniform_shape(model, KINDS[name])
+        shape = replace(shape, fixed=tuple(each for each in shape.fixed if each["width"] in WIDTHS[name]))
     plan = allocate(_among(rankings, KINDS[name]), Budget("flops", share), costs, shape)
     cut = prune(model, plan, statistics)
     before = evaluate(cut, questions)

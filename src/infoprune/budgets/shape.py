@@ -56,11 +56,6 @@ def uniform_shape(model: PreTrainedModel, kinds: Collection[str], *, multiple: i
                 f"shape uniform was asked for, but a stock config of {model.config.model_type!r} has no word for fewer "
                 f"{same[0].kind}; use shape free, or leave {same[0].kind} out of sites"
             )
-        if len({site.units for site in same}) > 1:
-            raise InputError(
-                f"shape uniform was asked for, but the layers of this model have different numbers of {same[0].kind}; "
-                "start from a model with layers alike, or use shape free"
-            )
     together = linked(every_site(model))
     bound = [same for same in cut if together & {field.name for field in same[0].config}]
     alone = tuple(tuple(site.name for site in same) for same in cut if same not in bound)

@@ -34,9 +34,9 @@ def fields_of(sites: Collection[Site], units: Mapping[str, int]) -> dict[str, in
     bound = linked(sites)
     for same in alike(sites):
         kept = {units.get(site.name, site.units) for site in same}
-        words = [field for field in same[0].config if len(kept) == 1]
-        found |= {field.name: field.of(next(iter(kept))) for field in words}
-        fit = fit and (bool(words) or not bound & {field.name for field in same[0].config})
+        words = {field.name: field.of(units.get(site.name, site.units)) for site in same for field in site.config}
+        found |= words if len(kept) == 1 else {}
+        fit = fit and (len(kept) == 1 or not bound & words.keys())
     fit = fit and all(allowed(site, units.get(site.name, site.units), found) for site in sites)
     return found if fit else {name: value for name, value in found.items() if name not in bound}
 
