@@ -1,6 +1,6 @@
 """Makes every figure and table of the docs again: python -m experiments.reproduce (cells already computed are kept)."""
 
-from experiments import ablation, budgets, fan2021, prediction, recovery, training_free, vocabulary
+from experiments import ablation, budgets, fan2021, prediction, recovery, training_free, vocabulary, width
 
 if __name__ == "__main__":
     training_free.main()
@@ -10,3 +10,4 @@ if __name__ == "__main__":
     fan2021.main()
     recovery.main()
     vocabulary.main()
+    width.main()

@@ -10,16 +10,20 @@ from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 
+import torch
+
 from experiments.cells import cell, console
 from experiments.movie_reviews import calibration, dense_model, labelled
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import find_costs
+from infoprune.budgets.lagrange import Curve, least_loss
 from infoprune.budgets.shape import uniform_shape
 from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.repair import repair
 from infoprune.statistics.collect import collect
+from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.sites import every_site
 from infoprune.structure.stock import loads_in
 from infoprune.surgery import prune
@@ -27,6 +31,8 @@ from infoprune.tasks.evaluate import evaluate, mean_kl
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "width.jsonl"
+BOUNDS = ROOT / "experiments" / "results" / "width_bounds.jsonl"
+BOUNDED = (352, 320, 288, 192)
 PAGE = ROOT / "docs" / "width.md"
 SHARES = (0.5, 0.25)
 PLANS = {
@@ -53,6 +59,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument("--plans", nargs="+", default=list(PLANS), choices=list(PLANS))
+    parser.add_argument("--bounds", type=int, default=1, help="calibration draws for the bound of a width per layer")
     options = parser.parse_args()
     rows = []
     for seed in range(options.seeds):
@@ -61,7 +68,11 @@ def main() -> None:
             for plan in options.plans:
                 key = {"split": options.split, "share": share, "plan": plan, "seed": seed}
                 rows.append(cell(RESULTS, key, partial(measure, bench, share, plan)))
-    write_page(rows, options.split)
+    bounds = []
+    for seed in range(options.bounds):
+        bench = cache(partial(prepared, seed, options.split))
+        bounds.append(cell(BOUNDS, {"seed": seed}, lambda bench=bench: bound(read_in_layers(bench()[2]))))
+    write_page(rows, bounds, options.split)
     console.print(f"wrote {PAGE.name}")
 
 
@@ -106,22 +117,55 @@ def measure(bench: Callable[[], tuple], share: float, name: str) -> dict:
     }
 
 
+def bound(layers: list[list[SiteStatistics]]) -> dict:
+    """Predicted nats of one set of coordinates for all layers, and of the best set for each layer, of as many in sum.
+
+    The second is a bound: it lets every layer choose its own coordinates and its own number of them, which a residual
+    connection does not, and the sets of layers that follow one another would have to be nested.
+    """
+    found = {}
+    criterion, generator = ChannelInformation(), torch.Generator()
+    together = criterion.rank_places([place for places in layers for place in places], generator).losses
+    alone = [criterion.rank_places(places, generator).losses for places in layers]
+    widest = len(together)
+    sizes = range(8, widest + 1, 8)
+    curves = [Curve(list(sizes), [float(losses[: widest - size].sum()) for size in sizes]) for losses in alone]
+    for width in BOUNDED:
+        same = sum(float(losses[: widest - width].sum()) for losses in alone)
+        chosen = least_loss(curves, len(layers) * width) or []
+        best = sum(curve.losses[index] for curve, index in zip(curves, chosen, strict=True))
+        kept = [sizes[index] for index in chosen]
+        shared = float(together[: widest - width].sum())
+        found[str(width)] = {"shared": shared, "own_sets": same, "own_sets_and_sizes": best, "sizes": kept}
+    return found
+
+
+def read_in_layers(statistics: Statistics) -> list[list[SiteStatistics]]:
+    """The places that read the stream, by layer."""
+    found: dict[str, list[SiteStatistics]] = {}
+    for name, each in statistics.sites.items():
+        if each.site.kind == "width" and name != "layers.top.width":
+            found.setdefault(name.partition(".width")[0], []).append(each)
+    return list(found.values())
+
+
 def _among(rankings: Rankings, kinds: tuple[str, ...]) -> Rankings:
     return replace(rankings, sites={name: each for name, each in rankings.sites.items() if each.site.kind in kinds})
 
 
-def write_page(rows: list[dict], split: str) -> None:
+def write_page(rows: list[dict], bounds: list[dict], split: str) -> None:
     """docs/width.md from the cells."""
     lines = [
         "# Width: a narrower residual stream",
         "",
-        "`--sites ffn,heads,width` cuts coordinates of the residual stream as well: embeddings, norms, rows of every output",
-        "projection, columns of all that reads it. With `--shape uniform` the sizes are those that a stock config can say, so",
-        "that plain `from_pretrained` opens the result: for BERT-likes as many heads in all layers, and a width of so many",
-        "head sizes.",
+        "`--sites ffn,heads,width` cuts coordinates of the residual stream as well: embeddings, norms, rows of every",
+        "output projection, columns of all that reads it. With `--shape uniform` the sizes are those that a stock",
+        "config can say, so that plain `from_pretrained` opens the result: for BERT-likes as many heads in all layers, and a",
+        "width of so many head sizes.",
         "",
-        f"MiniLM on movie reviews, {split} split: 1,024 unlabelled calibration texts, sizes by the least loss in nats within",
-        "a share of the dense model's FLOPs, compensation, repair, no training. Made by `python -m experiments.width`.",
+        f"MiniLM on movie reviews, {split} split: 1,024 unlabelled calibration texts, sizes by the least loss in nats",
+        "within a share of the dense model's FLOPs, compensation, repair, no training.",
+        "Made by `python -m experiments.width`.",
         "",
         "| FLOPs | cut | draws | accuracy | points lost (lowest to highest) | KL (nats) | KL before repair | predicted "
         "| parameters | width | loads in |",
@@ -131,25 +175,40 @@ def write_page(rows: list[dict], split: str) -> None:
         for name, words in PLANS.items():
             cells = [row for row in rows if row["share"] == share and row["plan"] == name]
             lines += [_line(share, words, cells)] if cells else []
-    PAGE.write_text("\n".join(lines) + "\n" + _remarks(), encoding="utf-8")
+    lines += ["", *_bounds(bounds)]
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _line(share: float, words: str, cells: list[dict]) -> str:
     lost = [100 * (each["dense_accuracy"] - each["accuracy"]) for each in cells]
-    mean = {
-        name: fmean(each[name] for each in cells) for name in ("accuracy", "kl", "kl_cut", "predicted", "parameters")
-    }
-    widths = sorted({each["kept"].get("width", 384) for each in cells})
+    names = ("accuracy", "kl", "kl_cut", "predicted", "parameters")
+    mean = {name: fmean(each[name] for each in cells) for name in names}
+    widths = " or ".join(map(str, sorted({each["kept"].get("width", 384) for each in cells})))
     return (
         f"| {share:.0%} | {words} | {len(cells)} | {mean['accuracy']:.2%} "
         f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {mean['kl']:.4f} | {mean['kl_cut']:.4f} "
-        f"| {mean['predicted']:.4f} | {mean['parameters']:.0%} | {' or '.join(map(str, widths))} | {cells[0]['loads_in']} |"
+        f"| {mean['predicted']:.4f} | {mean['parameters']:.0%} | {widths} | {cells[0]['loads_in']} |"
     )
 
 
-def _remarks() -> str:
-    file = Path(__file__).with_suffix(".md")
-    return "\n" + file.read_text(encoding="utf-8") if file.is_file() else ""
+def _bounds(bounds: list[dict]) -> list[str]:
+    lines = [
+        "## A set of coordinates for every layer",
+        "",
+        "Not built: all layers share one set. What it could bring is bounded by the losses alone, before any repair:",
+        "predicted nats of one set for all layers, of the best set for each layer by itself, and of such sets with the",
+        "best sizes, which add up to as many coordinates. The last would have to be nested to be a residual stream,",
+        "but their sizes fall from layer to layer by themselves, as nesting wants it.",
+        "",
+        "| coordinates of 384 | one set | a set for each layer | and sizes of their own | these sizes, bottom to top |",
+        "|---|---|---|---|---|",
+    ]
+    for width in map(str, BOUNDED):
+        cells = [each[width] for each in bounds]
+        mean = [fmean(cell[name] for cell in cells) for name in ("shared", "own_sets", "own_sets_and_sizes")]
+        numbers = " | ".join(f"{number:.4f}" for number in mean)
+        lines.append(f"| {width} | {numbers} | {', '.join(map(str, cells[0]['sizes']))} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -40,6 +40,10 @@ def counted(model, quantity, shape):
     return count_parameters(model)
 
 
+def rank_of(model, texts):
+    return rank(collect(model, texts, sites=find_sites(model, ALL)), ChannelInformation())
+
+
 @pytest.mark.parametrize(("name", "quantity"), [("bert", "flops"), ("bert", "params"), ("llama", "flops")])
 def test_costs_are_those_of_the_cut_model(name, quantity):
     model, texts = build(name), inputs(name)
@@ -78,7 +82,7 @@ def test_a_budget_with_a_width_is_met(bert, batches, criterion, shape):
 
 
 def test_no_combination_is_better_than_the_one_that_is_chosen(bert, batches):
-    rankings = rank(collect(bert, batches, sites=find_sites(bert, ALL)), ChannelInformation())
+    rankings = rank_of(bert, batches)
     costs, shape = find_costs(bert, "flops", batches, kinds=ALL, multiple=8), uniform_shape(bert, ALL)
     plan = allocate(rankings, Budget("flops", 0.4), costs, shape)
 
@@ -159,16 +163,10 @@ def test_layers_that_differ_already(bert):
 
 
 def test_a_budget_below_the_smallest_shape(bert, batches):
-    costs = find_costs(bert, "params", batches, kinds=ALL)
+    costs, rankings = find_costs(bert, "params", batches, kinds=ALL), rank_of(bert, batches)
+    least = Budget("params", 1.001 * costs.least / costs.dense)
     with pytest.raises(InputError, match="the smallest shape that a stock config can say costs more"):
-        share = 1.001 * costs.least / costs.dense
-        rankings = rank(collect(bert, batches, sites=find_sites(bert, ALL)), ChannelInformation())
-        allocate(
-            rankings,
-            Budget("params", share),
-            costs,
-            uniform_shape(bert, ("heads", "ffn", "width", "pooler"), multiple=16),
-        )
+        allocate(rankings, least, costs, uniform_shape(bert, ALL, multiple=16))
 
 
 def test_a_latency_budget_does_not_weigh_the_width(bert, batches):
@@ -177,7 +175,7 @@ def test_a_latency_budget_does_not_weigh_the_width(bert, batches):
 
 
 def test_a_criterion_that_looks_above_does_not_rank_the_width(bert, batches):
-    with pytest.raises(InputError, match="'fan2021' looks at one site above another.*leave width out of sites"):
+    with pytest.raises(InputError, match=r"'fan2021' looks at one site above another.*leave width out of sites"):
         compress(bert, batches, criterion=Fan2021(), sites=("width",))
 
 

@@ -4,8 +4,8 @@ import torch
 from tiny import captured, make_batches
 from zoo import build
 
-from infoprune.structure.sites import find_sites
 from infoprune.statistics.collect import collect
+from infoprune.structure.sites import find_sites
 
 
 def by_hand(model, batch, place):

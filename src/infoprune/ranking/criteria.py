@@ -84,7 +84,7 @@ class ChannelInformation:
         return eliminate(covariance, gram, size=statistics.site.size, log=log)
 
     def rank_places(self, places: Sequence[SiteStatistics], generator: torch.Generator) -> Elimination:
-        """Greedy elimination of the coordinates of the residual stream, by the sum of the losses of all that read it."""
+        """Greedy elimination of the coordinates of the residual stream, by the sum of the losses at all places."""
         covariances = torch.stack([place.covariance for place in places])
         grams = torch.stack([self._gram(*each) for each in zip(places, covariances, strict=True)])
         return eliminate_jointly(covariances, grams, log=math.isfinite(self.sigma))

@@ -1,4 +1,4 @@
-r"""Backward elimination of units that are read at several places, with the readers of each place re-fitted on their own.
+r"""Backward elimination of units that are read at several places, the readers of each place being re-fitted.
 
 At place l the units have covariance C_l and the metric of what reads them is A_l. For the kept set S, with M_l =
 [C_l,SS]^-1 and A_l compensated as in `eliminate`, removing unit j costs, in nats,
@@ -6,8 +6,8 @@ At place l the units have covariance C_l and the metric of what reads them is A_
     trace limit        sum over l of  1/2 v_lj A_l,jj                   v_lj = 1 / M_l,jj
     log-determinant    sum over l of  1/2 log(1 + v_lj A_l,jj)
 
-and every place is updated by the formulas of `eliminate`. One unit goes everywhere at once: a coordinate of the residual
-stream is one for all layers.
+and every place is updated by the formulas of `eliminate`. One unit goes everywhere at once: a coordinate of the
+residual stream is one for all layers.
 """
 
 import torch

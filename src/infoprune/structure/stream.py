@@ -67,7 +67,7 @@ class Layer:
 
     @property
     def stack(self) -> str:
-        """ "layers" or "decoder"."""
+        """As in the name: "layers" or "decoder"."""
         return stack_of(self.name)
 
 
