@@ -42,7 +42,7 @@ class Repaired:
 
 
 def places_of(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Repaired]:
-    """By path, all that a repair of a cut model re-fits; above the layers and along the stream only what was touched."""
+    """By path, all that a repair of a cut model re-fits; above the layers and along the stream only what was cut."""
     whole = {site.name: site for site in every_site(dense)}
     kept = {name: torch.tensor(kept_within(small, dense, name, site.units)) for name, site in whole.items()}
     cut = {name for name, site in whole.items() if len(kept[name]) < site.units}
