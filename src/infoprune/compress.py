@@ -103,7 +103,7 @@ def compress(
         if recovery is not None:
             rounds.train(recovery)
     plan = plan_of(rounds.small) or rounds.plan
-    return Result(rounds.small, plan, _described(model, rounds.small, plan, batches, clock))
+    return Result(rounds.small, plan, _described(model, rounds.small, plan, batches, statistics, clock))
 
 
 def shape_of(
@@ -129,6 +129,11 @@ def _check(
     statistics: Statistics | None,
 ) -> None:
     """Raises InputError where the settings do not fit what is asked for."""
+    if settings.shape == "uniform" and budget is not None and budget.depth:
+        raise InputError(
+            "shape uniform and depth were asked for, but no stock config can say that a block is left out; "
+            "leave depth out, or use shape free"
+        )
     if isinstance(criterion, PairedCriterion) and any(site.name == WIDTH for site in sites):
         raise InputError(
             f"criterion {criterion.name!r} looks at one site above another, and the width is read everywhere, expected "
@@ -158,8 +163,14 @@ def _check(
 
 
 def _described(
-    model: PreTrainedModel, small: PreTrainedModel, plan: Plan, batches: Sequence[Batch], clock: Clock
+    model: PreTrainedModel,
+    small: PreTrainedModel,
+    plan: Plan,
+    batches: Sequence[Batch],
+    given: Statistics | None,
+    clock: Clock,
 ) -> Report:
     (inputs,) = total(sum(len(next(iter(batch.values()))) for batch in batches))
     shape = typical_shape(batches, model.config)
-    return describe(model, small, plan, samples=inputs, shape=shape, seconds=clock.seconds())
+    samples = inputs if given is None else given.inputs
+    return describe(model, small, plan, samples=samples, shape=shape, seconds=clock.seconds())

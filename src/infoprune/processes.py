@@ -116,21 +116,27 @@ def as_the_first_says(text: str) -> str:
 
 
 @contextmanager
-def process_group(device: torch.device) -> Iterator[torch.device]:
-    """Joins the processes that torchrun or accelerate has started, for a while; gives this process's device.
+def process_group(device: str = "auto") -> Iterator[str]:
+    """Joins the processes that torchrun or accelerate has started, for a while; gives the name of this one's device.
 
-    Does nothing where the environment tells of no other processes, or a group is there already.
+    Does nothing where the environment tells of no other processes, or where there is a group already.
 
     Args:
-        device: for a GPU, each process on a machine takes one of its own.
+        device: "auto", "cpu" or "cuda": every process on a machine takes a GPU of its own.
+
+    Example:
+        >>> with process_group() as device:
+        ...     compress(model.to(device), share_of(batches))
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
         yield device
         return
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-        torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    gpu = device in ("auto", "cuda") and torch.cuda.is_available()
+    if gpu:
+        index = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+        torch.cuda.set_device(index)
+        device = f"cuda:{index}"
+    distributed.init_process_group("nccl" if gpu else "gloo")
     try:
         yield device
     finally:

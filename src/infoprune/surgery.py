@@ -16,7 +16,9 @@ from infoprune.ranking.eliminate import compensate
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.embeddings import count_tokens, cut_tokens, replace_parameter
-from infoprune.structure.linear import LinearMap, linear
+from infoprune.structure.linear import LinearMap, linear, upright
+from infoprune.structure.offload import bring_home, outlined, present
+from infoprune.structure.silent import Silent
 from infoprune.structure.sites import Site, Size, every_site
 from infoprune.structure.slices import unit_coordinates
 from infoprune.structure.stock import fields_of
@@ -29,7 +31,8 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
     The copy carries the plan, counted from the first dense model, so that `save` can write it.
 
     Args:
-        model: the model that the plan was made for.
+        model: the model that the plan was made for. Where accelerate has offloaded its weights, those of the copy lie
+            in main memory.
         plan: what stays. Where tokens go, the tokenizer has to change with the model: see `prune_vocabulary`.
         statistics: of this model. If given, every reader takes over what the lost units said, as far as the kept ones
             know it: W' = W C_:S C_SS^-1, and the means go into the bias. If not, the readers are only sliced.
@@ -40,7 +43,7 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
     """
     sites = {site.name: site for site in every_site(model)}
     _check_fit(model, sites, plan)
-    small = copy.deepcopy(model)
+    small = bring_home(copy.deepcopy(model))
     for name, kept in plan.kept.items():
         if len(kept) == plan.units[name]:
             continue
@@ -48,7 +51,7 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
             cut_tokens(small, kept)
             continue
         found = () if statistics is None else tuple(_checked(statistics, each, model) for each in sites[name].measured)
-        chosen = torch.tensor(kept)
+        chosen = torch.tensor(kept, dtype=torch.long)
         readers = _compensated(small, sites[name], found, chosen)
         cut_site(small, sites[name], chosen)
         for path, (weight, lost) in readers.items():
@@ -67,7 +70,7 @@ def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedMode
         counts: units by site name; sites that are not named stay whole.
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    small = copy.deepcopy(model, shared)
+    small = outlined(copy.deepcopy(model, shared))
     for site in every_site(small):
         if site.name in counts:
             cut_site(small, site, torch.arange(min(counts[site.name], site.units)))
@@ -75,7 +78,16 @@ def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedMode
 
 
 def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
-    """Keeps some units of one site, in place."""
+    """Keeps some units of one site, in place; an attention without heads is left out.
+
+    Raises:
+        InputError: none is kept of a site that cannot do without.
+    """
+    if len(kept) < site.least:
+        raise InputError(
+            f"the plan keeps none of the {site.units} units of {site.name}, expected at least one: "
+            "this family's layers cannot do without; keep one"
+        )
     for producer in site.producers:
         linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
     tied = () if site.residual is None else site.residual.tied
@@ -84,6 +96,9 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
             linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
     if site.residual is not None:
         _cut_tables(model, site.residual, kept)
+    if len(kept) == 0:
+        _silence(model, site)
+        return
     for attribute in site.attributes:
         _write(model, attribute, len(kept))
 
@@ -110,6 +125,25 @@ def _cut_tables(model: nn.Module, stream: Stream, kept: Int[Tensor, " k"]) -> No
         reader = model.get_submodule(path)
         if isinstance(reader, nn.Linear):
             reader.in_features = len(kept)
+
+
+def _silence(model: nn.Module, site: Site) -> None:
+    """Makes a block run without units."""
+    for path in site.readers:
+        upright(model, path)
+    if site.attention is None:
+        return
+    inside = f"{site.attention}."
+    linears = [path for path in (*(rows.module for rows in site.producers), *site.readers) if path.startswith(inside)]
+    source = site.stream if site.stream in linears else linears[0]
+    silent = Silent(
+        model.get_submodule(site.attention),
+        [path.removeprefix(inside) for path in linears],
+        source.removeprefix(inside),
+        site.reader.removeprefix(inside) if site.reader in linears else None,
+        remembers=site.kind == "heads",
+    )
+    model.set_submodule(site.attention, silent)
 
 
 def _write(model: nn.Module, attribute: Size, units: int) -> None:
@@ -140,7 +174,8 @@ def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> No
 def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatistics:
     """The statistics of a site, or of a place of the residual stream, if they are of this model."""
     found = statistics.sites.get(site.name)
-    reader = exact(linear(model, site.reader).weight)
+    with present(model, site.reader):
+        reader = exact(linear(model, site.reader).weight)
     known = site.kind == WIDTH or (found is not None and torch.equal(found.reader.to(reader.device), reader))
     if found is None or found.site != site or not known:
         raise InputError(
@@ -179,5 +214,5 @@ def _rewrite(reader: LinearMap, weight: Float[Tensor, "_ _"], lost: Float[Tensor
 
 def _update_config(model: PreTrainedModel) -> None:
     """Writes the new sizes into the config where it has words for them and they are the same in every layer."""
-    for name, value in fields_of(every_site(model), {}).items():
+    for name, value in fields_of(every_site(model, empty=True), {}).items():
         setattr(model.config, name, value)

@@ -174,6 +174,11 @@ def test_a_latency_budget_does_not_weigh_the_width(bert, batches):
         compress(bert, batches, budget=Budget("latency", 0.5), sites=ALL)
 
 
+def test_blocks_that_are_left_out_have_no_stock_config(bert, batches):
+    with pytest.raises(InputError, match=r"shape uniform and depth.*leave depth out, or use shape free"):
+        compress(bert, batches, budget=Budget("flops", 0.5, depth=True), settings=UNIFORM)
+
+
 def test_a_criterion_that_looks_above_does_not_rank_the_width(bert, batches):
     with pytest.raises(InputError, match=r"'fan2021' looks at one site above another.*leave width out of sites"):
         compress(bert, batches, criterion=Fan2021(), sites=("width",))

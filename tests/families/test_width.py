@@ -151,3 +151,19 @@ def test_the_hidden_layer_of_a_classifier_is_a_site():
     assert (site.name, site.units, site.readers) == ("top.pooler", 48, ("classifier.out_proj",))
     with pytest.raises(InputError, match="no pooler that is read by a classifier; leave it out of sites"):
         find_sites(build("bert", auto="AutoModelForTokenClassification"), ["pooler"])
+
+
+def test_a_narrow_stream_past_blocks_that_are_gone():
+    """Of one layer no head and of the other no neuron is left; the stream around them is cut, repaired and saved."""
+    model, batches = build("bert"), long_inputs("bert")
+    units = {site.name: site.units for site in every_site(model)}
+    kept = {name: tuple(range(count)) for name, count in units.items()}
+    kept |= {"layers.0.heads": (), "layers.1.ffn": (), WIDTH: tuple(range(32))}
+    plan = Plan("bert", units, kept, "random", 0)
+    assert loads_in(every_site(model), plan.counts) == "infoprune"
+    small, dense = prune(model, plan), answers(model, batches)
+    repaired = repair(small, model, batches, ridge=1e-2)
+    errors = [float((answers(each, batches) - dense).square().mean()) for each in (small, repaired)]
+    assert errors[1] < 0.9 * errors[0]
+    again = prune(repaired, plan_for(repaired, {"width": 1 / 2}))
+    assert find_sites(again, [WIDTH])[0].units == 16

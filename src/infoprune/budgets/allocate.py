@@ -93,7 +93,7 @@ def even_counts(units: Mapping[str, int], costs: Costs, limit: float, shape: Sha
         InputError: the costs are of other sites, or no shape is small enough.
     """
     losses = {name: _even_losses(cost) for name, cost in costs.sites.items()}
-    if costs.thinner:
+    if WIDTH in costs.sizes:
         losses[WIDTH] = _even_losses(costs.width_curve())
     return _divided(units, costs, limit, losses, shape)
 

@@ -79,6 +79,7 @@ class Budget:
         amount: in (0, 1] a share of the model as it is; above 1 the parameters or bytes themselves.
         allocation: "nats" loses the least information, "uniform" keeps the same share everywhere; None is "nats" where
             the criterion's losses are nats, else "uniform".
+        depth: let whole attention and feed-forward blocks go where that loses the least.
 
     Raises:
         InputError: one of these makes no sense.
@@ -91,6 +92,7 @@ class Budget:
     quantity: str
     amount: float
     allocation: str | None = None
+    depth: bool = False
 
     def __post_init__(self) -> None:
         check_quantity(self.quantity)
@@ -124,6 +126,23 @@ class Budget:
                 f"has {share:.1%} of its {self.quantity}; use {self.quantity}={share:g}{absolute} or more"
             )
         return limit
+
+
+def read_bytes(text: str) -> int:
+    """Reads an amount of memory such as "2GB" or "500MiB".
+
+    Raises:
+        InputError: it cannot be read.
+
+    Example:
+        >>> read_bytes("2GB")
+        2000000000
+    """
+    match = _AMOUNT.fullmatch(text.strip())
+    try:
+        return int(float(match["number"]) * _POWERS[match["prefix"]]) if match else int(text)
+    except ValueError:
+        raise InputError(f"{text!r} is no amount of memory, expected a number of bytes; pass e.g. 2GB") from None
 
 
 def read_budget(text: str, allocation: str | None = None) -> Budget:

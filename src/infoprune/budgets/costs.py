@@ -15,9 +15,10 @@ from transformers import PreTrainedModel
 from infoprune.budgets.latency import time_table
 from infoprune.budgets.rounding import preferred_multiple, sizes
 from infoprune.errors import InputError
-from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, device_of, example_batch
 from infoprune.plan import WIDTH
 from infoprune.statistics.calibration import Batch, Progress, check_batches, typical_shape
+from infoprune.structure.offload import is_offloaded
 from infoprune.structure.sites import Site, every_site, find_sites
 from infoprune.surgery import outline
 
@@ -84,6 +85,14 @@ class Costs:
         whole = {name: sizes[-1] for name, sizes in self.sizes.items()}
         return torch.tensor([self.at(n).of(whole) for n in range(whole[WIDTH] + 1)], dtype=torch.float64)
 
+    def among(self, sites: Collection[str]) -> Costs:
+        """The costs of some of the sites, where all others are empty."""
+        return replace(
+            self,
+            sites={name: self.sites[name] for name in self.sites if name in sites},
+            sizes={name: self.sizes[name] for name in self.sizes if name in sites},
+        )
+
 
 def check_quantity(quantity: str) -> None:
     """Raises InputError where a quantity is not known."""
@@ -98,6 +107,7 @@ def find_costs(
     *,
     kinds: Collection[str] | None = None,
     multiple: int | None = None,
+    depth: bool = False,
     progress: Progress | None = None,
 ) -> Costs:
     """What a model costs, by how many units its sites keep, on a batch of typical shape.
@@ -112,10 +122,11 @@ def find_costs(
         batches: calibration inputs, for their shape.
         kinds: which kinds of site may be cut; None means all.
         multiple: of which numbers of neurons have to be; None measures which this machine's kernels like, once.
+        depth: whether whole blocks may go.
         progress: called with (timings done, timings in all).
 
     Raises:
-        InputError: the quantity is not known.
+        InputError: the quantity is not known, or cannot be measured.
 
     Example:
         >>> find_costs(model, "params", batches).dense
@@ -126,16 +137,17 @@ def find_costs(
     shape = typical_shape(batches, model.config)
     sites = find_sites(model, kinds)
     if any(site.name == WIDTH for site in sites):
-        return _with_width(model, quantity, batches, sites, multiple, progress)
-    return _costs(model, quantity, shape, sites, multiple, progress)
+        return _with_width(model, quantity, shape, sites, multiple, depth, progress)
+    return _costs(model, quantity, shape, sites, multiple, depth, progress)
 
 
 def _with_width(
     model: PreTrainedModel,
     quantity: str,
-    batches: Sequence[Batch],
+    shape: tuple[int, int],
     sites: Sequence[Site],
     multiple: int | None,
+    depth: bool,
     progress: Progress | None,
 ) -> Costs:
     if quantity == "latency":
@@ -143,17 +155,16 @@ def _with_width(
             "a budget of latency cannot weigh the width of the residual stream yet, expected flops, params or bytes; "
             "pass e.g. flops=0.5, or leave width out of sites"
         )
-    shape = typical_shape(batches, model.config)
     others = {site.name for site in sites if site.name != WIDTH}
     (whole,) = (site for site in sites if site.name == WIDTH)
     thinner = {}
     for width in sorted({max(1, whole.units * third // 3) for third in (1, 2, 3)}):
         thin = outline(model, {WIDTH: width})
         left = [site for site in every_site(thin) if site.name in others]
-        thinner[width] = _costs(thin, quantity, shape, left, multiple, progress)
+        thinner[width] = _costs(thin, quantity, shape, left, multiple, depth, progress)
     full = thinner[whole.units]
     first = next(model.parameters())
-    permitted = sizes(whole, multiple or preferred_multiple(first.device, first.dtype))
+    permitted = sizes(whole, multiple or preferred_multiple(device_of(model), first.dtype))
     return replace(full, sizes={**full.sizes, WIDTH: permitted}, thinner=thinner)
 
 
@@ -163,20 +174,25 @@ def _costs(
     shape: tuple[int, int],
     sites: Sequence[Site],
     multiple: int | None,
+    depth: bool,
     progress: Progress | None,
 ) -> Costs:
     first = next(model.parameters())
-    multiple = multiple or preferred_multiple(first.device, first.dtype)
-    permitted = {site.name: sizes(site, multiple) for site in sites}
+    multiple = multiple or preferred_multiple(device_of(model), first.dtype)
+    permitted = {site.name: sizes(site, multiple, depth=depth) for site in sites}
+    if quantity == "latency" and is_offloaded(model):
+        raise InputError(
+            "the latency of a model with offloaded weights was to be measured, expected weights on one device; "
+            "use a budget of flops"
+        )
     if quantity == "latency":
         table = time_table(model, sites, shape, permitted, progress=progress)
         return Costs(quantity, shape, table.rest, {site.name: table.curve(site) for site in sites}, permitted)
     count = partial(_count, quantity=quantity, shape=shape)
     total = count(model)
-    unit = {site.name: _of_one_unit(model, site, total, count) for site in sites}
-    rest = total - sum(unit[site.name] * site.units for site in sites)
-    curves = {site.name: unit[site.name] * torch.arange(site.units + 1, dtype=torch.float64) for site in sites}
-    return Costs(quantity, shape, float(rest), curves, permitted)
+    curves = {site.name: _curve(model, site, total, count, depth=0 in permitted[site.name]) for site in sites}
+    rest = total - sum(float(curve[-1]) for curve in curves.values())
+    return Costs(quantity, shape, rest, curves, permitted)
 
 
 def _count(model: PreTrainedModel, quantity: str, shape: tuple[int, int]) -> int:
@@ -187,8 +203,13 @@ def _count(model: PreTrainedModel, quantity: str, shape: tuple[int, int]) -> int
     return count_bytes(model) if quantity == "bytes" else count_parameters(model)
 
 
-def _of_one_unit(model: PreTrainedModel, site: Site, total: int, count: Callable[[PreTrainedModel], int]) -> int:
-    """What one unit costs, as every other of its site: what is saved where one alone is left, divided."""
-    if site.units == 1:
-        return 0
-    return (total - count(outline(model, {site.name: 1}))) // (site.units - 1)
+def _curve(
+    model: PreTrainedModel, site: Site, total: int, count: Callable[[PreTrainedModel], int], *, depth: bool
+) -> Float[Tensor, " _"]:
+    """(units + 1,): what 0, 1, ... units cost. All cost the same, and the first brings along what a block has once."""
+    alone = total if site.units == 1 else count(outline(model, {site.name: 1}))
+    unit = (total - alone) // max(site.units - 1, 1)
+    first = alone - count(outline(model, {site.name: 0})) if depth else unit
+    curve = unit * torch.arange(site.units + 1, dtype=torch.float64)
+    curve[1:] += first - unit
+    return curve

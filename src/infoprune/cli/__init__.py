@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from infoprune.cli.bench import bench_command
+from infoprune.cli.collect import collect_command
 from infoprune.cli.console import DEBUG, clean_warnings, complain
 from infoprune.cli.evaluate import evaluate_command
 from infoprune.cli.export import export_command
@@ -73,6 +74,7 @@ _register("evaluate", evaluate_command, "half --data test.csv --label label")
 _register("finetune", finetune_command, "half half-tuned --data train.csv --eval valid.csv --epochs 1")
 _register("bench", bench_command, "my-classifier half half.onnx --batch-size 1,32 --eval test.csv")
 _register("export", export_command, "half half.onnx --data valid.csv --int8")
+_register("collect", collect_command, "my-classifier my-classifier.statistics --data train.csv --memory 2GB")
 _register("report", report_command, "half")
 _register("families", families_command, "")
 

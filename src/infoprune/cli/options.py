@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,6 +60,22 @@ Seed = Annotated[
 Device = Annotated[
     str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps; auto takes a GPU where there is one.")
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        metavar="BYTES",
+        help="What the statistics may take at once, e.g. 2GB; with less, more passes, and the rest on disk.",
+    ),
+]
+Statistics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--statistics",
+        metavar="DIR",
+        help="Folder from infoprune collect to choose the units by, in place of a pass; may be repeated.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT, with all that is in it, if it exists.")]
 
@@ -80,8 +97,8 @@ def number(option: str, text: str, example: str) -> float:
         raise InputError(f"{option} is {text!r}, expected a number; pass e.g. {option} {example}") from None
 
 
-def budget(text: str | None, allocation: str | None) -> "Budget | None":
-    """Read --budget and --allocation.
+def budget(text: str | None, allocation: str | None, *, depth: bool = False) -> "Budget | None":
+    """Read --budget, --allocation and --depth.
 
     Raises:
         InputError: One of them makes no sense.
@@ -93,10 +110,14 @@ def budget(text: str | None, allocation: str | None) -> "Budget | None":
     if text is None:
         if allocation is not None:
             raise InputError("--allocation divides a budget, and none was given; pass e.g. --budget flops=0.5")
+        if depth:
+            raise InputError(
+                "--depth lets a budget drop whole blocks, and none was given; pass e.g. --budget flops=0.2"
+            )
         return None
     from infoprune.budgets.budget import read_budget
 
-    return read_budget(text, allocation)
+    return replace(read_budget(text, allocation), depth=depth)
 
 
 def tolerance(max_loss: str | None, max_kl: str | None) -> "Tolerance | None":
@@ -147,6 +168,23 @@ def names(text: str | None) -> tuple[str, ...] | None:
         ('ffn', 'heads')
     """
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def memory(text: str | None) -> int | None:
+    """Read --memory.
+
+    Raises:
+        InputError: It is no amount of memory.
+
+    Example:
+        >>> memory("2GB")
+        2000000000
+    """
+    if text is None:
+        return None
+    from infoprune.budgets.budget import read_bytes
+
+    return read_bytes(text)
 
 
 def integers(option: str, text: str) -> tuple[int, ...]:

@@ -34,6 +34,10 @@ def prune_command(
         str | None,
         typer.Option(metavar="NAME", help="How a budget is divided: nats (least loss) or uniform (the same share)."),
     ] = None,
+    depth: Annotated[
+        bool,
+        typer.Option("--depth", help="Let a budget drop whole attention and feed-forward blocks where they say least."),
+    ] = False,
     max_loss: Annotated[
         str | None,
         typer.Option(metavar="LOSS", help="Instead: the smallest model that loses at most, e.g., accuracy=0.5 points."),
@@ -79,6 +83,8 @@ def prune_command(
     samples: Annotated[
         int, typer.Option(metavar="N", help="Texts that are drawn from FILE to choose the units.")
     ] = 1024,
+    statistics: options.Statistics = None,
+    memory: options.Memory = None,
     how: RunOptions,
     eval_file: options.Eval = None,
     plan_only: Annotated[
@@ -92,36 +98,45 @@ def prune_command(
         from infoprune.jobs.cut import Cut, Sources
         from infoprune.jobs.inputs import check_positive
         from infoprune.jobs.prune import prune_folder
+        from infoprune.processes import process_group, process_index
         from infoprune.settings import Settings
         from infoprune.training.distill import Distillation
 
-        settings = Settings(rounds=1 if rounds is None else rounds, repair=repair, shape=options.shape(shape))
+        settings = Settings(
+            1 if rounds is None else rounds, repair=repair, shape=options.shape(shape), memory=options.memory(memory)
+        )
         if distill is not None:
             check_positive("distill", distill)
         recovery = None if distill is None else Distillation(epochs=distill)
-        report = prune_folder(
-            model,
-            out,
-            Sources(data, eval_file, texts.columns, samples),
-            cut=Cut(
-                keep=share,
-                budget=options.budget(budget, allocation),
-                tolerance=options.tolerance(max_loss, max_kl),
-                sites=options.names(sites),
-                min_count=min_count,
-                criterion=criterion,
-                settings=settings,
-                distill=recovery,
-                seed=how.seed,
-            ),
-            task=task,
-            packing=how.packing,
-            device=how.device,
-            plan_only=plan_only,
-            force=force,
-            started=_announce,
-            progress=advance,
+        sources = Sources(data, eval_file, texts.columns, samples, tuple(statistics or ()))
+        cut = Cut(
+            keep=share,
+            budget=options.budget(budget, allocation, depth=depth),
+            tolerance=options.tolerance(max_loss, max_kl),
+            sites=options.names(sites),
+            min_count=min_count,
+            criterion=criterion,
+            settings=settings,
+            distill=recovery,
+            seed=how.seed,
         )
+        with process_group(how.device) as device:
+            first = process_index() == 0
+            report = prune_folder(
+                model,
+                out,
+                sources,
+                cut=cut,
+                task=task,
+                packing=how.packing,
+                device=device,
+                plan_only=plan_only,
+                force=force,
+                started=_announce if first else None,
+                progress=advance if first else None,
+            )
+    if not first:
+        return
     from infoprune.reports.render import kept_table, summary, table
 
     console = stdout()

@@ -17,6 +17,7 @@ def _heads(kind: str, module: str, field: str, refit: tuple[str, ...] = ()) -> S
             Attribute(module, "num_heads"),
             Attribute(module, "embed_dim", each=f"{module}:head_dim"),
         ),
+        attention=module,
         config=(Setting(field, fills="d_model"),),
     )
 

@@ -42,6 +42,7 @@ BERT = Family(
                 Attribute("attention.self", "num_attention_heads"),
                 Attribute("attention.self", "all_head_size", each="attention.self:attention_head_size"),
             ),
+            attention="attention.self",
             # head size is hidden_size / num_attention_heads: fewer heads alone would mean larger heads
             config=(Setting("num_attention_heads", fills="hidden_size"),),
         ),

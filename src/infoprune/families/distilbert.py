@@ -20,6 +20,7 @@ DISTILBERT = Family(
                 Attribute("attention", "n_heads"),
                 Attribute("attention", "dim", each="attention:attention_head_size"),
             ),
+            attention="attention",
             config=(Setting("n_heads", fills="dim"),),
         ),
         SiteRow(

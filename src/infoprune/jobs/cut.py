@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from infoprune.archive import load_statistics
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import Columns, StrPath, check_positive
@@ -11,6 +13,8 @@ from infoprune.plan import VOCABULARY
 from infoprune.ranking.criteria import criterion_named
 from infoprune.search import Tolerance
 from infoprune.settings import Settings
+from infoprune.statistics.merge import merge_statistics
+from infoprune.statistics.statistics import Statistics
 from infoprune.tasks.table import Task
 from infoprune.training.distill import Distillation
 
@@ -25,6 +29,8 @@ class Sources:
             the calibration file's other texts as were drawn, unless these are trained on.
         columns: of both files.
         samples: calibration texts to draw.
+        statistics: folders from `infoprune collect` to choose the units by, merged where there are several; the
+            calibration texts are then for the repair and the report.
 
     Raises:
         InputError: no samples are asked for.
@@ -34,9 +40,15 @@ class Sources:
     eval: StrPath | None = None
     columns: Columns = field(default_factory=Columns)
     samples: int = 1024
+    statistics: Sequence[StrPath] = ()
 
     def __post_init__(self) -> None:
         check_positive("samples", self.samples)
+
+    def given(self) -> Statistics | None:
+        """The statistics, if there are any."""
+        found = [load_statistics(folder) for folder in self.statistics]
+        return merge_statistics(*found) if found else None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from infoprune.jobs.report import REPORT
 from infoprune.jobs.tasks import check_columns, inputs_of, parted, read
 from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start
 from infoprune.plan import VOCABULARY, plan_of
+from infoprune.processes import process_index, share_of, total
 from infoprune.ranking.criteria import criterion_named
 from infoprune.reports.card import base_model, card
 from infoprune.reports.page import page
@@ -29,6 +30,7 @@ from infoprune.reports.render import SIZES, markdown
 from infoprune.reports.report import Report, compared, timed
 from infoprune.search import search
 from infoprune.statistics.calibration import real_tokens
+from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import every_site, find_sites
 from infoprune.structure.stock import loads_in
 from infoprune.tasks.compare import compare
@@ -45,8 +47,8 @@ class Preview:
     Args:
         family: the model_type.
         task: what the model is for.
-        texts: calibration texts.
-        tokens: calibration tokens without padding.
+        texts: that the units are chosen on.
+        tokens: of these, without padding.
         kept: (units kept, of) for every site that will be cut; empty where a budget or a search will tell.
         loads_in: "transformers" or "infoprune": what will open the result.
     """
@@ -75,6 +77,8 @@ def prune_folder(
 ) -> Report:
     """Prunes the model in a folder and writes the smaller one, with plan and report, as a new folder.
 
+    In a process group every process takes its share of the calibration texts, and the first alone evaluates and writes.
+
     Args:
         folder: with the model and its tokenizer.
         out: new folder; it appears whole or not at all. A training keeps its checkpoints beside it until the end, in
@@ -98,7 +102,7 @@ def prune_folder(
     """
     cut, packing = cut or Cut(), packing or Packing()
     place = device_named(device)
-    check_apart(out, folder, sources.data, sources.eval, force=force)
+    check_apart(out, folder, sources.data, sources.eval, *sources.statistics, force=force)
     aim = chosen_task(folder, task)
     sentence = read_sentence_folder(folder)
     kinds = None if cut.tokens is not None and not cut.layers else cut.layers
@@ -114,21 +118,24 @@ def prune_folder(
             f"label column {sources.columns.label!r} is not read: labels serve the evaluation alone; pass --eval FILE",
             stacklevel=2,
         )
+    given = sources.given()
     begin = start(*open_model(folder, place, aim), texts, cut.tokens)
     model, tokenizer = begin.model, begin.tokenizer
     sample, rest = parted(texts, sources.samples, cut.seed)
     if judges is None and cut.distill is None and not plan_only:
         judges = rest
-    batches = inputs_of(sample, aim, model, tokenizer, packing)
+    batches = share_of(inputs_of(sample, aim, model, tokenizer, packing))
     recovery = None
     # After the only round training changes no plan.
     if cut.distill is not None and not (plan_only and cut.settings.rounds == 1):
         recovery = Recovery(inputs_of(texts, aim, model, tokenizer, packing), cut.distill, unfinished(out))
     questions = Questions() if judges is None else questions_for(judges, aim, begin, packing, cut.seed)
-    preview = _preview(model, batches, cut)
+    preview = _preview(model, batches, cut, given)
     if started is not None:
         started(preview)
-    result = _result(begin, batches, questions, cut, recovery, progress)
+    result = _result(begin, batches, questions, cut, recovery, given, progress)
+    if process_index() > 0:
+        return result.report
     if plan_only:
         with new_folder(out, force=force) as draft:
             (draft / PLAN).write_text(result.plan.to_json() + "\n", encoding="utf-8")
@@ -157,6 +164,7 @@ def _result(
     questions: Questions,
     cut: Cut,
     recovery: Recovery | None,
+    given: Statistics | None,
     progress: StageProgress | None,
 ) -> Result:
     criterion = criterion_named(cut.criterion)
@@ -173,6 +181,7 @@ def _result(
             settings=cut.settings,
             seed=cut.seed,
             reference=evaluate(begin.dense, questions.dense) if begin.cut else None,
+            statistics=given,
             progress=progress,
         )
     else:
@@ -185,13 +194,14 @@ def _result(
             sites=cut.layers,
             settings=cut.settings,
             recovery=recovery,
+            statistics=given,
             seed=cut.seed,
             progress=progress,
         )
     return replace(result, report=from_dense(result.report, begin))
 
 
-def _preview(model: PreTrainedModel, batches: Batches, cut: Cut) -> Preview:
+def _preview(model: PreTrainedModel, batches: Batches, cut: Cut, given: Statistics | None) -> Preview:
     kinds, shape = (cut.layers, None) if cut.layers == () else shape_of(model, cut.layers, cut.settings)
     chosen = () if kinds == () else find_sites(model, kinds)
     free = cut.budget is not None or cut.tolerance is not None
@@ -204,11 +214,12 @@ def _preview(model: PreTrainedModel, batches: Batches, cut: Cut) -> Preview:
         kept[VOCABULARY] = earlier[VOCABULARY]
     whole = {**earlier, **{name: (left, earlier.get(name, (of, of))[1]) for name, (left, of) in kept.items()}}
     masks = [real_tokens(batch) for batch in batches]
+    inputs, tokens = total(sum(len(mask) for mask in masks), sum(int(mask.sum()) for mask in masks))
     return Preview(
         family=model.config.model_type,
         task=task_of(model),
-        texts=sum(len(mask) for mask in masks),
-        tokens=sum(int(mask.sum()) for mask in masks),
+        texts=inputs if given is None else given.inputs,
+        tokens=tokens if given is None else given.tokens,
         kept=kept,
         loads_in=("infoprune" if shape is None else "transformers") if free else loads_in(every_site(model), whole),
     )

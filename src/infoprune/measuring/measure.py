@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PretrainedConfig
 
 from infoprune.errors import InputError
+from infoprune.structure.offload import is_offloaded
 
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt")
 
@@ -180,9 +181,9 @@ def example_batch(
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model's inputs go: to its parameters; one without, such as an ONNX graph, computes on the CPU."""
+    """Where a model's inputs go: to its parameters; to the CPU where there are none (ONNX) or they are offloaded."""
     parameter = next(model.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
+    return torch.device("cpu") if parameter is None or is_offloaded(model) else parameter.device
 
 
 def takes_pictures(config: PretrainedConfig) -> bool:
@@ -215,7 +216,9 @@ _CPU_ATTENTION: dict[Any, Callable[..., int]] = {
 
 def _inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     device = device_of(model)
-    return {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
+    # without values a mask of ones cannot be seen to be one; it changes no count
+    left_out = {"labels", "attention_mask"} if device.type == "meta" else {"labels"}
+    return {name: tensor.to(device) for name, tensor in batch.items() if name not in left_out}
 
 
 def _milliseconds(model: nn.Module, inputs: Mapping[str, Tensor]) -> float:

@@ -15,6 +15,7 @@ import torch
 from greenlet import GreenletExit, getcurrent, greenlet
 from torch import Tensor, nn
 
+from infoprune.measuring.measure import device_of
 from infoprune.statistics.calibration import model_inputs
 
 
@@ -99,7 +100,7 @@ class Lockstep:
 
     def _run(self, batch: Mapping[str, Tensor]) -> Callable[..., None]:
         def run(_: object = None) -> None:
-            device = next(self._model.parameters()).device
+            device = device_of(self._model)
             self._model(**model_inputs(batch, device))
 
         return run
@@ -128,4 +129,4 @@ class Lockstep:
 
 def _by_text(x: Tensor, rows: int) -> Tensor:
     """(inputs, length, n), also of a family that joins all tokens of a batch into one axis."""
-    return x.reshape(rows, -1, x.shape[-1]) if x.ndim == 2 else x
+    return x.reshape(rows, len(x) // rows, x.shape[-1]) if x.ndim == 2 else x

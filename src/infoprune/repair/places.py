@@ -43,17 +43,20 @@ class Repaired:
 
 def places_of(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Repaired]:
     """By path, all that a repair of a cut model re-fits; above the layers and along the stream only what was cut."""
-    whole = {site.name: site for site in every_site(dense)}
-    kept = {name: torch.tensor(kept_within(small, dense, name, site.units)) for name, site in whole.items()}
+    whole = {site.name: site for site in every_site(dense, empty=True)}
+    kept = {
+        name: torch.tensor(kept_within(small, dense, name, site.units), dtype=torch.long)
+        for name, site in whole.items()
+    }
     cut = {name for name, site in whole.items() if len(kept[name]) < site.units}
     rows = {
         producer.module: producer.rows(kept[name], whole[name].units)
         for name in cut
         for producer in whole[name].producers
     }
-    always = {site.name for site in find_sites(dense)}
+    always = {site.name for site in find_sites(dense, empty=True)}
     found: dict[str, Repaired] = {}
-    for site in every_site(small):
+    for site in every_site(small, empty=True):  # of an empty one the bias is left
         if site.residual is None and (site.name in always or cut & {site.name, WIDTH}):
             for producer in site.refit:
                 found[producer.module] = Repaired(producer.module, site.name, None, rows.get(producer.module), False)

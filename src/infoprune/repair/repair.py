@@ -17,10 +17,12 @@ from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
 from infoprune.repair.norm import gain_and_shift, sums_of
 from infoprune.repair.places import Repaired, places_of
 from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
+from infoprune.statistics.answer import remedy
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
 from infoprune.statistics.collect import collect_worth
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
+from infoprune.statistics.temper import tempered
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import Site, every_site, find_sites
 
@@ -45,7 +47,8 @@ def repair(
 
         min over W, b of  sum_t w_t |W x_t + b + r_t - y_t|^2 + ridge mean(diag Cov x) |W - W_0|^2
 
-    where W_0 is the weight as it is. Producers are re-fitted in the same way, without a residual, to what the kept
+    where W_0 is the weight as it is; a token whose input or error is far longer than its text's median is weighed down
+    (see `tempered`). Producers are re-fitted in the same way, without a residual, to what the kept
     units do in the dense network: their inputs have changed too. Where the width was cut, so is everything that reads
     the residual stream, and the norms are re-fitted to what the dense ones say at the kept coordinates. All passes
     advance together from place to place, so this costs one forward pass of each network, and memory for the
@@ -74,7 +77,7 @@ def repair(
     repaired.eval()
     places = {path: place for path, place in places_of(repaired, dense).items() if producers or place.reads}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    stacks = {site.stack for site in find_sites(dense)}
+    stacks = {site.stack for site in find_sites(dense, empty=True)}
     masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
     firsts = starts([len(next(iter(batch.values()))) for batch in batches])
     modes = [(module, module.training) for module in dense.modules()]
@@ -131,7 +134,10 @@ def _refit(
     for arrival, goal, residual, weight in zip(arrivals, goals, residuals, weights, strict=True):
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
-        rows.append((arrival.y if place.norm else arrival.x, wanted - residual, _beside(weight, arrival.x)))
+        weight = _beside(weight, arrival.x).to(residual.device)
+        for each in (arrival.x, wanted - arrival.total):  # neither an input nor an error may outweigh all others
+            weight = weight * tempered(each, weight > 0)
+        rows.append((arrival.y if place.norm else arrival.x, wanted - residual, weight))
     if place.norm:
         return _refit_norm(model, place.module, rows)
     module = linear(model, place.module)
@@ -140,7 +146,8 @@ def _refit(
     weight, bias = fit_ridge(_of_all(parts), anchor, ridge=ridge, intercept=module.bias is not None)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
-            f"the regression at {place.module} is not finite, expected finite activations; try the model in float32"
+            f"the regression at {place.module} is not finite, expected finite activations; "
+            f"{remedy(module.weight.dtype)}"
         )
     module.weight.copy_(weight)
     if module.bias is not None:

@@ -55,9 +55,16 @@ def answer_of(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "b
     if not torch.isfinite(answer.values).all():
         raise InputError(
             "the model's answers are not finite on these inputs, expected finite numbers; "
-            "try the model in float32, and look at the inputs"
+            f"{remedy(answer.values.dtype)}, and look at the inputs"
         )
     return answer
+
+
+def remedy(dtype: torch.dtype) -> str:
+    """What to do about numbers that are not finite."""
+    if dtype == torch.float16:
+        return "float16 ends at 65,504: try the model in bfloat16 or float32"
+    return "try the model in float32"
 
 
 def _read(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:

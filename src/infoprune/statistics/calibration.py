@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.measuring.measure import example_length
+from infoprune.measuring.measure import device_of, example_length
 from infoprune.processes import largest, process_count, total
+from infoprune.structure.offload import present
 from infoprune.structure.sites import Site
 
 Batch = Mapping[str, Tensor]
@@ -100,7 +101,7 @@ def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: in
     """
     if not model.config.is_encoder_decoder:
         return list(batches)
-    device = next(model.parameters()).device
+    device = device_of(model)
     found: list[Batch] = []
     for batch in batches:
         if "decoder_input_ids" in batch:
@@ -117,11 +118,13 @@ def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: in
 
 def check_finite_weights(model: nn.Module) -> None:
     """Raises InputError, naming the parameter, where a weight is NaN or infinite."""
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise InputError(
-                f"weight {name} holds NaN or infinite values, expected finite numbers; check the checkpoint"
-            )
+    for path, module in model.named_modules():
+        with present(model, path):
+            for name, parameter in module.named_parameters(path, recurse=False):
+                if not torch.isfinite(parameter).all():
+                    raise InputError(
+                        f"weight {name} holds NaN or infinite values, expected finite numbers; check the checkpoint"
+                    )
 
 
 def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:

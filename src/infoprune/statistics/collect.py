@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.measuring.measure import device_of
 from infoprune.plan import WIDTH
 from infoprune.processes import total
-from infoprune.statistics.answer import Answer, answer_of
+from infoprune.statistics.answer import Answer, answer_of, remedy
 from infoprune.statistics.calibration import (
     Batch,
     Progress,
@@ -30,7 +31,9 @@ from infoprune.statistics.groups import groups, on_disk
 from infoprune.statistics.precision import exact
 from infoprune.statistics.sharing import share_keys, share_sums, share_worth
 from infoprune.statistics.statistics import SiteStatistics, Statistics
-from infoprune.structure.linear import LinearMap, linear
+from infoprune.statistics.temper import tempered
+from infoprune.structure.linear import linear
+from infoprune.structure.offload import present
 from infoprune.structure.sites import Site, find_sites
 
 
@@ -140,7 +143,7 @@ def _collect(
     """One pass for some of the sites: the worth of all tokens, and the sums of those sites that have statistics."""
     worth: dict[str, list[Tensor]] = {site.name: [] for site in sites}
     keys = [key_of(batch) for batch in batches]
-    device = next(model.parameters()).device
+    device = device_of(model)
     inputs, tokens = 0, 0
     with _frozen(model), _taps(model, sites) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
@@ -150,7 +153,7 @@ def _collect(
             answer = answer_of(model, model(**fed), masks[decodes])
             # what is drawn depends on the batch alone: not on its place, on other batches, nor on who computes it
             generator = torch.Generator().manual_seed(seed ^ keys[index])
-            squares = _pull(answer, draws or answer.draws, generator, taps, _read_here(model, sites), gathered)
+            squares = _pull(answer, draws or answer.draws, generator, taps, model, _read_here(sites), gathered)
             del answer  # and with it the graph, before the next batch makes another
             seen = 0
             for site in sites:
@@ -160,9 +163,11 @@ def _collect(
                 for passed, square in zip(readers[0].passed, squares[name], strict=True):
                     real = _real(passed.x, mask.to(square.device))
                     if name in gathered:
-                        x = exact(passed.x)[real]
-                        gathered[name].tokens.update(x)
-                        gathered[name].worth.update(x, square[real])
+                        x = exact(passed.x)
+                        texts = (len(mask), -1)
+                        weight = tempered(x.reshape(*texts, x.shape[-1]), real.reshape(texts)).reshape(real.shape)[real]
+                        gathered[name].tokens.update(x[real], weight)
+                        gathered[name].worth.update(x[real], square[real] * weight)
                     worths.append((square * real).float().reshape(len(mask), -1))
                     seen = max(seen, int(real.sum())) if real.numel() == len(mask) else int(real.sum())  # one a text
                 worth[name].append(torch.stack(worths).sum(0))
@@ -175,7 +180,7 @@ def _collect(
     for statistics in gathered.values():
         share_sums(statistics)
         statistics.demand.div_(inputs)
-        _check_finite(statistics)
+        _check_finite(statistics, model.dtype)
     kept = share_worth(worth)
     levels = {name: sum(float(w.sum()) for w in each) / max(tokens, 1) for name, each in kept.items()}
     return Statistics(gathered, model.config.model_type, inputs, tokens, kept, levels, share_keys(keys))
@@ -242,9 +247,9 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(wanted)
 
 
-def _read_here(model: nn.Module, sites: Sequence[Site]) -> dict[str, list[LinearMap]]:
-    """By site name, what takes gradients to the vectors of the residual stream that are read there."""
-    return {site.name: [linear(model, path) for path in site.readers] for site in sites if site.kind == WIDTH}
+def _read_here(sites: Sequence[Site]) -> dict[str, tuple[str, ...]]:
+    """By site name, paths of what takes gradients to the vectors of the residual stream that are read there."""
+    return {site.name: site.readers for site in sites if site.kind == WIDTH}
 
 
 def _pull(
@@ -252,7 +257,8 @@ def _pull(
     draws: int,
     generator: torch.Generator,
     taps: Mapping[str, Sequence[_Tap]],
-    read: Mapping[str, Sequence[LinearMap]],
+    model: nn.Module,
+    read: Mapping[str, Sequence[str]],
     into: Mapping[str, SiteStatistics],
 ) -> dict[str, list[Float[Tensor, ...]]]:
     """Pulls every direction down to every site, adds to the demand, and returns |g|^2 of every token by site."""
@@ -271,24 +277,28 @@ def _pull(
         gradients = iter(torch.autograd.grad(objective, [y for _, _, ys in applied for y in ys], retain_graph=True))
         for name, index, ys in applied:
             arrived = [exact(next(gradients)).div(scale).flatten(0, -2) for _ in ys]
-            rows = _at_input(arrived, read[name]) if name in read else arrived[0]
+            rows = _at_input(model, arrived, read[name]) if name in read else arrived[0]
             squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
             if name in into:
                 into[name].demand.addmm_(rows.T, rows)
     return squares
 
 
-def _at_input(arrived: Sequence[Float[Tensor, "t _"]], readers: Sequence[LinearMap]) -> Float[Tensor, "t n"]:
+def _at_input(model: nn.Module, arrived: Sequence[Float[Tensor, "t _"]], paths: Sequence[str]) -> Float[Tensor, "t n"]:
     """The gradient at what several modules read, through these alone: the sum of g W."""
-    return torch.stack([g @ exact(reader.weight) for g, reader in zip(arrived, readers, strict=True)]).sum(0)
+    parts = []
+    for gradient, path in zip(arrived, paths, strict=True):
+        with present(model, path):
+            parts.append(gradient @ exact(linear(model, path).weight).to(gradient.device))
+    return torch.stack(parts).sum(0)
 
 
-def _check_finite(statistics: SiteStatistics) -> None:
+def _check_finite(statistics: SiteStatistics, dtype: torch.dtype) -> None:
     finite: Bool[Tensor, ""] = (
         torch.isfinite(statistics.tokens.triangle).all() & torch.isfinite(statistics.demand).all()
     )
     if not finite:
         raise InputError(
             f"activations at {statistics.site.reader} are not finite, expected finite numbers; "
-            "try the model in float32, and look at the inputs"
+            f"{remedy(dtype)}, and look at the inputs"
         )

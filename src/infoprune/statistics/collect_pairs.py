@@ -13,6 +13,7 @@ from torch.nn.functional import one_hot
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.measuring.measure import device_of
 from infoprune.processes import process_count
 from infoprune.statistics.calibration import Batch, Progress, model_inputs, real_tokens
 from infoprune.statistics.moments import Moments
@@ -73,7 +74,7 @@ def collect_pairs(
         name: _Gathered(token_weights(weighing, name, masks, pairing.floor), pairing.samples, generator)
         for name in chain
     }
-    device = next(model.parameters()).device
+    device = device_of(model)
     with _inputs(model, sites) as seen, torch.no_grad():
         for index, batch in enumerate(batches):
             logits = model(**model_inputs(batch, device)).logits

@@ -20,6 +20,7 @@ from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
 from infoprune.structure.linear import linear
+from infoprune.structure.offload import present
 from infoprune.structure.sites import Site
 
 
@@ -30,7 +31,8 @@ class SiteStatistics:
     Args:
         site: where; of the width one of the places that read the stream. There y is x: `reader` is the identity, and
             `demand` is that of all readers together, at what they read.
-        tokens: moments of the reader's input, every real token counted once, (n,) and (n, n).
+        tokens: moments of the reader's input, every real token counted once, but for those that are hundreds of times
+            as long as others of their text, which count for less (see `tempered`), (n,) and (n, n).
         worth: the same, every token weighted by its squared gradient.
         demand: (o, o) float64, Fisher information at the reader's output in nats per squared output unit, summed over
             the tokens of an input and averaged over inputs: half of x^T demand x is, to leading order, the KL
@@ -59,13 +61,15 @@ class SiteStatistics:
         """Statistics of no tokens."""
         if site.kind == WIDTH:
             return cls._of_stream(model, site, floor, ridge)
-        reader = linear(model, site.reader)
-        weight = exact(reader.weight)
+        with present(model, site.reader):
+            reader = linear(model, site.reader)
+            weight = exact(reader.weight)
         outputs, inputs = weight.shape
         produced = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
         for producer in site.producers:
-            rows = exact(linear(model, producer.module).weight).square().sum(1)
-            produced.index_add_(0, producer.owners(site.units).to(rows.device), rows)
+            with present(model, producer.module):
+                rows = exact(linear(model, producer.module).weight).square().sum(1)
+            produced.index_add_(0, producer.owners(site.units).to(produced.device), rows.to(produced.device))
         return cls(
             site=site,
             tokens=Moments.empty(inputs, weight.device),
@@ -81,8 +85,12 @@ class SiteStatistics:
     @classmethod
     def _of_stream(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
         readers = [linear(model, path) for path in site.readers]
-        identity = torch.eye(site.units, dtype=torch.float64, device=readers[0].weight.device)
-        written = [exact(linear(model, producer.module).weight).T for producer in site.producers]
+        with present(model, site.reader):
+            identity = torch.eye(site.units, dtype=torch.float64, device=exact(readers[0].weight).device)
+        squares = torch.zeros(site.units, dtype=torch.float64, device=identity.device)
+        for producer in site.producers:
+            with present(model, producer.module):
+                squares += exact(linear(model, producer.module).weight).square().sum(1).to(squares.device)
         return cls(
             site=site,
             tokens=Moments.empty(site.units, identity.device),
@@ -90,7 +98,7 @@ class SiteStatistics:
             demand=torch.zeros_like(identity),
             reader=identity,
             centred=all(reader.bias is not None for reader in readers),
-            produced=torch.cat(written).square().sum(0).sqrt(),
+            produced=squares.sqrt(),
             floor=floor,
             ridge=ridge,
         )

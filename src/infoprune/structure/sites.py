@@ -67,6 +67,7 @@ class Site:
         stream: path of a module whose first input is the residual that the reader's output is added to, or None.
         refit: the producers that a repair re-fits too.
         attributes: sizes that modules keep about themselves.
+        attention: path of the module that is left out where no head stays; None where there is none, or it has to stay.
         config: fields that say `units` for every layer at once; empty where a stock config has no word for it.
         shared: the layer is applied several times in one pass.
         residual: of the site "width": the residual stream; None elsewhere.
@@ -82,6 +83,7 @@ class Site:
     stream: str | None
     refit: tuple[Slice, ...]
     attributes: tuple[Size, ...]
+    attention: str | None
     config: tuple[Size, ...]
     shared: bool
     residual: Stream | None = None
@@ -97,13 +99,20 @@ class Site:
         if self.residual is None:
             return (self,)
         return tuple(
-            replace(self, name=place.name, readers=place.modules, residual=None) for place in self.residual.places
+            replace(self, name=place.name, readers=place.modules, residual=None)
+            for place in self.residual.places
+            if place.modules
         )
 
     @property
     def stack(self) -> str:
         """Which list of layers: "layers", or "decoder" for the decoder of an encoder-decoder."""
         return stack_of(self.name)
+
+    @property
+    def least(self) -> int:
+        """The fewest units that can stay: none where the whole block can go."""
+        return 0 if self.kind == "ffn" or self.attention is not None else 1
 
 
 def family_named(model_type: str, kinds: Collection[str] | None = None) -> Family:
@@ -134,12 +143,15 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
     return family
 
 
-def find_sites(model: PreTrainedModel, kinds: Collection[str] | None = None) -> tuple[Site, ...]:
+def find_sites(
+    model: PreTrainedModel, kinds: Collection[str] | None = None, *, empty: bool = False
+) -> tuple[Site, ...]:
     """The sites of a model, from the bottom layer to the top; works on dense and on pruned models.
 
     Args:
         model: any model of a supported family, with or without a task head.
         kinds: which kinds of site; None means all that stand in the layers. "pooler" and "width" have to be asked for.
+        empty: also those of which no unit is left.
 
     Raises:
         InputError: the family is not supported, this variant of it is not, or it has no site of a kind that was asked
@@ -171,15 +183,15 @@ def find_sites(model: PreTrainedModel, kinds: Collection[str] | None = None) -> 
         if isinstance(width, str):
             raise InputError(f"the width of this {family.model_type} cannot be cut: {width}; leave it out of sites")
         found.append(width)
-    return tuple(found)
+    return tuple(site for site in found if site.units > 0 or empty)
 
 
-def every_site(model: PreTrainedModel) -> tuple[Site, ...]:
-    """All sites of a model, those included that are cut only where they are asked for."""
+def every_site(model: PreTrainedModel, *, empty: bool = False) -> tuple[Site, ...]:
+    """All sites of a model, those included that are cut only where they are asked for; `empty` as in `find_sites`."""
     family = family_named(model.config.model_type)
     above = [_site(model, family, row, f"top.{row.kind}", 0, "") for row in _top(model, family)]
     width = _width(model, family)
-    return (*find_sites(model), *above, *(() if isinstance(width, str) else (width,)))
+    return (*find_sites(model, empty=empty), *above, *(() if isinstance(width, str) else (width,)))
 
 
 def _all_layers(model: PreTrainedModel, family: Family) -> Iterator[tuple[int, Layer]]:
@@ -218,6 +230,7 @@ def _width(model: PreTrainedModel, family: Family) -> Site | str:
         stream=None,
         refit=(),
         attributes=(),
+        attention=None,
         config=tuple(Size(field.name, 1) for field in fields),
         shared=family.shared,
         residual=stream,
@@ -256,8 +269,25 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
             )
         return Slice(prefix + rows.module, tuple(part * share for part in parts))
 
+    inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
+    if inputs == 0:  # and what would say more is gone
+        return Site(
+            name=name,
+            kind=row.kind,
+            layer=layer,
+            units=0,
+            size=1,
+            producers=(),
+            readers=tuple(prefix + path for path in row.readers),
+            stream=row.stream and prefix + row.stream,
+            refit=(),
+            attributes=(),
+            attention=None,
+            config=(),
+            shared=family.shared,
+        )
     size = math.prod(number(count) for count in row.unit_size)
-    units = linear(model, prefix + row.readers[0]).weight.shape[1] // size
+    units = inputs // size
     there = {name for name, _ in model.get_submodule(prefix[:-1]).named_modules()}
     producers = {rows.module: slice_of(rows) for rows in row.producers if not rows.optional or rows.module in there}
     return Site(
@@ -271,6 +301,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         stream=None if row.stream is None else prefix + row.stream,
         refit=tuple(producers[path] for path in row.refit if path in producers),
         attributes=tuple(Size(a.name, number(a.each), prefix + a.module) for a in row.attributes),
+        attention=row.attention and prefix + row.attention,
         config=tuple(_field(model, field, number(field.each)) for field in row.config),
         shared=family.shared,
     )

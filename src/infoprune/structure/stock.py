@@ -35,8 +35,9 @@ def fields_of(sites: Collection[Site], units: Mapping[str, int]) -> dict[str, in
     for same in alike(sites):
         kept = {units.get(site.name, site.units) for site in same}
         words = {field.name: field.of(units.get(site.name, site.units)) for site in same for field in site.config}
-        found |= words if len(kept) == 1 else {}
-        fit = fit and (len(kept) == 1 or not bound & words.keys())
+        one = len(kept) == 1 and kept != {0}  # no stock config has a layer without heads or neurons
+        found |= words if one else {}
+        fit = fit and (one or not bound & words.keys())
     fit = fit and all(allowed(site, units.get(site.name, site.units), found) for site in sites)
     return found if fit else {name: value for name, value in found.items() if name not in bound}
 

@@ -43,6 +43,7 @@ class Stream:
         writers: paths of the linear modules whose outputs are added to it.
         places: where it is read, bottom to top.
         tied: paths of readers whose weight is a table's.
+        silent: paths of readers that have no outputs any more.
     """
 
     width: int
@@ -50,11 +51,12 @@ class Stream:
     writers: tuple[str, ...]
     places: tuple[Place, ...]
     tied: tuple[str, ...]
+    silent: tuple[str, ...]
 
     @property
     def readers(self) -> tuple[str, ...]:
         """Paths of all linear modules that read it."""
-        return tuple(path for place in self.places for path in place.modules)
+        return (*(path for place in self.places for path in place.modules), *self.silent)
 
 
 @dataclass(frozen=True)
@@ -103,11 +105,12 @@ def follow(
     within = tuple(f"{layer.path}.{path}" for layer in layers for row in layer.rows for path in row.readers)
     writers = (*((base + str(width.projected),) if projected else ()), *within)
     places = [*_inside(layers, width, there), ("decoder" if width.decoder else "layers", "width.top", heads)]
-    named = tuple(_with_norms(places, norms, projected))
+    silent = {path for _, _, each in places for path in each if len(linear(model, path).weight) == 0}
+    named = tuple(_with_norms(places, norms, projected, silent))
     tables = (*entry, *(path for each in norms.values() for path in each))
     own = {id(parameter) for path in tables for parameter in there[path].parameters(recurse=False)}
     tied = tuple(path for place in named for path in place.modules if id(there[path].weight) in own)
-    stream = Stream(len(linear(model, writers[-1]).weight), tables, writers, named, tied)
+    stream = Stream(len(linear(model, writers[-1]).weight), tables, writers, named, tied, tuple(sorted(silent)))
     unknown = next(_unknown(there, stream, inner, set(width.tables if projected else ()), base), None)
     return stream if unknown is None else f"the table does not say what {unknown} of a {type(model).__name__} is"
 
@@ -133,7 +136,10 @@ def _inside(
 
 
 def _with_norms(
-    places: Sequence[tuple[str, str, tuple[str, ...]]], norms: dict[str, tuple[str, ...]], projected: bool
+    places: Sequence[tuple[str, str, tuple[str, ...]]],
+    norms: dict[str, tuple[str, ...]],
+    projected: bool,
+    silent: set[str],
 ) -> Iterator[Place]:
     """The n-th norm of a stack writes what its n-th place reads; the last one what all further places read."""
     seen = dict.fromkeys(norms, 0)
@@ -143,7 +149,11 @@ def _with_norms(
         passed, seen[stack] = seen[stack], seen[stack] + 1
         each = norms[stack]
         norm = None if passed < 0 or not each else each[min(passed, len(each) - 1)]
-        yield Place(name if name != "width.top" else f"{stack}.top.width", modules, norm)
+        yield Place(
+            name if name != "width.top" else f"{stack}.top.width",
+            tuple(path for path in modules if path not in silent),
+            norm,
+        )
 
 
 def _unknown(

@@ -1,0 +1,56 @@
+"""Offload: models whose weights lie elsewhere until they are needed, as accelerate's device_map dispatches them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from accelerate.hooks import remove_hook_from_submodules
+from accelerate.utils import align_module_device
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+DISPATCHED = "hf_device_map"
+"""What a model notes that accelerate has dispatched."""
+
+
+def is_offloaded(model: nn.Module) -> bool:
+    """Whether some weights lie in main memory or on disk, and come when their module is called."""
+    return DISPATCHED in vars(model) and any(parameter.is_meta for parameter in model.parameters())
+
+
+@contextmanager
+def present(model: nn.Module, path: str) -> Iterator[None]:
+    """Within the block the weights of one module are there; outside of it they may not be."""
+    with align_module_device(model.get_submodule(path)):
+        yield
+
+
+def bring_home(model: PreTrainedModel) -> PreTrainedModel:
+    """Loads all weights of an offloaded model into main memory, in place; any other model stays as it is."""
+    if not is_offloaded(model):
+        return model
+    found: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        with align_module_device(module):
+            tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+            found |= {f"{path}.{name}" if path else name: tensor.detach().cpu().clone() for name, tensor in tensors}
+    remove_hook_from_submodules(model)
+    for path, tensor in found.items():
+        place, _, name = path.rpartition(".")
+        module = model.get_submodule(place)
+        before = getattr(module, name)
+        kept = nn.Parameter(tensor, requires_grad=before.requires_grad) if isinstance(before, nn.Parameter) else tensor
+        setattr(module, name, kept)
+    delattr(model, DISPATCHED)
+    model.tie_weights()
+    return model
+
+
+def outlined(model: PreTrainedModel) -> PreTrainedModel:
+    """Forgets the values of an offloaded model's weights, in place, but not their shapes, which are enough to count."""
+    if is_offloaded(model):
+        remove_hook_from_submodules(model)
+        delattr(model, DISPATCHED)
+        model.to("meta")  # type: ignore[arg-type]
+    return model
