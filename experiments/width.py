@@ -160,8 +160,8 @@ def write_page(rows: list[dict], bounds: list[dict], split: str) -> None:
         "",
         "`--sites ffn,heads,width` cuts coordinates of the residual stream as well: embeddings, norms, rows of every",
         "output projection, columns of all that reads it. With `--shape uniform` the sizes are those that a stock",
-        "config can say, so that plain `from_pretrained` opens the result: for BERT-likes as many heads in all layers, and",
-        "a width of so many head sizes.",
+        "config can say, so that plain `from_pretrained` opens the result: for BERT-likes as many heads in all layers,",
+        "and a width of so many head sizes.",
         "",
         f"MiniLM on movie reviews, {split} split: 1,024 unlabelled calibration texts, sizes by the least loss in nats",
         "within a share of the dense model's FLOPs, compensation, repair, no training.",
@@ -175,7 +175,13 @@ def write_page(rows: list[dict], bounds: list[dict], split: str) -> None:
         for name, words in PLANS.items():
             cells = [row for row in rows if row["share"] == share and row["plan"] == name]
             lines += [_line(share, words, cells)] if cells else []
-    lines += ["", *_bounds(bounds)]
+    lines += [
+        "",
+        "Heads and neurons alone, every layer its own numbers, lose less at equal FLOPs ([budgets](budgets.md)), and load",
+        "in infoprune only. What a narrower stream buys is plain loading, fewer parameters, and speed outside the layers.",
+        "",
+        *_bounds(bounds),
+    ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
