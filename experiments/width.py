@@ -177,8 +177,8 @@ def write_page(rows: list[dict], bounds: list[dict], split: str) -> None:
             lines += [_line(share, words, cells)] if cells else []
     lines += [
         "",
-        "Heads and neurons alone, every layer its own numbers, lose less at equal FLOPs ([budgets](budgets.md)), and load",
-        "in infoprune only. What a narrower stream buys is plain loading, fewer parameters, and speed outside the layers.",
+        "Heads and neurons alone, every layer its own numbers, lose less at equal FLOPs ([budgets](budgets.md)), and",
+        "load in infoprune only. What a narrower stream buys is plain loading and fewer parameters.",
         "",
         *_bounds(bounds),
     ]
