@@ -11,6 +11,7 @@ from experiments import (
     recovery,
     training_free,
     vocabulary,
+    width,
 )
 
 if __name__ == "__main__":
@@ -24,3 +25,4 @@ if __name__ == "__main__":
     comparison.main()
     recovery.main()
     vocabulary.main()
+    width.main()

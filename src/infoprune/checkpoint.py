@@ -21,7 +21,7 @@ from infoprune.errors import InputError
 from infoprune.json_file import read_json, read_text
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.structure.embeddings import count_tokens
-from infoprune.structure.sites import find_sites
+from infoprune.structure.sites import every_site
 from infoprune.surgery import cut_site
 
 PLAN = "plan.json"
@@ -173,7 +173,7 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
 
     def construct(self: PreTrainedModel, config: PretrainedConfig, *args: object, **kwargs: object) -> None:
         kind.__init__(self, config, *args, **kwargs)
-        sites = {site.name: site for site in find_sites(self)}
+        sites = {site.name: site for site in every_site(self)}
         counts = dict(plan.counts)
         tokens, _ = counts.pop(VOCABULARY, (count_tokens(self), 0))
         if tokens != count_tokens(self):  # a stock config says it

@@ -16,7 +16,8 @@ from infoprune.measuring.measure import count_flops, count_parameters, example_b
 from infoprune.repair.repair import repair
 from infoprune.settings import Settings
 from infoprune.statistics.collect import collect
-from infoprune.structure.sites import find_sites, loads_in
+from infoprune.structure.sites import find_sites
+from infoprune.structure.stock import loads_in
 from infoprune.surgery import prune
 
 # one of each way in which layers are put together, for what takes longer

@@ -153,7 +153,8 @@ def rank_by_knowledge(
     felt = {name: weight.new_zeros(weight.shape[1]) for name, weight in readers.items()}
     loud = {name: weight.new_zeros(weight.shape[1]) for name, weight in readers.items()}
     inputs = tokens = 0
-    with frozen(dense), frozen(model), tapped(model, sites.values()) as taps, torch.enable_grad():
+    with frozen(dense), frozen(model), tapped(model, sites.values()) as lists, torch.enable_grad():
+        taps = {name: tap for name, (tap,) in lists.items()}
         for batch in batches:
             with torch.no_grad():
                 mean = _means(_answer(dense, batch), method.temperature)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from infoprune.errors import InputError
 from infoprune.ranking.brain_surgeon import BrainSurgeon
 from infoprune.ranking.eliminate import Elimination, eliminate
+from infoprune.ranking.eliminate_jointly import eliminate_jointly
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.ranking.kwon import Kwon
 from infoprune.ranking.scores import Activation, Flap, Leverage, Magnitude, MagnitudeSum, Taylor, Wanda
@@ -36,6 +37,14 @@ class Criterion(Protocol):
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
         """All units of one site in the order of removal, with the loss of each."""
+
+
+@runtime_checkable
+class JointCriterion(Criterion, Protocol):
+    """A criterion for which it matters where units are read that several places read; others take the first place."""
+
+    def rank_places(self, places: Sequence[SiteStatistics], generator: torch.Generator) -> Elimination:
+        """All coordinates of the residual stream in the order of removal, with the loss of each."""
 
 
 @runtime_checkable
@@ -94,16 +103,25 @@ class ChannelInformation:
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
         """Greedy elimination under the Fisher metric of the reader's output."""
         covariance = statistics.covariance
+        gram, log = self._gram(statistics, covariance), math.isfinite(self.sigma)
+        return eliminate(covariance, gram, size=statistics.site.size, log=log)
+
+    def rank_places(self, places: Sequence[SiteStatistics], generator: torch.Generator) -> Elimination:
+        """Greedy elimination of the coordinates of the residual stream, by the sum of the losses at all places."""
+        covariances = torch.stack([place.covariance for place in places])
+        grams = torch.stack([self._gram(*each) for each in zip(places, covariances, strict=True)])
+        return eliminate_jointly(covariances, grams, log=math.isfinite(self.sigma))
+
+    def _gram(self, statistics: SiteStatistics, covariance: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """W^T Q W."""
         metric = demand_metric(statistics.demand, self.tau)
         reader = statistics.reader
-        log = math.isfinite(self.sigma)
-        if log:
+        if math.isfinite(self.sigma):
             # noise of variance sigma^2 x mean output variance, in the metric scaled to a mean diagonal of one
             output = (reader @ covariance * reader).sum() / len(reader)
             output = torch.where(output > 0, output, 1.0)  # nothing is read: any noise drowns it
             metric = metric / (metric.diagonal().mean() * self.sigma**2 * output)
-        gram = reader.T @ metric @ reader
-        return eliminate(covariance, gram, size=statistics.site.size, log=log)
+        return reader.T @ metric @ reader
 
 
 @dataclass(frozen=True)

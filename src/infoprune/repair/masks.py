@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from infoprune.repair.repair import Place, by_worth, refit_bottom_up
+from infoprune.repair.places import Place
+from infoprune.repair.repair import by_worth, refit_bottom_up
 from infoprune.repair.ridge import Sums
 from infoprune.statistics.calibration import Batch, Progress
 from infoprune.statistics.precision import exact
@@ -61,7 +62,7 @@ def tune_masks(
 
     def fit(place: Place, module: LinearMap, parts: Sequence[Sums]) -> tuple[Tensor, Tensor]:
         nonlocal trusted
-        weight, size = exact(module.weight), sites[place.site].size
+        weight, size = exact(module.weight), sites[place.worth].size
         bias = weight.new_zeros(len(weight)) if module.bias is None else exact(module.bias)
         factors = mask_factors(reduce(Sums.plus, parts), weight, bias, size)
         trusted = trusted and float(factors.abs().max()) <= largest
@@ -71,7 +72,7 @@ def tune_masks(
         small,
         dense,
         batches,
-        chosen=lambda place: place.reads and place.site in sites and place.site != lowest,
+        chosen=lambda place: place.reads and place.worth in sites and place.worth != lowest,
         weigh=lambda place: [(each > 0).double() for each in weigh(place)],
         fit=fit,
         progress=progress,

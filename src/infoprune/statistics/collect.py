@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
+from infoprune.plan import WIDTH
 from infoprune.processes import total
 from infoprune.statistics.answer import Answer, answer_of, remedy
 from infoprune.statistics.calibration import (
@@ -31,6 +32,8 @@ from infoprune.statistics.sharing import share_keys, share_sums, share_worth
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.statistics.taps import Tap, frozen, tapped
 from infoprune.statistics.temper import tempered
+from infoprune.structure.linear import linear
+from infoprune.structure.offload import present
 from infoprune.structure.sites import Site, find_sites
 
 
@@ -79,7 +82,7 @@ def collect(
     check_batches(batches)
     check_targets(model, batches)
     check_finite_weights(model)
-    chosen = tuple(sites) if sites is not None else find_sites(model)
+    chosen = _measured(model, sites)
     parts = groups(model, chosen, memory)
     whole: Statistics | None = None
     for index, part in enumerate(parts):
@@ -116,8 +119,14 @@ def collect_worth(
     check_batches(batches)
     check_targets(model, batches)
     check_finite_weights(model)
-    chosen = tuple(sites) if sites is not None else find_sites(model)
+    chosen = _measured(model, sites)
     return _collect(model, batches, chosen, {}, Extras(()), None, seed, progress)
+
+
+def _measured(model: PreTrainedModel, sites: Iterable[Site] | None) -> tuple[Site, ...]:
+    """Where the statistics of sites are collected."""
+    chosen = find_sites(model) if sites is None else sites
+    return tuple(each for site in chosen for each in site.measured)
 
 
 def _part_of(progress: Progress, index: int, parts: int) -> Progress:
@@ -148,14 +157,14 @@ def _collect(
             answer = answer_of(model, model(**fed), masks[decodes])
             # what is drawn depends on the batch alone: not on its place, on other batches, nor on who computes it
             generator = torch.Generator().manual_seed(seed ^ keys[index])
-            squares = _pull(answer, draws or answer.draws, generator, taps, gathered, beside)
+            squares = _pull(answer, draws or answer.draws, generator, taps, model, _read_here(sites), gathered, beside)
             del answer  # and with it the graph, before the next batch makes another
             seen = 0
             for site in sites:
-                name, tap = site.name, taps[site.name]
+                name, readers = site.name, taps[site.name]
                 mask = masks[site.stack]
                 worths = []
-                for passed, square in zip(tap.passed, squares[name], strict=True):
+                for passed, square in zip(readers[0].passed, squares[name], strict=True):
                     real = _real(passed.x, mask.to(square.device))
                     if name in gathered:
                         beside.hear(gathered[name], passed.x, real, len(mask))
@@ -165,9 +174,10 @@ def _collect(
                         gathered[name].tokens.update(x[real], weight)
                         gathered[name].worth.update(x[real], square[real] * weight)
                     worths.append((square * real).float().reshape(len(mask), -1))
-                    seen = int(real.sum())
+                    seen = max(seen, int(real.sum())) if real.numel() == len(mask) else int(real.sum())  # one a text
                 worth[name].append(torch.stack(worths).sum(0))
-                tap.passed.clear()
+                for tap in readers:
+                    tap.passed.clear()
             beside.end_batch()
             inputs, tokens = inputs + len(masks[decodes]), tokens + seen
             if progress is not None:
@@ -191,11 +201,18 @@ def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool
     return torch.ones_like(x[..., 0], dtype=torch.bool)
 
 
+def _read_here(sites: Sequence[Site]) -> dict[str, tuple[str, ...]]:
+    """By site name, paths of what takes gradients to the vectors of the residual stream that are read there."""
+    return {site.name: site.readers for site in sites if site.kind == WIDTH}
+
+
 def _pull(
     answer: Answer,
     draws: int,
     generator: torch.Generator,
-    taps: Mapping[str, Tap],
+    taps: Mapping[str, Sequence[Tap]],
+    model: nn.Module,
+    read: Mapping[str, Sequence[str]],
     into: Mapping[str, SiteStatistics],
     beside: Extras,
 ) -> dict[str, list[Float[Tensor, ...]]]:
@@ -203,19 +220,34 @@ def _pull(
     values = answer.values
     # half precision: the gradients of a sure prediction are tiny, a power of two brings them into range exactly
     scale = 2.0**12 if values.dtype == torch.float16 else 1.0
-    passes = [(name, index, each) for name, tap in taps.items() for index, each in enumerate(tap.passed)]
-    squares = {name: [torch.zeros_like(exact(each.y[..., 0])) for each in tap.passed] for name, tap in taps.items()}
+    applied = [
+        (name, index, passed)
+        for name, each in taps.items()
+        for index, passed in enumerate(zip(*(tap.passed for tap in each), strict=True))
+    ]
+    squares = {name: [torch.zeros_like(exact(p.y[..., 0])) for p in each[0].passed] for name, each in taps.items()}
     for number, direction in enumerate(directions(values.detach(), draws, generator, answer.law)):
         factor = direction.to(values.device).mul_(scale).mul_(answer.counts[..., None])
         objective = (values * factor.to(values.dtype)).sum()
-        gradients = torch.autograd.grad(objective, [each.y for _, _, each in passes], retain_graph=True)
-        for (name, index, each), gradient in zip(passes, gradients, strict=True):
-            rows = exact(gradient).div(scale).flatten(0, -2)
+        outputs = [each.y for _, _, passed in applied for each in passed]
+        gradients = iter(torch.autograd.grad(objective, outputs, retain_graph=True))
+        for name, index, passed in applied:
+            arrived = [exact(next(gradients)).div(scale).flatten(0, -2) for _ in passed]
+            rows = _at_input(model, arrived, read[name]) if name in read else arrived[0]
             squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
             if name in into:
                 into[name].demand.addmm_(rows.T, rows)
-                beside.feel(into[name], number, each.x, rows, len(values))
+                beside.feel(into[name], number, passed[0].x, rows, len(values))
     return squares
+
+
+def _at_input(model: nn.Module, arrived: Sequence[Float[Tensor, "t _"]], paths: Sequence[str]) -> Float[Tensor, "t n"]:
+    """The gradient at what several modules read, through these alone: the sum of g W."""
+    parts = []
+    for gradient, path in zip(arrived, paths, strict=True):
+        with present(model, path):
+            parts.append(gradient @ exact(linear(model, path).weight).to(gradient.device))
+    return torch.stack(parts).sum(0)
 
 
 def _check_finite(statistics: SiteStatistics, dtype: torch.dtype) -> None:

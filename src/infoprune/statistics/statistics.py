@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from infoprune.errors import InputError
+from infoprune.plan import WIDTH
 from infoprune.processes import total
 from infoprune.statistics.calibration import Batch, key_of
 from infoprune.statistics.moments import Moments
@@ -28,7 +29,8 @@ class SiteStatistics:
     """What one pass tells about a site; n coordinates are read into o outputs.
 
     Args:
-        site: where.
+        site: where; of the width one of the places that read the stream. There y is x: `reader` is the identity, and
+            `demand` is that of all readers together, at what they read.
         tokens: moments of the reader's input, every real token counted once, but for those that are hundreds of times
             as long as others of their text, which count for less (see `tempered`), (n,) and (n, n).
         worth: the same, every token weighted by its squared gradient.
@@ -64,6 +66,8 @@ class SiteStatistics:
     @classmethod
     def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
         """Statistics of no tokens."""
+        if site.kind == WIDTH:
+            return cls._of_stream(model, site, floor, ridge)
         with present(model, site.reader):
             reader = linear(model, site.reader)
             weight = exact(reader.weight)
@@ -83,6 +87,31 @@ class SiteStatistics:
             demand=torch.zeros(outputs, outputs, dtype=torch.float64, device=weight.device),
             reader=weight,
             centred=reader.bias is not None,
+            produced=squares.sqrt(),
+            produced_sum=sums,
+            floor=floor,
+            ridge=ridge,
+        )
+
+    @classmethod
+    def _of_stream(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
+        readers = [linear(model, path) for path in site.readers]
+        with present(model, site.reader):
+            identity = torch.eye(site.units, dtype=torch.float64, device=exact(readers[0].weight).device)
+        squares = torch.zeros(site.units, dtype=torch.float64, device=identity.device)
+        sums = torch.zeros_like(squares)
+        for producer in site.producers:
+            with present(model, producer.module):
+                rows = exact(linear(model, producer.module).weight).to(squares.device)
+            squares += rows.square().sum(1)
+            sums += rows.abs().sum(1)
+        return cls(
+            site=site,
+            tokens=Moments.empty(site.units, identity.device),
+            worth=Moments.empty(site.units, identity.device),
+            demand=torch.zeros_like(identity),
+            reader=identity,
+            centred=all(reader.bias is not None for reader in readers),
             produced=squares.sqrt(),
             produced_sum=sums,
             floor=floor,

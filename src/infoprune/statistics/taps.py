@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from infoprune.plan import WIDTH
 from infoprune.structure.sites import Site
 
 
@@ -33,15 +34,25 @@ class Tap:
 
 
 @contextmanager
-def tapped(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[str, Tap]]:
-    """A tap at every site's reader, by site name, for a while."""
-    taps = {site.name: Tap() for site in sites}
-    handles = [model.get_submodule(site.reader).register_forward_hook(taps[site.name]) for site in sites]
+def tapped(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[str, list[Tap]]]:
+    """Taps at every site's reader, by site name, for a while; where the residual stream is read, at every reader."""
+    paths = {site.name: readers_of(site) for site in sites}
+    taps = {name: [Tap() for _ in each] for name, each in paths.items()}
+    handles = [
+        model.get_submodule(path).register_forward_hook(tap)
+        for name, each in paths.items()
+        for path, tap in zip(each, taps[name], strict=True)
+    ]
     try:
         yield taps
     finally:
         for handle in handles:
             handle.remove()
+
+
+def readers_of(site: Site) -> tuple[str, ...]:
+    """Paths of what takes gradients to the vectors that a site's readers are given."""
+    return site.readers if site.kind == WIDTH else (site.reader,)
 
 
 @contextmanager
