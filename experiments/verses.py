@@ -82,7 +82,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 def dense_model() -> tuple[MarianMTModel, PreTrainedTokenizerBase]:
-    """Three layers on either side, width 256; an hour or two on one core, taken up where it was stopped."""
+    """Three layers on either side, width 256; hours on one core, taken up where it was stopped."""
     words, folder = tokenizer(), FOLDER / "dense"
     if not folder.is_dir():
         torch.manual_seed(0)
