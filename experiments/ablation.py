@@ -1,11 +1,15 @@
 """What each choice of our method buys: one choice changed at a time, movie reviews, keep 1/4, validation split.
 
-Run: python -m experiments.ablation [--seeds 3] [--keep 0.25]
+Then the order in which the sites are chosen: from the top down, from the bottom up, or all at one look.
+
+Run: python -m experiments.ablation [--seeds 3] [--keep 0.25] [--only orders]
 """
 
 import argparse
+import json
 import math
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 
@@ -13,9 +17,19 @@ from transformers import PreTrainedModel
 
 from experiments.cells import cell, console
 from experiments.movie_reviews import Batches, calibration, dense_model, labelled
+from infoprune.budgets.allocate import allocate
+from infoprune.budgets.budget import Budget, Counts, Keep
+from infoprune.budgets.costs import find_costs
 from infoprune.compress import compress
+from infoprune.plan import Plan
 from infoprune.ranking.criteria import ChannelInformation, Criterion
+from infoprune.ranking.rank import rank
+from infoprune.repair.repair import repair
 from infoprune.settings import Settings
+from infoprune.statistics.collect import collect
+from infoprune.statistics.statistics import Statistics
+from infoprune.structure.sites import find_sites
+from infoprune.surgery import prune
 from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 
 RESULTS = Path(__file__).parent / "results" / "ablation.jsonl"
@@ -43,26 +57,35 @@ VARIANTS: dict[str, tuple[Criterion, Settings]] = {
     "2 rounds, refresh never": (BASE, Settings(rounds=2, refresh="never")),
     "refresh before every site": (BASE, Settings(refresh="site")),
 }
+SIZES = ("same share", "budget")
+ORDERS = ("one look at the dense model", "top-down", "bottom-up")
 
 
 def main() -> None:
     """Computes what is missing and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
-    parser.add_argument("--keep", type=float, default=0.25, help="share of neurons and heads that stays")
+    parser.add_argument("--keep", type=float, default=0.25, help="share of neurons and heads, or of FLOPs, that stays")
+    parser.add_argument("--only", choices=("choices", "orders"), help="compute one table's cells, write no page")
+    parser.add_argument("--page", action="store_true", help="write the page from the cells that are there")
     options = parser.parse_args()
     model, tokenizer = dense_model()
     batches = labelled(tokenizer, model, "validation")
     dense = evaluate(model, batches)
-    rows: dict[str, list[dict]] = {name: [] for name in VARIANTS}
-    for seed in range(options.seeds):
+    for seed in range(0 if options.page else options.seeds):
         texts = calibration(tokenizer, seed)
-        for name in VARIANTS:
+        for name in VARIANTS if options.only != "orders" else ():
             key = {"variant": name, "keep": options.keep, "seed": seed}
-            compute = partial(measure, model, texts, batches, dense, name, options.keep, seed)
-            rows[name].append(cell(RESULTS, key, compute))
-    write_page(rows, dense.metrics["accuracy"], options.keep)
-    console.print(f"wrote {PAGE.name}")
+            cell(RESULTS, key, partial(measure, model, texts, batches, dense, name, options.keep, seed))
+        whole = cache(partial(collect, model, texts, seed=seed))
+        for sizes in SIZES if options.only != "choices" else ():
+            for order in ORDERS:
+                key = {"order": order, "sizes": sizes, "keep": options.keep, "seed": seed}
+                cell(RESULTS, key, partial(measure_order, model, texts, batches, dense, whole, key))
+    if options.only is None:
+        rows = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+        write_page([row for row in rows if row["keep"] == options.keep], dense.metrics["accuracy"], options.keep)
+        console.print(f"wrote {PAGE.name}")
 
 
 def measure(
@@ -80,32 +103,112 @@ def measure(
     }
 
 
-def write_page(rows: dict[str, list[dict]], dense: float, keep: float) -> None:
+def measure_order(
+    model: PreTrainedModel,
+    texts: Batches,
+    batches: Batches,
+    dense: Evaluation,
+    whole: Callable[[], Statistics],
+    key: dict,
+) -> dict:
+    """One cell: the units chosen in an order, all cut out of the dense model at once, and repaired."""
+    sizes = sizes_of(model, texts, whole(), key)
+    plan = chosen(model, texts, whole(), sizes, key)
+    cut = prune(model, plan, whole())
+    before = evaluate(cut, batches)
+    after = evaluate(repair(cut, model, texts, statistics=whole()), batches)
+    return {
+        "kl_cut": mean_kl(dense.logits, before.logits),
+        "kl": mean_kl(dense.logits, after.logits),
+        "accuracy": after.metrics["accuracy"],
+        "agreement": agreement(dense.logits, after.logits),
+    }
+
+
+def sizes_of(model: PreTrainedModel, texts: Batches, statistics: Statistics, key: dict) -> Counts:
+    """How many units stay: the same for all orders, so that only the choice of units differs."""
+    rankings = rank(statistics, BASE, seed=key["seed"])
+    if key["sizes"] == "same share":
+        plan = allocate(rankings, Keep(key["keep"]))
+    else:
+        plan = allocate(rankings, Budget("flops", key["keep"]), find_costs(model, "flops", texts, multiple=8))
+    return Counts({name: kept for name, (kept, _) in plan.counts.items()})
+
+
+def chosen(model: PreTrainedModel, texts: Batches, statistics: Statistics, sizes: Counts, key: dict) -> Plan:
+    """Which units stay. In an order, every site is looked at in a model that the sites before it are cut out of."""
+    if key["order"] == ORDERS[0]:
+        return allocate(rank(statistics, BASE, seed=key["seed"]), sizes)
+    names = [site.name for site in find_sites(model)]
+    units = {site.name: site.units for site in find_sites(model)}
+    plan = Plan.of_everything(model.config.model_type, units, BASE.name, key["seed"])
+    current = model
+    for name in reversed(names) if key["order"] == "top-down" else names:
+        site = next(site for site in find_sites(current) if site.name == name)
+        seen = collect(current, texts, sites=[site], seed=key["seed"])
+        step = allocate(rank(seen, BASE, seed=key["seed"]), sizes)
+        current, plan = prune(current, step, seen), plan.then(step)
+    return plan
+
+
+def write_page(rows: list[dict], dense: float, keep: float) -> None:
     """docs/ablation.md from the cells."""
-    base = fmean(row["kl"] for row in rows["as shipped"])
-    seeds = len(rows["as shipped"])
+    variants = {name: [row for row in rows if row.get("variant") == name] for name in VARIANTS}
+    base = fmean(row["kl"] for row in variants["as shipped"])
     lines = [
         "# Ablation: what each choice buys",
         "",
         f"MiniLM fine-tuned on short movie reviews; keep {keep:g} of the neurons and heads of every layer; 1,024",
         "unlabelled calibration texts, no training after the cut; validation split (900 texts), on which these",
-        "choices were made;",
-        f"mean over {seeds} calibration draw(s). Dense accuracy there: {dense:.2%}. One choice is changed at a time.",
+        "choices were made; mean over calibration draws.",
+        f"Dense accuracy there: {dense:.2%}. One choice is changed at a time.",
         "The seconds are of one run on a shared two-core machine: compare them loosely.",
         "",
         "Made by `python -m experiments.ablation`.",
         "",
-        "| choice | KL (nats) | against shipped | lowest to highest KL | accuracy | agreement | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| choice | draws | KL (nats) | against shipped | lowest to highest KL | accuracy | agreement | seconds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name, cells in rows.items():
-        kls = [c["kl"] for c in cells]
-        lines.append(
-            f"| {name} | {fmean(kls):.4f} | {fmean(kls) / base:.2f} | {min(kls):.4f} to {max(kls):.4f} "
-            f"| {fmean(c['accuracy'] for c in cells):.2%} | {fmean(c['agreement'] for c in cells):.2%} "
-            f"| {fmean(c['seconds'] for c in cells):.0f} |"
-        )
+    for name, cells in variants.items():
+        if cells:
+            seconds = fmean(c["seconds"] for c in cells)
+            lines.append(f"| {name} | {len(cells)} | {_kl(cells, base)} | {_answers(cells)} | {seconds:.0f} |")
+    lines += ["", *_order_lines(rows, keep)]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _order_lines(rows: list[dict], keep: float) -> list[str]:
+    lines = [
+        "## Does the order matter?",
+        "",
+        "*Top-down*: every site is ranked by the demand of a network whose upper sites are cut already, as the source",
+        "has it. *Bottom-up*: the same the other way round. *One look*: all sites are ranked by the dense network.",
+        "Sizes are the same for all three, all units are then cut out of the dense model at once, and repaired.",
+        "",
+        "| sizes | order | draws | KL (nats) | against one look | lowest to highest KL | KL before repair "
+        "| accuracy | agreement |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    titles = dict(zip(SIZES, (f"{keep:.0%} of every site", f"{keep:.0%} of the FLOPs, by loss"), strict=True))
+    for sizes, title in titles.items():
+        by_order = {o: [r for r in rows if (r.get("sizes"), r.get("order")) == (sizes, o)] for o in ORDERS}
+        for order, cells in by_order.items():
+            if cells:
+                one_look = fmean(c["kl"] for c in by_order[ORDERS[0]] if c["seed"] in {r["seed"] for r in cells})
+                before = fmean(c["kl_cut"] for c in cells)
+                lines.append(
+                    f"| {title} | {order} | {len(cells)} | {_kl(cells, one_look)} | {before:.4f} | {_answers(cells)} |"
+                )
+    return lines
+
+
+def _kl(cells: list[dict], base: float) -> str:
+    kls = [c["kl"] for c in cells]
+    return f"{fmean(kls):.4f} | {fmean(kls) / base:.2f} | {min(kls):.4f} to {max(kls):.4f}"
+
+
+def _answers(cells: list[dict]) -> str:
+    return f"{fmean(c['accuracy'] for c in cells):.2%} | {fmean(c['agreement'] for c in cells):.2%}"
 
 
 if __name__ == "__main__":

@@ -9,11 +9,16 @@ from rich.console import Console
 console = Console()
 
 
+def cells(path: Path) -> list[dict]:
+    """All cells that there are."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
 def cell(path: Path, key: dict, compute: Callable[[], dict]) -> dict:
     """The cell with this key, from the file or computed and appended to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        stored = json.loads(line)
+    for stored in cells(path):
         if all(stored.get(name) == value for name, value in key.items()):
             return stored
     console.print("computing", key)

@@ -102,8 +102,9 @@ def tiny_bert64():
     return build_tiny_bert(torch.float64)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def tokenizer():
+    """One for each test: a fast tokenizer keeps the padding and truncation of its last call, and saves them too."""
     return build_tokenizer()
 
 

@@ -49,6 +49,18 @@ def test_the_seed_of_random_counts(tiny_bert):
     assert plans[0].kept != plans[1].kept
 
 
+@pytest.mark.parametrize("refresh", ["site", "round"])
+def test_random_draws_every_site_anew(tiny_bert, refresh):
+    kept = compress(tiny_bert, BATCHES, criterion=Random(), settings=Settings(refresh=refresh, repair=False)).plan.kept
+    assert kept["layers.0.ffn"] != kept["layers.1.ffn"]
+
+
+def test_nothing_to_calibrate_on_is_said_before_anything_else(tiny_bert, recwarn):
+    with pytest.raises(InputError, match="no calibration inputs, expected at least one batch"):
+        compress(tiny_bert, [])
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("refresh", ["site", "round", "never"])
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 @pytest.mark.parametrize("repair", [True, False])

@@ -18,6 +18,7 @@ NUMERICS = (
     "statistics.moments",
     "statistics.demand",
     "statistics.precision",
+    "statistics.temper",
     "ranking.eliminate",
     "repair.ridge",
     "budgets.lagrange",

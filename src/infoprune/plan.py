@@ -26,7 +26,7 @@ class Plan:
     Args:
         model_type: family the plan was made for.
         units: how many units each site had.
-        kept: which of them stay, ascending.
+        kept: which of them stay, ascending; none of a block that goes altogether.
         criterion: what chose them.
         seed: of the choice.
         nats_lost: predicted loss, nats per input; None where the criterion does not speak nats.
@@ -47,9 +47,9 @@ class Plan:
             units = self.units[site]
             if not 0 < units <= MOST_UNITS:
                 raise InputError(f"plan: {site} has {units} units, expected between 1 and {MOST_UNITS}")
-            if not kept:
+            if not kept and site == VOCABULARY:
                 raise InputError(f"plan: {site} keeps none of its {units} units, expected at least one")
-            if any(a >= b for a, b in pairwise(kept)) or kept[0] < 0 or kept[-1] >= units:
+            if any(a >= b for a, b in pairwise(kept)) or any(not 0 <= unit < units for unit in kept[:1] + kept[-1:]):
                 raise InputError(f"plan: kept units of {site} are not ascending, distinct and within 0..{units - 1}")
 
     @classmethod
@@ -74,7 +74,7 @@ class Plan:
 
     def after(self) -> Plan:
         """The plan that cuts nothing of the model that is left after this one."""
-        units = {site: len(kept) for site, kept in self.kept.items()}
+        units = {site: len(kept) for site, kept in self.kept.items() if kept}
         return Plan.of_everything(self.model_type, units, self.criterion, self.seed)
 
     def to_json(self) -> str:

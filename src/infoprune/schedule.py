@@ -56,10 +56,11 @@ class _ByCost:
     parts: int
 
     def after(self, part: int, rankings: Rankings) -> Counts:
-        return Counts(choose_counts(rankings, self.costs, self._limit(part), self.budget.allocation))
+        costs = self.costs.among(rankings.sites)
+        return Counts(choose_counts(rankings, costs, self._limit(part), self.budget.allocation))
 
     def beforehand(self, part: int, units: Mapping[str, int]) -> Counts:
-        return Counts(even_counts(units, self.costs, self._limit(part)))
+        return Counts(even_counts(units, self.costs.among(units), self._limit(part)))
 
     def _limit(self, part: int) -> float:
         return float(self.costs.dense * (self.limit / self.costs.dense) ** ((part + 1) / self.parts))
@@ -88,5 +89,5 @@ def schedule(
     if keep is not None:
         raise InputError(f"keep {keep:g} and a budget of {budget.quantity} were given, expected one; leave one out")
     check_nats(budget.allocation, criterion.name, criterion.nats)
-    costs = find_costs(model, budget.quantity, batches, kinds=kinds, progress=progress)
+    costs = find_costs(model, budget.quantity, batches, kinds=kinds, depth=budget.depth, progress=progress)
     return _ByCost(costs, budget.limit(costs), budget, parts)

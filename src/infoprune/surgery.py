@@ -16,8 +16,9 @@ from infoprune.ranking.eliminate import compensate
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.embeddings import count_tokens, cut_tokens
-from infoprune.structure.linear import linear
+from infoprune.structure.linear import linear, upright
 from infoprune.structure.offload import bring_home, hollow, is_offloaded, present
+from infoprune.structure.silent import Silent
 from infoprune.structure.sites import Site, Size, alike, find_sites
 from infoprune.structure.slices import unit_coordinates
 
@@ -47,10 +48,11 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         if name == VOCABULARY:
             cut_tokens(small, kept)
             continue
+        units = torch.tensor(kept, dtype=torch.long)
         found = None if statistics is None else _checked(statistics, sites[name], model)
-        cut_site(small, sites[name], torch.tensor(kept))
+        cut_site(small, sites[name], units)
         if found is not None:
-            _compensate(small, found, torch.tensor(kept))
+            _compensate(small, found, units)
     _update_config(small)
     before = plan_of(model)
     carry_plan(small, plan if before is None else before.then(plan))
@@ -75,13 +77,44 @@ def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedMode
 
 
 def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
-    """Keeps some units of one site, in place."""
+    """Keeps some units of one site, in place; an attention without heads is left out.
+
+    Raises:
+        InputError: none is kept of a site that cannot do without.
+    """
+    if len(kept) < site.least:
+        raise InputError(
+            f"the plan keeps none of the {site.units} units of {site.name}, expected at least one: "
+            "this family's layers cannot do without; keep one"
+        )
     for producer in site.producers:
         linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
     for path in site.readers:
         linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
+    if len(kept) == 0:
+        _silence(model, site)
+        return
     for attribute in site.attributes:
         _write(model, attribute, len(kept))
+
+
+def _silence(model: nn.Module, site: Site) -> None:
+    """Makes a block run without units."""
+    for path in site.readers:
+        upright(model, path)
+    if site.attention is None:
+        return
+    inside = f"{site.attention}."
+    linears = [path for path in (*(rows.module for rows in site.producers), *site.readers) if path.startswith(inside)]
+    source = site.stream if site.stream in linears else linears[0]
+    silent = Silent(
+        model.get_submodule(site.attention),
+        [path.removeprefix(inside) for path in linears],
+        source.removeprefix(inside),
+        site.reader.removeprefix(inside) if site.reader in linears else None,
+        remembers=site.kind == "heads",
+    )
+    model.set_submodule(site.attention, silent)
 
 
 def _write(model: nn.Module, attribute: Size, units: int) -> None:

@@ -119,6 +119,8 @@ def test_a_share_that_cannot_be_kept(refused, saved_bert, reviews, out, keep, wo
         (["--budget", "flops=0.5", "--allocation", "fair"], ["'fair'", "nats, uniform"]),
         (["--budget", "flops=0.5", "--allocation", "nats", "--criterion", "magnitude"], ["'magnitude'", "'uniform'"]),
         (["--allocation", "nats"], ["--allocation", "--budget flops=0.5"]),
+        (["--depth"], ["--depth", "--budget flops=0.2"]),
+        (["--depth", "--keep", "0.5"], ["--depth", "--budget flops=0.2"]),
         (["--max-kl", "0.05"], ["--eval FILE"]),
         (["--max-kl", "little"], ["--max-kl is 'little'"]),
         (["--max-kl", "0.05", "--max-loss", "accuracy=1"], ["leave one out"]),

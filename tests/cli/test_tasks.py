@@ -139,13 +139,16 @@ def test_several_labels(run, refused, make_tiny_bert, tokenizer, tmp_path, out):
 @pytest.mark.parametrize("task", sorted(METRICS.keys() - {"seq2seq"}))
 def test_distill_on_texts_alone(run, saved, data, out, task):
     folder, options = saved(task), data(task)
+    if task == "embedding":  # the cut fits a few texts so well that the rest of them teaches nothing about one of them
+        first = ("a", "the", "not", "very", "film", "plot")
+        write_rows(options[1], [(f"{word} {text}",) for word in first for text in WORDS], columns=("text",))
     arguments = ("prune", folder, out, *options, "--eval", options[1], "--batch-size", "6", *ROUGH)
     assert run(*arguments)[0] == 0
     before = read(out)
     status, _, err = run(*arguments, "--distill", "6", "--force")
     assert (status, err) == (0, "")
     if task == "embedding":
-        assert read(out)["agreement"] >= before["agreement"], "at worst the model that went in"
+        assert read(out)["agreement"] > before["agreement"]
     else:
         assert read(out)["kl"] < before["kl"]
     better = out.parent / "better"
@@ -178,7 +181,8 @@ def test_a_language_model_without_padding_token(run, saved, texts, out):
     folder = saved("causal-lm")
     file = folder / "tokenizer_config.json"
     config = json.loads(file.read_text())
-    file.write_text(json.dumps({**config, "pad_token": None, "eos_token": "[SEP]"}))
+    config.pop("pad_token")
+    file.write_text(json.dumps({**config, "eos_token": "[SEP]"}))
     assert AutoTokenizer.from_pretrained(folder).pad_token is None
     status, _, err = run("prune", folder, out, "--data", texts, "--samples", "18")
     assert (status, err) == (0, "")

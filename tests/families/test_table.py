@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import test_contract
+import test_depth
 import torch
 from zoo import answers, build, inputs
 
@@ -62,6 +63,8 @@ def test_a_family_is_added_as_the_docs_say(added, tmp_path):
     test_contract.test_save_and_load(added, test_contract.even, tmp_path / "even")
     test_contract.test_save_and_load(added, test_contract.uneven, tmp_path / "uneven")
     test_contract.test_generation_with_a_cache(added)
+    test_depth.test_leaving_out_is_masking(added, 0, tmp_path / "gone")
+    test_depth.test_generation_with_a_cache(added, 0)
 
 
 def test_an_unknown_family():

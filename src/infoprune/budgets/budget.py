@@ -75,6 +75,7 @@ class Budget:
         amount: in (0, 1] a share of the model as it is; above 1 the parameters or bytes themselves.
         allocation: "nats" loses the least information, "uniform" keeps the same share everywhere; None is "nats" where
             the criterion's losses are nats, else "uniform".
+        depth: let whole attention and feed-forward blocks go where that loses the least.
 
     Raises:
         InputError: one of these makes no sense.
@@ -87,6 +88,7 @@ class Budget:
     quantity: str
     amount: float
     allocation: str | None = None
+    depth: bool = False
 
     def __post_init__(self) -> None:
         check_quantity(self.quantity)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -62,6 +62,14 @@ class Costs:
         """Cost of the model that keeps so many units of every site."""
         return self.rest + sum(float(curve[counts[name]]) for name, curve in self.sites.items())
 
+    def among(self, sites: Collection[str]) -> Costs:
+        """The costs of some of the sites, where all others are empty."""
+        return replace(
+            self,
+            sites={name: self.sites[name] for name in self.sites if name in sites},
+            sizes={name: self.sizes[name] for name in self.sizes if name in sites},
+        )
+
 
 def check_quantity(quantity: str) -> None:
     """Raises InputError where a quantity is not known."""
@@ -76,6 +84,7 @@ def find_costs(
     *,
     kinds: Collection[str] | None = None,
     multiple: int | None = None,
+    depth: bool = False,
     progress: Progress | None = None,
 ) -> Costs:
     """What a model costs, by how many units its sites keep, on a batch of typical shape.
@@ -90,6 +99,7 @@ def find_costs(
         batches: calibration inputs, for their shape.
         kinds: which kinds of site may be cut; None means all.
         multiple: of which numbers of neurons have to be; None measures which this machine's kernels like, once.
+        depth: whether whole blocks may go.
         progress: called with (timings done, timings in all).
 
     Raises:
@@ -105,7 +115,7 @@ def find_costs(
     sites = find_sites(model, kinds)
     first = next(model.parameters())
     multiple = multiple or preferred_multiple(device_of(model), first.dtype)
-    permitted = {site.name: sizes(site, multiple) for site in sites}
+    permitted = {site.name: sizes(site, multiple, depth=depth) for site in sites}
     if quantity == "latency" and is_offloaded(model):
         raise InputError(
             "the latency of a model with offloaded weights was to be measured, expected weights on one device; "
@@ -116,10 +126,9 @@ def find_costs(
         return Costs(quantity, shape, table.rest, {site.name: table.curve(site) for site in sites}, permitted)
     count = partial(_count, quantity=quantity, shape=shape)
     total = count(model)
-    unit = {site.name: _of_one_unit(model, site, total, count) for site in sites}
-    rest = total - sum(unit[site.name] * site.units for site in sites)
-    curves = {site.name: unit[site.name] * torch.arange(site.units + 1, dtype=torch.float64) for site in sites}
-    return Costs(quantity, shape, float(rest), curves, permitted)
+    curves = {site.name: _curve(model, site, total, count, depth=0 in permitted[site.name]) for site in sites}
+    rest = total - sum(float(curve[-1]) for curve in curves.values())
+    return Costs(quantity, shape, rest, curves, permitted)
 
 
 def _count(model: PreTrainedModel, quantity: str, shape: tuple[int, int]) -> int:
@@ -130,8 +139,13 @@ def _count(model: PreTrainedModel, quantity: str, shape: tuple[int, int]) -> int
     return count_bytes(model) if quantity == "bytes" else count_parameters(model)
 
 
-def _of_one_unit(model: PreTrainedModel, site: Site, total: int, count: Callable[[PreTrainedModel], int]) -> int:
-    """What one unit costs, as every other of its site: what is saved where one alone is left, divided."""
-    if site.units == 1:
-        return 0
-    return (total - count(outline(model, {site.name: 1}))) // (site.units - 1)
+def _curve(
+    model: PreTrainedModel, site: Site, total: int, count: Callable[[PreTrainedModel], int], *, depth: bool
+) -> Float[Tensor, " _"]:
+    """(units + 1,): what 0, 1, ... units cost. All cost the same, and the first brings along what a block has once."""
+    alone = total if site.units == 1 else count(outline(model, {site.name: 1}))
+    unit = (total - alone) // max(site.units - 1, 1)
+    first = alone - count(outline(model, {site.name: 0})) if depth else unit
+    curve = unit * torch.arange(site.units + 1, dtype=torch.float64)
+    curve[1:] += first - unit
+    return curve

@@ -85,8 +85,9 @@ def time_table(
 
 
 def _grid(sizes: Sequence[int]) -> tuple[int, ...]:
-    """The sizes nearest to some shares of the largest."""
-    return tuple(sorted({min(sizes, key=lambda size: abs(size - share * sizes[-1])) for share in SHARES}))
+    """The sizes nearest to some shares of the largest, and the two smallest, between which a block begins."""
+    nearest = {min(sizes, key=lambda size: abs(size - share * sizes[-1])) for share in SHARES}
+    return tuple(sorted({*nearest, *sizes[:2]}))
 
 
 def _measured(

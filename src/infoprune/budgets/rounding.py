@@ -51,7 +51,14 @@ def _network(size: int) -> nn.Module:
         return nn.Sequential(nn.Linear(WIDTH, size), nn.GELU(), nn.Linear(size, WIDTH))
 
 
-def sizes(site: Site, multiple: int) -> tuple[int, ...]:
-    """The numbers of units that a site may keep, ascending: heads whole, neurons in multiples; and all of them."""
+def sizes(site: Site, multiple: int, *, depth: bool = False) -> tuple[int, ...]:
+    """The numbers of units that a site may keep, ascending: heads whole, neurons in multiples; and all of them.
+
+    Args:
+        site: with units.
+        multiple: of which numbers of neurons have to be.
+        depth: none at all is a number too, where the family can do without.
+    """
     step = multiple if site.size == 1 else 1
-    return (*range(min(step, site.units), site.units, step), site.units)
+    none = (0,) if depth and site.least == 0 else ()
+    return (*none, *range(min(step, site.units), site.units, step), site.units)

@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,8 +96,8 @@ def number(option: str, text: str, example: str) -> float:
         raise InputError(f"{option} is {text!r}, expected a number; pass e.g. {option} {example}") from None
 
 
-def budget(text: str | None, allocation: str | None) -> "Budget | None":
-    """Read --budget and --allocation.
+def budget(text: str | None, allocation: str | None, *, depth: bool = False) -> "Budget | None":
+    """Read --budget, --allocation and --depth.
 
     Raises:
         InputError: One of them makes no sense.
@@ -108,10 +109,14 @@ def budget(text: str | None, allocation: str | None) -> "Budget | None":
     if text is None:
         if allocation is not None:
             raise InputError("--allocation divides a budget, and none was given; pass e.g. --budget flops=0.5")
+        if depth:
+            raise InputError(
+                "--depth lets a budget drop whole blocks, and none was given; pass e.g. --budget flops=0.2"
+            )
         return None
     from infoprune.budgets.budget import read_budget
 
-    return read_budget(text, allocation)
+    return replace(read_budget(text, allocation), depth=depth)
 
 
 def tolerance(max_loss: str | None, max_kl: str | None) -> "Tolerance | None":

@@ -34,6 +34,10 @@ def prune_command(
         str | None,
         typer.Option(metavar="NAME", help="How a budget is divided: nats (least loss) or uniform (the same share)."),
     ] = None,
+    depth: Annotated[
+        bool,
+        typer.Option("--depth", help="Let a budget drop whole attention and feed-forward blocks where they say least."),
+    ] = False,
     max_loss: Annotated[
         str | None,
         typer.Option(metavar="LOSS", help="Instead: the smallest model that loses at most, e.g., accuracy=0.5 points."),
@@ -94,7 +98,7 @@ def prune_command(
         sources = Sources(data, eval_file, texts.columns, samples, tuple(statistics or ()))
         cut = Cut(
             keep=share,
-            budget=options.budget(budget, allocation),
+            budget=options.budget(budget, allocation, depth=depth),
             tolerance=options.tolerance(max_loss, max_kl),
             sites=options.names(sites),
             min_count=min_count,

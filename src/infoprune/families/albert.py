@@ -20,6 +20,7 @@ ALBERT = Family(
                 Attribute("attention", "num_attention_heads"),
                 Attribute("attention", "all_head_size", each="attention:attention_head_size"),
             ),
+            # it cannot be left out: the residual and the norm are in the same module
         ),
         SiteRow(
             kind="ffn",

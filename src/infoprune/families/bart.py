@@ -17,6 +17,7 @@ def _heads(kind: str, module: str, refit: tuple[str, ...] = ()) -> SiteRow:
             Attribute(module, "num_heads"),
             Attribute(module, "embed_dim", each=f"{module}:head_dim"),
         ),
+        attention=module,
     )
 
 

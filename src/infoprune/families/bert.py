@@ -21,6 +21,7 @@ BERT = Family(
                 Attribute("attention.self", "num_attention_heads"),
                 Attribute("attention.self", "all_head_size", each="attention.self:attention_head_size"),
             ),
+            attention="attention.self",
             # no config: head size is hidden_size / num_attention_heads, so fewer heads would mean larger heads
         ),
         SiteRow(

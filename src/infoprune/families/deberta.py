@@ -25,6 +25,7 @@ DEBERTA_V2 = Family(
                 Attribute("attention.self", "num_attention_heads"),
                 Attribute("attention.self", "all_head_size", each="attention.self:attention_head_size"),
             ),
+            attention="attention.self",
         ),
         SiteRow(
             kind="ffn",

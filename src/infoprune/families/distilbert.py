@@ -19,6 +19,7 @@ DISTILBERT = Family(
                 Attribute("attention", "n_heads"),
                 Attribute("attention", "dim", each="attention:attention_head_size"),
             ),
+            attention="attention",
         ),
         SiteRow(
             kind="ffn",

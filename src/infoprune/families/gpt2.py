@@ -16,6 +16,7 @@ GPT2 = Family(
             stream="ln_1",
             refit=("attn.c_attn",),
             unit_size=("attn:head_dim",),
+            attention="attn",
             attributes=(Attribute("attn", "num_heads"), Attribute("attn", "split_size", each="attn:head_dim")),
         ),
         SiteRow(

@@ -15,6 +15,7 @@ GPT_NEOX = Family(
             stream=None,  # the network beside it makes good what is wrong with the residual; twice would be too much
             refit=("attention.query_key_value",),
             unit_size=("attention:head_size",),
+            attention="attention",
         ),
         SiteRow(
             kind="ffn",

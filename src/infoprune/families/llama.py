@@ -13,6 +13,7 @@ HEADS = SiteRow(
     stream="input_layernorm",
     refit=("self_attn.v_proj",),
     unit_size=(GROUPS, HEAD),
+    attention="self_attn",
     config=(
         Setting("num_attention_heads", each=GROUPS),
         Setting("num_key_value_heads"),

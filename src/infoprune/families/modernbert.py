@@ -15,6 +15,7 @@ MODERNBERT = Family(
             stream="attn_norm",
             refit=("attn.Wqkv",),
             unit_size=("attn:head_dim",),
+            attention="attn",
         ),
         SiteRow(
             kind="ffn",

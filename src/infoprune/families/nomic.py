@@ -15,6 +15,7 @@ NOMIC_BERT = Family(
             stream="self_attn.v_proj",
             refit=("self_attn.v_proj",),
             unit_size=("self_attn:head_dim",),
+            attention="self_attn",
             config=(Setting("num_attention_heads"), Setting("head_dim", each="self_attn:head_dim", fixed=True)),
         ),
         SiteRow(

@@ -20,6 +20,7 @@ OPT = Family(
                 Attribute("self_attn", "num_heads"),
                 Attribute("self_attn", "embed_dim", each="self_attn:head_dim"),
             ),
+            attention="self_attn",
         ),
         SiteRow(
             kind="ffn",

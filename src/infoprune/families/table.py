@@ -68,6 +68,9 @@ class SiteRow:
         refit: the producers that a repair re-fits as well.
         unit_size: "module:attribute"s whose product says how many coordinates of the reader a unit owns; none mean one.
         attributes: sizes to rewrite after a cut.
+        attention: the module that a layer can do without where no head stays: its first input are the tokens, and it
+            returns a pair, the first of which is the reader's output, or the reader's input. None where one head at
+            least has to stay; neurons can all go.
         config: the fields of a stock config that say the number of units in *every* layer; none where it has no word
             for it, so that a cut model cannot be loaded by plain transformers.
     """
@@ -79,6 +82,7 @@ class SiteRow:
     refit: tuple[str, ...]
     unit_size: tuple[str, ...] = ()
     attributes: tuple[Attribute, ...] = ()
+    attention: str | None = None
     config: tuple[Setting, ...] = ()
 
 

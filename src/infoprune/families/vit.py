@@ -18,6 +18,7 @@ VIT = Family(
             refit=("attention.v_proj",),
             unit_size=("attention:head_dim",),
             attributes=(Attribute("attention", "num_attention_heads"),),
+            attention="attention",
             config=(Setting("num_attention_heads"), Setting("head_dim", each="attention:head_dim", fixed=True)),
         ),
         SiteRow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
+from zlib import crc32
 
 import torch
 from jaxtyping import Float, Int
@@ -52,7 +53,8 @@ class Rankings:
 
     def among(self, plan: Plan) -> Rankings:
         """The same order among the units that a plan keeps, numbered as in the model after that cut."""
-        return replace(self, sites={name: _among(each, plan.kept[name]) for name, each in self.sites.items()})
+        sites = {name: _among(each, plan.kept[name]) for name, each in self.sites.items() if plan.kept[name]}
+        return replace(self, sites=sites)
 
 
 def _among(ranking: Ranking, kept: tuple[int, ...]) -> Ranking:
@@ -96,7 +98,6 @@ def rank(
         >>> rankings.sites["layers.0.ffn"].order[0]  # the neuron that is missed least
         tensor(811)
     """
-    generator = torch.Generator().manual_seed(seed)
     ranked: dict[str, Ranking] = {}
     names = list(statistics.sites)
     paired = isinstance(criterion, PairedCriterion)
@@ -104,12 +105,17 @@ def rank(
         site = statistics.sites[name]
         if site.pairs is not None and budget is not None and site.pairs.above is not None:
             site = _below(site, site.pairs, ranked.get(site.pairs.above.name), budget)
-        elimination = criterion.rank_site(site, generator)
+        elimination = criterion.rank_site(site, _drawing(seed, name))
         ranked[name] = Ranking(site.site, elimination.order.cpu(), elimination.losses.cpu())
         if progress is not None:
             progress(len(ranked), len(names))
     ranked = {name: ranked[name] for name in names}
     return Rankings(ranked, statistics.model_type, criterion.name, seed, criterion.nats)
+
+
+def _drawing(seed: int, name: str) -> torch.Generator:
+    """A generator of each site's own, so that sites ranked one by one do not all draw the same; it takes 32 bits."""
+    return torch.Generator().manual_seed(crc32(f"{name} {seed}".encode()))
 
 
 def _below(statistics: SiteStatistics, pairs: Pairs, above: Ranking | None, budget: SiteBudget) -> SiteStatistics:

@@ -129,4 +129,4 @@ class Lockstep:
 
 def _by_text(x: Tensor, rows: int) -> Tensor:
     """(inputs, length, n), also of a family that joins all tokens of a batch into one axis."""
-    return x.reshape(rows, -1, x.shape[-1]) if x.ndim == 2 else x
+    return x.reshape(rows, len(x) // rows, x.shape[-1]) if x.ndim == 2 else x

@@ -22,6 +22,7 @@ from infoprune.statistics.calibration import Batch, Progress, real_tokens
 from infoprune.statistics.collect import collect_worth
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
+from infoprune.statistics.temper import tempered
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import Site, find_sites
 
@@ -46,7 +47,8 @@ def repair(
 
         min over W, b of  sum_t w_t |W x_t + b + r_t - y_t|^2 + ridge mean(diag Cov x) |W - W_0|^2
 
-    where W_0 is the weight as it is. Producers are re-fitted in the same way, without a residual, to what the kept
+    where W_0 is the weight as it is; a token whose input or error is far longer than its text's median is weighed down
+    (see `tempered`). Producers are re-fitted in the same way, without a residual, to what the kept
     units do in the dense network: their inputs have changed too. All passes advance together from place to place, so
     this costs one forward pass of each network, and memory for the activations of all inputs at one place. In a process
     group every process passes its own batches, and all re-fit alike to the sums over all.
@@ -73,7 +75,7 @@ def repair(
     repaired.eval()
     places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    stacks = {site.stack for site in find_sites(dense)}
+    stacks = {site.stack for site in find_sites(dense, empty=True)}
     masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
     firsts = starts([len(next(iter(batch.values()))) for batch in batches])
     modes = [(module, module.training) for module in dense.modules()]
@@ -124,8 +126,8 @@ class _Place:
 
 
 def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
-    whole = {site.name: site for site in find_sites(dense)}
-    for site in find_sites(small):
+    whole = {site.name: site for site in find_sites(dense, empty=True)}
+    for site in find_sites(small, empty=True):  # of an empty one the bias is left
         units = whole[site.name].units
         kept = torch.tensor(kept_within(small, dense, site.name, units))
         for producer in site.refit:
@@ -150,7 +152,10 @@ def _refit(
     for arrival, goal, residual, weight in zip(arrivals, goals, residuals, weights, strict=True):
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
-        rows.append((arrival.x, wanted - residual, weight.expand(arrival.x.shape[:-1])))
+        weight = weight.expand(arrival.x.shape[:-1]).to(residual.device)
+        for each in (arrival.x, wanted - arrival.total):  # neither an input nor an error may outweigh all others
+            weight = weight * tempered(each, weight > 0)
+        rows.append((arrival.x, wanted - residual, weight))
     anchor = exact(module.weight)
     parts = sums_by_fold(rows, firsts, anchor, FOLDS)
     weight, bias = fit_ridge(_of_all(parts), anchor, ridge=ridge, intercept=module.bias is not None)

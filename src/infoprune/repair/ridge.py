@@ -97,7 +97,7 @@ def fit_ridge(
             cross-validation over the parts.
         intercept: whether there is a bias; without one it comes back as zeros.
     """
-    whole = parts[0]
+    anchor, whole = exact(anchor), parts[0]
     for part in parts[1:]:
         whole = whole.plus(part)
     if ridge is None:

@@ -84,5 +84,15 @@ def quantise(file: Path) -> Path:
     quantization: Any = extra("onnxruntime.quantization")
     small = file.with_name(f"int8-{file.name}")
     with _quiet():
-        quantization.quantize_dynamic(file, small, per_channel=True, weight_type=quantization.QuantType.QInt8)
+        quantization.quantize_dynamic(
+            file, small, per_channel=True, weight_type=quantization.QuantType.QInt8, nodes_to_exclude=_empty(file)
+        )
     return small
+
+
+def _empty(file: Path) -> list[str]:
+    """Products with a weight of no elements, from a block that was left out: there is no scale for it."""
+    onnx: Any = extra("onnx")
+    graph = onnx.load(file).graph
+    weights = {tensor.name for tensor in graph.initializer if 0 in tensor.dims}
+    return [node.name for node in graph.node if weights & set(node.input)]

@@ -30,6 +30,7 @@ from infoprune.statistics.groups import groups, on_disk
 from infoprune.statistics.precision import exact
 from infoprune.statistics.sharing import share_keys, share_sums, share_worth
 from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.statistics.temper import tempered
 from infoprune.structure.sites import Site, find_sites
 
 
@@ -153,9 +154,11 @@ def _collect(
                 for passed, square in zip(tap.passed, squares[name], strict=True):
                     real = _real(passed.x, mask.to(square.device))
                     if name in gathered:
-                        x = exact(passed.x)[real]
-                        gathered[name].tokens.update(x)
-                        gathered[name].worth.update(x, square[real])
+                        x = exact(passed.x)
+                        texts = (len(mask), -1)
+                        weight = tempered(x.reshape(*texts, x.shape[-1]), real.reshape(texts)).reshape(real.shape)[real]
+                        gathered[name].tokens.update(x[real], weight)
+                        gathered[name].worth.update(x[real], square[real] * weight)
                     worths.append((square * real).float().reshape(len(mask), -1))
                     seen = int(real.sum())
                 worth[name].append(torch.stack(worths).sum(0))

@@ -29,7 +29,8 @@ class SiteStatistics:
 
     Args:
         site: where.
-        tokens: moments of the reader's input, every real token counted once, (n,) and (n, n).
+        tokens: moments of the reader's input, every real token counted once, but for those that are hundreds of times
+            as long as others of their text, which count for less (see `tempered`), (n,) and (n, n).
         worth: the same, every token weighted by its squared gradient.
         demand: (o, o) float64, Fisher information at the reader's output in nats per squared output unit, summed over
             the tokens of an input and averaged over inputs: half of x^T demand x is, to leading order, the KL

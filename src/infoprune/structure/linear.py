@@ -62,6 +62,19 @@ class LinearMap:
             self.module.nf, self.module.nx = outputs, inputs
 
 
+def upright(model: nn.Module, path: str) -> None:
+    """Puts a torch.nn.Linear of the same map in a Conv1D's place, in place: that one cannot run without inputs."""
+    seen = linear(model, path)
+    if not seen.transposed:
+        return
+    outputs, _ = seen.weight.shape
+    module = nn.Linear(1, outputs, bias=seen.bias is not None, device="meta")
+    module.weight = nn.Parameter(seen.weight.contiguous(), requires_grad=seen.module.weight.requires_grad)
+    module.bias = seen.module.bias
+    module.in_features = seen.weight.shape[1]
+    model.set_submodule(path, module.train(seen.module.training))
+
+
 def linear(model: nn.Module, path: str) -> LinearMap:
     """The linear module at a path.
 

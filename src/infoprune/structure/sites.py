@@ -57,6 +57,7 @@ class Site:
         stream: path of a module whose first input is the residual that the reader's output is added to, or None.
         refit: the producers that a repair re-fits too.
         attributes: sizes that modules keep about themselves.
+        attention: path of the module that is left out where no head stays; None where there is none, or it has to stay.
         config: fields that say `units` for every layer at once; empty where a stock config has no word for it.
         shared: the layer is applied several times in one pass.
     """
@@ -71,6 +72,7 @@ class Site:
     stream: str | None
     refit: tuple[Slice, ...]
     attributes: tuple[Size, ...]
+    attention: str | None
     config: tuple[Size, ...]
     shared: bool
 
@@ -84,9 +86,14 @@ class Site:
         """Which list of layers: "layers", or "decoder" for the decoder of an encoder-decoder."""
         return self.name.partition(".")[0]
 
+    @property
+    def least(self) -> int:
+        """The fewest units that can stay: none where the whole block can go."""
+        return 0 if self.kind == "ffn" or self.attention is not None else 1
+
     def stock(self, units: int) -> bool:
         """Whether a stock config can say this number of units, if it is the same in every layer."""
-        return bool(self.config) and all(field.allows(units) for field in self.config)
+        return units > 0 and bool(self.config) and all(field.allows(units) for field in self.config)
 
 
 def family_named(model_type: str, kinds: Collection[str] | None = None) -> Family:
@@ -117,12 +124,15 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
     return family
 
 
-def find_sites(model: PreTrainedModel, kinds: Collection[str] | None = None) -> tuple[Site, ...]:
+def find_sites(
+    model: PreTrainedModel, kinds: Collection[str] | None = None, *, empty: bool = False
+) -> tuple[Site, ...]:
     """All sites of a model, from the bottom layer to the top; works on dense and on pruned models.
 
     Args:
         model: any model of a supported family, with or without a task head.
         kinds: which kinds of site; None means all that the family has.
+        empty: also those of which no unit is left.
 
     Raises:
         InputError: the family is not supported, this variant of it is not, or it has no site of a kind that was asked
@@ -140,13 +150,14 @@ def find_sites(model: PreTrainedModel, kinds: Collection[str] | None = None) -> 
                 "the variant is not supported; docs/add-a-family.md shows how to add one"
             )
     prefix = "" if model.base_model is model else model.base_model_prefix + "."
-    return tuple(
+    sites = (
         _site(model, family, row, f"{name}.{layer}.{row.kind}", layer, f"{path}.")
         for name, stack in family.stacks.items()
         for layer, path in enumerate(_layers(model, prefix + stack.layers))
         for row in stack.sites
         if kinds is None or row.kind in kinds
     )
+    return tuple(site for site in sites if site.units > 0 or empty)
 
 
 def _layers(model: nn.Module, path: str) -> Iterator[str]:
@@ -181,8 +192,25 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
             )
         return Slice(prefix + rows.module, tuple(part * share for part in parts))
 
+    inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
+    if inputs == 0:  # and what would say more is gone
+        return Site(
+            name=name,
+            kind=row.kind,
+            layer=layer,
+            units=0,
+            size=1,
+            producers=(),
+            readers=tuple(prefix + path for path in row.readers),
+            stream=row.stream and prefix + row.stream,
+            refit=(),
+            attributes=(),
+            attention=None,
+            config=(),
+            shared=family.shared,
+        )
     size = math.prod(number(count) for count in row.unit_size)
-    units = linear(model, prefix + row.readers[0]).weight.shape[1] // size
+    units = inputs // size
     there = {name for name, _ in model.get_submodule(prefix[:-1]).named_modules()}
     producers = {rows.module: slice_of(rows) for rows in row.producers if not rows.optional or rows.module in there}
     return Site(
@@ -196,6 +224,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         stream=None if row.stream is None else prefix + row.stream,
         refit=tuple(producers[path] for path in row.refit if path in producers),
         attributes=tuple(Size(a.name, number(a.each), prefix + a.module) for a in row.attributes),
+        attention=row.attention and prefix + row.attention,
         config=tuple(
             Size(
                 field.name,

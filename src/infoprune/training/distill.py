@@ -43,7 +43,8 @@ class Distillation:
         hidden: weight of the loss on hidden states against that on logits; 0 leaves it out.
         labels: weight of the cross-entropy with the labels, for inputs that carry any.
         held_out: share of the inputs that is not trained on and decides when to stop.
-        patience: looks at these without getting better after which the training ends.
+        patience: share of the training, and at least one epoch, that may pass after the warm-up without getting better
+            on these; then it ends. 1 lets it go on to its end.
         freeze_embeddings: leave the embeddings as they are.
         bf16: compute products in bfloat16; None means where the processor is faster with it.
 
@@ -57,7 +58,7 @@ class Distillation:
     hidden: float = 1.0
     labels: float = 0.0
     held_out: float = 0.05
-    patience: int = 4
+    patience: float = 1 / 3
     freeze_embeddings: bool = True
     bf16: bool | None = None
 
@@ -165,7 +166,8 @@ def distill(
         steps = 0
         if place is None or not _take_over(lesson, place):
             schedule = Schedule(max(1, round(len(training) * how.epochs)), how.learning_rate, 1, seed, how.bf16)
-            held_out = HeldOut(judging, max(1, round(LOOKS * how.epochs)), how.patience) if judging else None
+            patience = max(len(training), round(schedule.steps * how.patience))
+            held_out = HeldOut(judging, max(1, round(LOOKS * how.epochs)), patience) if judging else None
             with frozen(embeddings_of(student) if how.freeze_embeddings else None):
                 trained = train(
                     lesson,

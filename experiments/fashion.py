@@ -1,0 +1,170 @@
+"""A small ViT trained on Fashion-MNIST, cut without training.
+
+Run: python -m experiments.fashion [--seeds 3]      (needs Debian's dataset-fashion-mnist, or FASHION_MNIST=folder)
+"""
+
+import argparse
+import gzip
+import os
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from torch import Tensor
+from transformers import ViTConfig, ViTForImageClassification
+
+from experiments.cells import cell, cells, console
+from experiments.pages import write_part
+from experiments.task import CACHE, Batches
+from infoprune.checkpoint import load, new_folder, save
+from infoprune.compress import compress
+from infoprune.ranking.criteria import criterion_named
+from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
+
+RESULTS = Path(__file__).parent / "results" / "fashion.jsonl"
+PAGE = Path(__file__).parent.parent / "docs" / "real-models.md"
+FOLDER = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
+CRITERIA = ("information", "magnitude", "random")
+KEEPS = (0.75, 0.5, 0.25)
+EPOCHS, BATCH, RATE = 5, 256, 2e-3
+VALIDATION, SAMPLES = 5000, 1024
+
+
+def pictures(split: str) -> tuple[Tensor, Tensor]:
+    """Pixels (n, 1, 28, 28) with mean 0 and variance about 1, and labels; "t10k" is the test split."""
+    pixels, labels = (_bytes(f"{split}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
+    scaled = (pixels[16:].reshape(-1, 1, 28, 28).float() / 255 - 0.2860) / 0.3530
+    return scaled, labels[8:].long()
+
+
+def _bytes(name: str) -> Tensor:
+    path = FOLDER / name
+    if not path.is_file():
+        raise SystemExit(f"{path} is not there; install dataset-fashion-mnist, or set FASHION_MNIST to its folder")
+    return torch.frombuffer(bytearray(gzip.decompress(path.read_bytes())), dtype=torch.uint8)
+
+
+def dense_model() -> ViTForImageClassification:
+    """A ViT of four layers on 16 patches, trained once on all but the validation pictures; minutes on one core."""
+    folder = CACHE / "fashion" / "dense"
+    if not folder.is_dir():
+        torch.manual_seed(0)
+        config = ViTConfig(
+            hidden_size=96,
+            num_hidden_layers=4,
+            num_attention_heads=6,
+            intermediate_size=384,
+            image_size=28,
+            patch_size=7,
+            num_channels=1,
+            num_labels=10,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+        )
+        model = ViTForImageClassification(config)
+        _train(model, *(part[:-VALIDATION] for part in pictures("train")))
+        with new_folder(folder) as draft:
+            save(model, draft, force=True)
+    return load(folder)
+
+
+def _train(model: ViTForImageClassification, pixels: Tensor, labels: Tensor) -> None:
+    steps = EPOCHS * (len(labels) // BATCH)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    model.train()
+    for step in range(steps):
+        if step % (len(labels) // BATCH) == 0:
+            order = torch.randperm(len(labels))
+            console.print(f"epoch {step * BATCH // len(labels) + 1} of {EPOCHS}")
+        rows = order[step * BATCH % (len(labels) // BATCH * BATCH) :][:BATCH]
+        seen = pixels[rows]
+        seen = torch.where(torch.rand(len(rows), 1, 1, 1) < 0.5, seen.flip(-1), seen)
+        loss = model(pixel_values=seen, labels=labels[rows]).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    model.eval()
+
+
+def batched(pixels: Tensor, labels: Tensor | None = None, size: int = 256) -> Batches:
+    """As the model takes them, with labels or without."""
+    starts = range(0, len(pixels), size)
+    batches = [{"pixel_values": pixels[start : start + size]} for start in starts]
+    if labels is None:
+        return batches
+    return [{**batch, "labels": labels[start : start + size]} for batch, start in zip(batches, starts, strict=True)]
+
+
+def calibration(seed: int) -> Batches:
+    """Unlabelled training pictures, another draw for every seed."""
+    pixels = pictures("train")[0][:-VALIDATION]
+    return batched(pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))[:SAMPLES]])
+
+
+def main() -> None:
+    """Computes what is missing and writes the table into the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
+    parser.add_argument("--split", default="test", choices=["validation", "test"])
+    options = parser.parse_args()
+    model = dense_model()
+    held_out = pictures("t10k") if options.split == "test" else tuple(p[-VALIDATION:] for p in pictures("train"))
+    batches = batched(*held_out)
+    dense = evaluate(model, batches)
+    for seed in range(options.seeds):
+        texts = calibration(seed)
+        for keep in KEEPS:
+            for name in CRITERIA:
+                key = {"split": options.split, "criterion": name, "keep": keep, "seed": seed}
+                cell(RESULTS, key, partial(measure, model, texts, batches, dense, name, keep, seed))
+    if options.split == "test":
+        write_page([row for row in cells(RESULTS) if row["split"] == "test"])
+        console.print(f"wrote {PAGE.name}")
+
+
+def measure(
+    model: ViTForImageClassification,
+    inputs: Batches,
+    batches: Batches,
+    dense: Evaluation,
+    name: str,
+    keep: float,
+    seed: int,
+) -> dict:
+    """One cell: compress, evaluate."""
+    result = compress(model, inputs, keep=keep, criterion=criterion_named(name), seed=seed)
+    small = evaluate(result.model, batches)
+    return {
+        "accuracy": small.metrics["accuracy"],
+        "dense_accuracy": dense.metrics["accuracy"],
+        "kl": mean_kl(dense.logits, small.logits),
+        "agreement": agreement(dense.logits, small.logits),
+        "parameters": result.report.pruned.parameters / result.report.dense.parameters,
+        "flops": result.report.pruned.flops / result.report.dense.flops,
+    }
+
+
+def write_page(rows: list[dict]) -> None:
+    """A table of docs/real-models.md from the cells on test pictures."""
+    dense = rows[0]["dense_accuracy"]
+    lines = [
+        f"| keep | criterion | draws | accuracy (dense {dense:.2%}) | points lost | KL (nats) | agreement | FLOPs |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for keep in KEEPS:
+        for name in CRITERIA:
+            found = [row for row in rows if row["keep"] == keep and row["criterion"] == name]
+            mean = {word: fmean(row[word] for row in found) for word in ("accuracy", "kl", "agreement", "flops")}
+            lines.append(
+                f"| {keep:g} | {name} | {len(found)} | {mean['accuracy']:.2%} | {100 * (dense - mean['accuracy']):.2f} "
+                f"| {mean['kl']:.4f} | {mean['agreement']:.2%} | {mean['flops']:.1%} |"
+            )
+    write_part(PAGE, "fashion", lines)
+
+
+if __name__ == "__main__":
+    main()

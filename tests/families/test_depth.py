@@ -1,0 +1,141 @@
+"""Whole blocks can go, in every family: what is left answers as if the block said nothing but its reader's bias."""
+
+import pytest
+import torch
+import transformers
+from test_contract import masked, plan_for, relative
+from zoo import answers, build, inputs, long_inputs
+
+from infoprune.budgets.budget import Budget
+from infoprune.budgets.costs import find_costs
+from infoprune.checkpoint import load, save
+from infoprune.compress import compress
+from infoprune.errors import InputError
+from infoprune.families import FAMILIES
+from infoprune.measuring.measure import count_flops, count_parameters, example_batch
+from infoprune.repair.repair import repair
+from infoprune.settings import Settings
+from infoprune.statistics.collect import collect
+from infoprune.structure.sites import find_sites, loads_in
+from infoprune.surgery import prune
+
+# one of each way in which layers are put together, for what takes longer
+KINDS = ("bert", "albert", "gpt2", "llama", "opt", "bart", "t5")
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*calibration tokens")
+
+
+def some_empty(model, odd):
+    """Attention goes in every other layer and neurons in the rest, or the other way round; of the others one unit."""
+    gone = {site.name for site in find_sites(model) if (site.layer + (site.kind == "ffn") + odd) % 2 == 0}
+    return {site.name: () if site.name in gone and site.least == 0 else (0,) for site in find_sites(model)}
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_leaving_out_is_masking(family, odd, tmp_path):
+    model, batches = build(family.model_type), inputs(family.model_type)
+    plan = plan_for(model, some_empty(model, odd))
+    small = prune(model, plan)
+    expected = answers(small, batches)
+    assert relative(expected, answers(masked(model, plan), batches)) < 1e-12
+    assert {site.name for site in find_sites(small)} == {name for name, kept in plan.kept.items() if kept}
+    assert [site.units for site in find_sites(small, empty=True)] == [len(kept) for kept in plan.kept.values()]
+    save(small, tmp_path / "out")
+    assert torch.equal(answers(load(tmp_path / "out"), batches), expected)
+    assert loads_in(find_sites(model), plan.counts) == "infoprune"
+    with pytest.raises((RuntimeError, ValueError)):
+        getattr(transformers, type(model).__name__).from_pretrained(tmp_path / "out")
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_generation_with_a_cache(family, odd):
+    if family.task not in ("causal-lm", "seq2seq"):
+        return
+    model = build(family.model_type)
+    small = prune(model, plan_for(model, some_empty(model, odd)))
+    prompt = inputs(family.model_type)[0]["input_ids"][2:, :7]
+    for beams in (1, 2):
+        options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "num_beams": beams}
+        assert torch.equal(*(small.generate(prompt, use_cache=use, **options) for use in (True, False)))
+
+
+@pytest.mark.parametrize("model_type", [*KINDS, "qwen3"])  # whose attention has norms, which go with it
+def test_costs_are_those_of_a_model_that_is_really_cut(model_type):
+    model = build(model_type, torch.float32)
+    kept = some_empty(model, 0)
+    counts = {name: len(units) for name, units in kept.items()}
+    small = prune(model, plan_for(model, kept))
+    for quantity in ("flops", "params"):
+        costs = find_costs(model, quantity, inputs(model_type), multiple=1, depth=True)
+        batch = example_batch(model.config, *costs.shape)
+        count = count_parameters if quantity == "params" else lambda model, batch=batch: count_flops(model, batch)
+        assert costs.of(counts) == count(small)
+        assert costs.dense == count(model)
+        assert costs.least <= costs.of(counts)
+
+
+def test_what_a_block_says_on_average_goes_into_the_bias(family):
+    """Or nowhere, if it has none; a repair then finds the bias anew, and readers above make good what they can."""
+    model, batches = build(family.model_type), long_inputs(family.model_type)
+    plan = plan_for(model, {site.name: () for site in find_sites(model)[:1] if site.least == 0})
+    if not plan.kept:
+        return
+    statistics = collect(model, batches)
+    dense = answers(model, batches)
+    (name,) = plan.kept
+    reader = statistics.sites[name].site.reader
+    small = prune(model, plan, statistics)
+    bias = small.get_submodule(reader).bias
+    if bias is not None:
+        moments = statistics.sites[name].moments
+        expected = statistics.sites[name].reader @ moments.mean + model.get_submodule(reader).bias
+        torch.testing.assert_close(bias.detach(), expected.detach(), rtol=1e-9, atol=1e-12)
+    if not family.shared:
+        repaired = repair(small, model, batches, statistics=statistics, ridge=1e-3)
+        wrong = [(answers(each, batches) - dense).square().mean() for each in (small, repaired)]
+        assert wrong[1] < 0.9 * wrong[0]
+        moved = repaired.get_submodule(reader).bias
+        assert bias is None or not torch.equal(moved, bias)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return FAMILIES[request.param]
+
+
+@pytest.mark.parametrize(("model_type", "rounds"), [*((name, 1) for name in KINDS), ("bert", 2), ("t5", 2)])
+def test_a_budget_drops_blocks(model_type, rounds):
+    kind = FAMILIES[model_type]
+    model, batches = build(kind.model_type, torch.float32), inputs(kind.model_type)
+    plain, deep = (find_costs(model, "params", batches, multiple=8, depth=depth) for depth in (False, True))
+    share = (plain.least + deep.least) / 2 / plain.dense
+    settings = Settings(repair=not kind.shared and rounds == 1, rounds=rounds)
+    result = compress(model, batches, budget=Budget("params", share, depth=True), settings=settings)
+    gone = {name for name, (kept, _) in result.report.kept.items() if kept == 0}
+    assert result.report.pruned.parameters <= share * result.report.dense.parameters
+    assert gone
+    assert torch.isfinite(answers(result.model, batches)).all()
+    with pytest.raises(InputError, match="cannot be met"):
+        compress(model, batches, budget=Budget("params", share), settings=settings)
+    again = compress(result.model, batches, settings=settings)  # what is gone stays gone
+    assert again.plan.units == result.plan.units
+    assert {name for name, kept in again.plan.kept.items() if not kept} == gone
+
+
+def test_layers_are_timed(kind):
+    model, batches = build(kind.model_type, torch.float32), inputs(kind.model_type)
+    costs = find_costs(model, "latency", batches, multiple=8, depth=True)
+    assert 0 < costs.least <= costs.dense
+
+
+def test_all_blocks_can_go(kind):
+    model, batches = build(kind.model_type), inputs(kind.model_type)
+    plan = plan_for(model, {site.name: () for site in find_sites(model) if site.least == 0})
+    assert relative(answers(prune(model, plan), batches), answers(masked(model, plan), batches)) < 1e-12
+    assert loads_in(find_sites(model), plan.counts) == "infoprune"
+
+
+def test_an_attention_that_cannot_go():
+    model = build("albert")
+    with pytest.raises(InputError, match=r"keeps none of the 6 units of layers\.0\.heads.*keep one"):
+        prune(model, plan_for(model, {"layers.0.heads": ()}))
