@@ -46,6 +46,10 @@ def test_bit_by_bit(statistics, folder):
         assert all(torch.equal(a, b) for a, b in zip(found.worth[name], statistics.worth[name], strict=True))
 
 
+def test_who_may_read_the_header_may_read_all(folder):
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
+
+
 def test_nothing_is_overwritten(statistics, folder):
     with pytest.raises(InputError, match="not empty"):
         save_statistics(statistics, folder)

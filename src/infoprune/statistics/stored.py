@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -116,6 +117,8 @@ def write_statistics(statistics: Statistics, folder: Path) -> None:
         VERSION, statistics.model_type, statistics.inputs, statistics.tokens, statistics.keys, tuple(entries)
     )
     (folder / HEADER).write_text(json.dumps(asdict(header)), encoding="utf-8")
+    for index in range(len(entries)):  # some releases of safetensors let only the owner read them
+        shutil.copymode(folder / HEADER, _file(folder, index))
 
 
 def read_statistics(folder: Path, device: torch.device | str = "cpu") -> Statistics:
