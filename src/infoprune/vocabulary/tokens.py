@@ -148,7 +148,7 @@ def with_tokens(tokenizer: PreTrainedTokenizerBase, kept: Sequence[int]) -> PreT
             number = {str(old): str(new) for new, old in enumerate(kept)}
             config["added_tokens_decoder"] = {number[i]: t for i, t in config["added_tokens_decoder"].items()}
             (folder / TOKENIZER_CONFIG).write_text(json.dumps(config), encoding="utf-8")
-        small: PreTrainedTokenizerBase = type(tokenizer).from_pretrained(folder, trust_remote_code=False)
+        small: PreTrainedTokenizerBase = type(tokenizer).from_pretrained(folder)
     small.name_or_path = tokenizer.name_or_path
     return small
 
