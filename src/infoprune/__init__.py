@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from infoprune.data.texts import read_texts
     from infoprune.errors import InputError
     from infoprune.forecast import Workload, forecast
+    from infoprune.methods.apply import collect_for, prune_by
+    from infoprune.methods.table import METHODS
     from infoprune.plan import Plan
     from infoprune.processes import process_group, share_of
-    from infoprune.ranking.criteria import ChannelInformation, Magnitude, Random
+    from infoprune.ranking.criteria import ChannelInformation, Random, criterion_named
     from infoprune.ranking.fan2021 import Fan2021
     from infoprune.ranking.rank import rank
+    from infoprune.ranking.scores import Magnitude
     from infoprune.repair.repair import repair
     from infoprune.reports.report import Report
     from infoprune.search import Tolerance, search
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "METHODS",
     "Budget",
     "ChannelInformation",
     "Distillation",
@@ -66,8 +70,10 @@ __all__ = [
     "__version__",
     "allocate",
     "collect",
+    "collect_for",
     "collect_pairs",
     "compress",
+    "criterion_named",
     "distill",
     "empty_model",
     "evaluate",
@@ -82,6 +88,7 @@ __all__ = [
     "merge_statistics",
     "process_group",
     "prune",
+    "prune_by",
     "prune_vocabulary",
     "rank",
     "read_texts",
@@ -103,11 +110,14 @@ _HOMES = {
     "data.texts": ("read_texts",),
     "errors": ("InputError",),
     "forecast": ("Workload", "forecast"),
+    "methods.apply": ("collect_for", "prune_by"),
+    "methods.table": ("METHODS",),
     "plan": ("Plan",),
     "processes": ("process_group", "share_of"),
-    "ranking.criteria": ("ChannelInformation", "Magnitude", "Random"),
+    "ranking.criteria": ("ChannelInformation", "Random", "criterion_named"),
     "ranking.fan2021": ("Fan2021",),
     "ranking.rank": ("rank",),
+    "ranking.scores": ("Magnitude",),
     "repair.repair": ("repair",),
     "reports.report": ("Report",),
     "search": ("Tolerance", "search"),

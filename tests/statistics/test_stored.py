@@ -12,7 +12,7 @@ from infoprune.archive import load_statistics, save_statistics
 from infoprune.errors import InputError
 from infoprune.statistics.collect import collect
 from infoprune.statistics.stored import HEADER
-from infoprune.statistics.typed import typed
+from infoprune.typed import typed
 
 
 @pytest.fixture
@@ -164,3 +164,12 @@ def test_typed():
     for wrong in ({"x": "1"}, {"x": True}, {"names": [1]}, {"left": 1.0}, {"more": 1}):
         with pytest.raises(ValueError, match=r"expected (float|str|int)|is no object"):
             typed(Point, {"x": 1, "names": [], "left": None} | wrong)
+
+
+def test_extras_are_stored(tiny_bert64, tmp_path):
+    found = collect(tiny_bert64, make_batches(), extras={"masks", "loudness"})
+    save_statistics(found, tmp_path / "statistics")
+    for name, site in load_statistics(tmp_path / "statistics").sites.items():
+        assert torch.equal(site.masks, found.sites[name].masks)
+        assert torch.equal(site.loudness, found.sites[name].loudness)
+        assert torch.equal(site.produced_sum, found.sites[name].produced_sum)

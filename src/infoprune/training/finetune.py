@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
@@ -16,6 +17,7 @@ from transformers import (
 
 from infoprune.data.batches import label_ids, label_numbers, make_batches
 from infoprune.data.texts import TextData
+from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError
 from infoprune.tasks.evaluate import Progress, evaluate
 from infoprune.training.trainer import Schedule, embeddings_of, frozen, quiet_transformers, train
@@ -46,12 +48,14 @@ def load_for_finetuning(folder: str | Path, labels: Sequence[str], *, seed: int 
         try:
             model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
                 folder,
+                use_safetensors=True,
+                trust_remote_code=False,
                 num_labels=len(names),
                 id2label=dict(enumerate(names)),
                 label2id={name: number for number, name in enumerate(names)},
                 ignore_mismatched_sizes=True,
             )
-        except (OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, ImportError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
                 f"{folder}: no model with a classification head could be loaded ({reason:.200}), expected a folder "
@@ -106,9 +110,10 @@ def finetune(
     batches = None
     if eval_data is not None:
         batches = make_batches(eval_data, tokenizer, max_length=max_length, labels=_targets(model, eval_data))
-    encoded = tokenizer(
-        list(data.texts), None if data.pairs is None else list(data.pairs), truncation=True, max_length=max_length
-    )
+    with unchanged(tokenizer):
+        encoded = tokenizer(
+            list(data.texts), None if data.pairs is None else list(data.pairs), truncation=True, max_length=max_length
+        )
     steps = math.ceil(-(-len(data) // batch_size) * epochs)
     with frozen(embeddings_of(model) if freeze_embeddings else None):
         trained = train(
