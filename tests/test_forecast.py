@@ -44,7 +44,7 @@ def test_an_empty_model_has_the_sizes_of_the_real_one(tiny_bert):
     assert list(found.stages) == list(STAGES)
     for name, site in statistics.sites.items():
         sums = [each for moments in (site.tokens, site.worth) for each in (moments.mean, moments.triangle)]
-        assert found.sites[name] == bytes_of(site.demand, site.reader, site.produced, *sums)
+        assert found.sites[name] == bytes_of(site.demand, site.reader, site.produced, site.produced_sum, *sums)
     assert found.stages["collect"].bytes > sum(found.sites.values())
     assert found.peak == found.bytes + max(stage.bytes for stage in found.stages.values())
     assert found.seconds is None
