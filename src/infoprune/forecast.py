@@ -16,6 +16,7 @@ from infoprune.budgets.budget import Keep
 from infoprune.errors import InputError
 from infoprune.measuring.machine import remembered
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch, example_length
+from infoprune.plan import WIDTH
 from infoprune.repair.repair import FOLDS
 from infoprune.repair.ridge import GRID, MIXTURES
 from infoprune.statistics.answer import read_answer
@@ -145,13 +146,15 @@ def forecast(
         device: where matrix products are timed; None leaves the seconds out.
 
     Raises:
-        InputError: the model is not supported, or the memory is not enough for one site.
+        InputError: the model is not supported, the width is among the kinds, or the memory is not enough for one site.
 
     Example:
         >>> forecast(empty_model("my-classifier"), Workload(samples=1024, length=64)).peak
         1196789760
     """
     sites = find_sites(model, kinds)
+    if any(site.kind == WIDTH for site in sites):
+        raise InputError("the site width was asked for, which a forecast does not know yet; leave it out of --sites")
     shapes = {site.name: _shape(model, site) for site in sites}
     parts = groups(model, sites, work.memory)
     taken = {name: shape.bytes for name, shape in shapes.items()}

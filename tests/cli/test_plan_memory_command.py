@@ -16,6 +16,7 @@ def test_the_command_reads_no_weights(run, refused, saved_bert, out):
     assert found["passes"] == 2
     assert set(found["sites"]) == {"layers.0.ffn", "layers.1.ffn"}
     assert found["peak"] > found["bytes"] > 0
+    refused("plan-memory", saved_bert, "--sites", "ffn,width", words=["width", "does not know yet"])
     refused("plan-memory", out, words=["no config.json"])
     refused("plan-memory", saved_bert, "--samples", 0, words=["--samples is 0"])
     refused("plan-memory", saved_bert, "--keep", "none", words=["--keep is 'none'"])
