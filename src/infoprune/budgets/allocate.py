@@ -167,7 +167,7 @@ def _divided(
 ) -> dict[str, int]:
     """Sizes by site name with the least sum of losses, (units + 1,) by site name, within the limit."""
     _check_sites(units.keys(), costs)
-    chosen = shape or free_shape(costs.sizes)
+    chosen = shape or free_shape({name: costs.sizes[name] for name in units})
     room = limit * (1 + ROUNDING)
     tried = (_beside(fixed, chosen.groups, units, costs, room, losses) for fixed in chosen.fixed)
     found = [each for each in tried if each is not None]
@@ -215,7 +215,7 @@ def _common(sizes: Sequence[set[int]], most: int) -> list[int]:
 
 
 def _check_sites(names: Collection[str], costs: Costs) -> None:
-    if set(names) != costs.sizes.keys():
+    if set(names) != costs.sites.keys() | ({WIDTH} if costs.thinner else set()):
         raise InputError("the costs are of other sites than the rankings; find both for the same model and kinds")
 
 

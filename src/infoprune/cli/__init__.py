@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the input is wrong, one line on stderr and nothing written
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,6 +29,10 @@ from infoprune.errors import InputError
 
 # The base of all usage errors; typer has kept it in different places, and its subclass in this one.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+_INTERRUPTED = 128 + signal.SIGINT
+"""What typer returns for a Ctrl-C while it still reads the command line."""
 
 
 class _Interrupted(Exception):
@@ -102,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             command = typer.main.get_command(app)
             status = command.main(given, prog_name="infoprune", standalone_mode=False)
+            if status == _INTERRUPTED:
+                raise _Interrupted
             return status if isinstance(status, int) else 0
         except InputError as error:
             return complain(str(error), 2)
