@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env lint types test coverage mutate fuzz compatibility demo reproduce bench clean
+.PHONY: help env lint types test coverage mutate fuzz wheel compatibility demo reproduce bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -46,6 +46,9 @@ mutate: env ## change the numerics in small ways and see whether tests notice
 fuzz: env ## a million damaged plans
 	$(BIN)/python -m benchmarks.fuzz_plan --cases 1000000
 
+wheel: env ## build the wheel, install it into an empty environment, and prune with it
+	$(BIN)/python -m benchmarks.wheel
+
 compatibility: env ## the fast tests with other releases of transformers
 	$(BIN)/python -m benchmarks.compatibility
 
@@ -55,7 +58,7 @@ demo: env ## prune a real classifier and print the report
 reproduce: env ## re-make every figure and table of the docs
 	$(BIN)/python -m experiments.reproduce
 
-CHECKS := $(addprefix benchmarks/,mutate.py fuzz_plan.py compatibility.py)
+CHECKS := $(addprefix benchmarks/,mutate.py fuzz_plan.py compatibility.py wheel.py)
 
 bench: env ## time and measure on the real models
 	set -e; for script in $(filter-out $(CHECKS),$(wildcard benchmarks/*.py)); do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
