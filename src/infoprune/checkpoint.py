@@ -21,7 +21,7 @@ from infoprune.errors import InputError
 from infoprune.json_file import read_json, read_text
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.structure.embeddings import count_tokens
-from infoprune.structure.sites import find_sites
+from infoprune.structure.sites import every_site
 from infoprune.surgery import cut_site
 
 PLAN = "plan.json"
@@ -142,6 +142,29 @@ def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTraine
     return model
 
 
+def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
+    """The model in a folder without its weights, on the meta device: shapes and no values; the config is enough.
+
+    Args:
+        folder: with a config and, if the model is pruned, its plan.
+        headless: leave the task head out.
+
+    Raises:
+        InputError: no such folder, no config in it, an unknown class, or a plan that does not fit.
+    """
+    path = Path(folder)
+    if not (path / CONFIG).is_file():
+        raise InputError(f"{path} has no {CONFIG}, expected the folder of a model; check the path")
+    config, kind = _config(path), _model_class(path, headless=headless)
+    built = _cut_class(kind, read_plan(path), path) if (path / PLAN).is_file() else kind
+    with torch.device("meta"):
+        model: PreTrainedModel = built(config)
+    model.__class__ = kind
+    model.to(config.dtype or torch.float32)  # type: ignore[arg-type]
+    model.eval()
+    return model
+
+
 def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreTrainedModel]:
     """The class with the plan's cut at the end of its constructor, so that transformers' own loader can fill it.
 
@@ -150,7 +173,7 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
 
     def construct(self: PreTrainedModel, config: PretrainedConfig, *args: object, **kwargs: object) -> None:
         kind.__init__(self, config, *args, **kwargs)
-        sites = {site.name: site for site in find_sites(self)}
+        sites = {site.name: site for site in every_site(self)}
         counts = dict(plan.counts)
         tokens, _ = counts.pop(VOCABULARY, (count_tokens(self), 0))
         if tokens != count_tokens(self):  # a stock config says it

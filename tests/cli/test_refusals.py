@@ -140,6 +140,7 @@ def test_budgets_and_losses_that_make_no_sense(refused, saved_bert, reviews, out
         ("--sites", ",", ["none", "heads, ffn"]),
         ("--criterion", "luck", ["'luck'", "information"]),
         ("--rounds", "0", ["rounds is 0"]),
+        ("--shape", "round", ["--shape is 'round'", "uniform"]),
         ("--samples", "0", ["--samples is 0"]),
         ("--batch-size", "0", ["--batch-size is 0"]),
         ("--max-length", "-3", ["--max-length is -3"]),

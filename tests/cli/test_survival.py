@@ -25,9 +25,9 @@ def command_of(saved_bert, reviews):
 
 
 HITS = {
-    "prune": {signal.SIGKILL: 20, signal.SIGINT: 4},
-    "finetune": {signal.SIGKILL: 2},
-    "export": {signal.SIGKILL: 2},
+    "prune": {signal.SIGKILL: 20, signal.SIGINT: 2},
+    "finetune": {signal.SIGKILL: 1},
+    "export": {signal.SIGKILL: 1},
 }
 
 

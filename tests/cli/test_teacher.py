@@ -49,7 +49,7 @@ def test_prune_and_distill_on_texts_without_labels(run, dense, texts, reviews, o
     arguments = ("prune", dense, out, "--data", texts, "--eval", reviews, "--batch-size", "8", *ROUGH)
     assert run(*arguments)[0] == 0
     plain, plan = json.loads((out / "report.json").read_text()), (out / "plan.json").read_text()
-    status, printed, err = run(*arguments, "--distill", "4", "--force")
+    status, printed, err = run(*arguments, "--distill", "12", "--force")
     assert (status, err) == (0, "")
     report = json.loads((out / "report.json").read_text())
     assert 0 == plain["seconds"]["distill"] < report["seconds"]["distill"] < report["seconds"]["total"]

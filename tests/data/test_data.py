@@ -247,6 +247,17 @@ def test_the_draw_leaves_the_global_generator_alone(tokenizer):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.parametrize("settings", [None, {"max_length": 7}])
+def test_a_tokenizer_is_saved_as_it_came(tokenizer, tmp_path, settings):
+    backend = tokenizer.backend_tokenizer
+    if settings:
+        backend.enable_truncation(**settings)
+        backend.enable_padding(length=7, pad_id=0, pad_token="[PAD]")
+    before = backend.to_str()
+    make_batches(data_of(5), tokenizer, max_length=9)
+    assert backend.to_str() == before
+
+
 def test_inputs_are_cut_at_max_length(tokenizer):
     data = TextData(("good " * 500,), None, None, "memory")
     assert make_batches(data, tokenizer, max_length=9)[0]["input_ids"].shape == (1, 9)

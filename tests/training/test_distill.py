@@ -12,7 +12,7 @@ from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
 from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
-from infoprune.training.distill import Distillation, distill
+from infoprune.training.distill import Distillation, distill, learning_rate
 from infoprune.training.lesson import Lesson, Teacher, matched
 
 BATCHES = make_batches(((7, 12, 9, 10), (12, 8, 11, 5)) * 16)
@@ -257,6 +257,16 @@ def test_it_ends_early_where_it_gets_no_better(tiny_bert, batches, patience, lea
     done, of = calls[-1]
     assert least <= done <= least + 10, "found at the next look"
     assert (done < of) == (patience < 1)
+
+
+def test_the_less_is_left_the_faster_it_learns(make_tiny_bert):
+    dense, huge = make_tiny_bert(), make_tiny_bert(intermediate_size=30_000)
+    small = quartered(dense)
+    own, whole = (sum(p.numel() for n, p in m.named_parameters() if "embeddings" not in n) for m in (small, dense))
+    assert learning_rate(small, dense) == pytest.approx(2.5e-4 * (whole / own) ** 0.5)
+    assert learning_rate(dense, dense) == learning_rate(dense, small) == 2.5e-4, "there is no way to go"
+    assert learning_rate(small, make_tiny_bert(vocab_size=5_000)) == learning_rate(small, dense)
+    assert learning_rate(small, huge) == 1.5e-3, "as fast as was found to be good"
 
 
 def test_one_batch_is_enough(tiny_bert):

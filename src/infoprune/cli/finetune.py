@@ -29,7 +29,7 @@ def finetune_command(
         typer.Option(
             "--learning-rate",
             metavar="RATE",
-            help="Highest step size, reached after a warm-up; by default 0.0001, and more with a teacher.",
+            help="Highest step size, after a warm-up; by default 0.0001, and with a teacher what suits the sizes.",
         ),
     ] = None,
     how: RunOptions,

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from infoprune.data.texts import TextData
+from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError
 
 IGNORED = -100
@@ -149,12 +150,13 @@ def make_batches(
     if labels is not None and len(labels) != len(data):
         raise InputError(f"{data.source}: {len(labels)} labels for {len(data)} texts; pass one for each text")
     rows = drawn(len(data), samples, seed)
-    encoded = tokenizer(
-        [data.texts[row] for row in rows],
-        None if data.pairs is None else [data.pairs[row] for row in rows],
-        truncation=True,
-        max_length=max_length or min(int(tokenizer.model_max_length), LONGEST),
-    )
+    with unchanged(tokenizer):
+        encoded = tokenizer(
+            [data.texts[row] for row in rows],
+            None if data.pairs is None else [data.pairs[row] for row in rows],
+            truncation=True,
+            max_length=max_length or min(int(tokenizer.model_max_length), LONGEST),
+        )
     lengths = [len(ids) for ids in encoded["input_ids"]]
     if 0 in lengths:
         row = rows[lengths.index(0)]

@@ -17,7 +17,8 @@ from infoprune.measuring.measure import (
     measure_latency,
 )
 from infoprune.plan import Plan
-from infoprune.structure.sites import find_sites, loads_in
+from infoprune.structure.sites import every_site
+from infoprune.structure.stock import loads_in
 from infoprune.tasks.compare import Comparison
 from infoprune.tasks.table import task_of
 from infoprune.typed import typed
@@ -141,7 +142,7 @@ def describe(
         seed=plan.seed,
         samples=samples,
         kept=plan.counts,
-        loads_in=loads_in(find_sites(dense), plan.counts),
+        loads_in=loads_in(every_site(dense), plan.counts),
         shape=shape,
         dense=measured(dense),
         pruned=measured(small),

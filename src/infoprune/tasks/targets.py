@@ -10,6 +10,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from infoprune.data.batches import IGNORED, label_ids, packed
 from infoprune.data.texts import TextData
+from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError
 
 MASKED = 0.15
@@ -48,7 +49,8 @@ def with_tags(
     except InputError as error:
         raise InputError(f"{data.source}: {error}") from None
     numbers = [[next(known) for _ in row] for row in tags]
-    encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
+    with unchanged(tokenizer):
+        encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
     labels = []
     for index, of in enumerate(numbers):
         places = encoded.word_ids(index)
@@ -71,8 +73,9 @@ def with_texts(
         batch_size: inputs a batch.
         max_length: tokens after which source and target are cut.
     """
-    encoded = tokenizer(list(data.texts), truncation=True, max_length=max_length)
-    written = tokenizer(text_target=list(data.pairs or ()), truncation=True, max_length=max_length)["input_ids"]
+    with unchanged(tokenizer):
+        encoded = tokenizer(list(data.texts), truncation=True, max_length=max_length)
+        written = tokenizer(text_target=list(data.pairs or ()), truncation=True, max_length=max_length)["input_ids"]
     start = config.decoder_start_token_id
     columns = {
         **encoded,

@@ -17,6 +17,7 @@ from transformers import (
 
 from infoprune.data.batches import label_ids, label_numbers, make_batches
 from infoprune.data.texts import TextData
+from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError
 from infoprune.tasks.evaluate import Progress, evaluate
 from infoprune.training.trainer import Schedule, embeddings_of, frozen, quiet_transformers, train
@@ -109,9 +110,10 @@ def finetune(
     batches = None
     if eval_data is not None:
         batches = make_batches(eval_data, tokenizer, max_length=max_length, labels=_targets(model, eval_data))
-    encoded = tokenizer(
-        list(data.texts), None if data.pairs is None else list(data.pairs), truncation=True, max_length=max_length
-    )
+    with unchanged(tokenizer):
+        encoded = tokenizer(
+            list(data.texts), None if data.pairs is None else list(data.pairs), truncation=True, max_length=max_length
+        )
     steps = math.ceil(-(-len(data) // batch_size) * epochs)
     with frozen(embeddings_of(model) if freeze_embeddings else None):
         trained = train(

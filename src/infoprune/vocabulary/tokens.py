@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.data.texts import TextData
+from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError
 from infoprune.plan import VOCABULARY, Plan, check_same_tokens, plan_of
 from infoprune.structure.embeddings import count_tokens, counts_positions_from_padding, tokens_by_role
@@ -166,7 +167,9 @@ def _encoded(tokenizer: PreTrainedTokenizerBase, data: TextData) -> Iterator[lis
     for start in range(0, len(data), _CHUNK):
         part = slice(start, start + _CHUNK)
         pairs = None if data.pairs is None else list(data.pairs[part])
-        yield tokenizer(list(data.texts[part]), pairs, truncation=False, verbose=False)["input_ids"]
+        with unchanged(tokenizer):
+            encoded = tokenizer(list(data.texts[part]), pairs, truncation=False, verbose=False)
+        yield encoded["input_ids"]
 
 
 def _check_same_tokens(
