@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env lint types test coverage mutate fuzz compatibility demo reproduce real-models bench clean
+.PHONY: help env lint types test coverage mutate fuzz wheel compatibility demo reproduce real-models bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -46,6 +46,9 @@ mutate: env ## change the numerics in small ways and see whether tests notice
 fuzz: env ## a million damaged plans
 	$(BIN)/python -m benchmarks.fuzz_plan --cases 1000000
 
+wheel: env ## build the wheel, install it into an empty environment, and prune with it
+	$(BIN)/python -m benchmarks.wheel
+
 compatibility: env ## the fast tests with other releases of transformers
 	$(BIN)/python -m benchmarks.compatibility
 
@@ -60,7 +63,7 @@ real-models: env ## a language model, an embedding model, a ViT and a translator
 	$(BIN)/python -m pip install --quiet -c constraints.txt gguf pysword sacrebleu
 	set -e; for script in language_model embedding fashion translation; do $(BIN)/python -m experiments.$$script; done
 
-CHECKS := $(addprefix benchmarks/,mutate.py fuzz_plan.py compatibility.py)
+CHECKS := $(addprefix benchmarks/,mutate.py fuzz_plan.py compatibility.py wheel.py)
 
 bench: env ## time and measure on the real models
 	set -e; for script in $(filter-out $(CHECKS),$(wildcard benchmarks/*.py)); do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
