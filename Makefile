@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 .PHONY: help env lint types test coverage mutate fuzz wheel compatibility demo reproduce real-models bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 env: $(STAMP) ## make the environment in .venv, with the model and data packages
 
