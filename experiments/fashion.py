@@ -70,15 +70,16 @@ def dense_model() -> ViTForImageClassification:
 
 
 def _train(model: ViTForImageClassification, pixels: Tensor, labels: Tensor) -> None:
-    steps = EPOCHS * (len(labels) // BATCH)
+    length = len(labels) // BATCH
+    steps = EPOCHS * length
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     model.train()
     for step in range(steps):
-        if step % (len(labels) // BATCH) == 0:
+        if step % length == 0:
             order = torch.randperm(len(labels))
-            console.print(f"epoch {step * BATCH // len(labels) + 1} of {EPOCHS}")
-        rows = order[step * BATCH % (len(labels) // BATCH * BATCH) :][:BATCH]
+            console.print(f"epoch {step // length + 1} of {EPOCHS}")
+        rows = order[step % length * BATCH :][:BATCH]
         seen = pixels[rows]
         seen = torch.where(torch.rand(len(rows), 1, 1, 1) < 0.5, seen.flip(-1), seen)
         loss = model(pixel_values=seen, labels=labels[rows]).loss

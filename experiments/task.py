@@ -100,6 +100,10 @@ class Task:
         data = read_texts(self.splits()[split], need_labels=True)
         return make_batches(data, tokenizer, max_length=self.max_length, labels=label_ids(data.labels, model.config))
 
+    def texts(self, tokenizer: PreTrainedTokenizerBase, split: str) -> Batches:
+        """A whole split without its labels."""
+        return make_batches(self._texts(split), tokenizer, max_length=self.max_length)
+
     def _texts(self, split: str) -> TextData:
         data = read_texts(self.splits()[split])
         return TextData(data.texts, None, None, data.source)

@@ -9,7 +9,8 @@ from transformers import AutoModelForSequenceClassification, BertForSequenceClas
 from infoprune.checkpoint import load, new_folder, save
 from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
-from infoprune.structure.sites import find_sites, loads_in
+from infoprune.structure.sites import find_sites
+from infoprune.structure.stock import loads_in
 from infoprune.surgery import prune
 
 UNEVEN = {"layers.0.ffn": (1, 2, 5, 40), "layers.1.ffn": (0, 63)}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import zoo
 from safetensors.torch import load_file, save_file
 from tiny import make_batches
 from torch.testing import assert_close
@@ -31,9 +32,7 @@ CUTS = {
 
 
 def build():
-    from conftest import build_tiny_bert
-
-    return build_tiny_bert(torch.float64)
+    return zoo.build("bert", torch.float64)
 
 
 def outcome(batches):

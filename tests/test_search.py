@@ -5,8 +5,8 @@ from tiny import make_batches
 from infoprune.budgets.budget import Budget
 from infoprune.compress import compress
 from infoprune.errors import InputError
-from infoprune.ranking.criteria import Magnitude
 from infoprune.ranking.fan2021 import Fan2021
+from infoprune.ranking.scores import Magnitude
 from infoprune.search import PROBES, Tolerance, search
 from infoprune.settings import Settings
 from infoprune.tasks.evaluate import Evaluation, evaluate, mean_kl

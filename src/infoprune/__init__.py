@@ -18,15 +18,20 @@ if TYPE_CHECKING:
     from infoprune.budgets.allocate import allocate
     from infoprune.budgets.budget import Budget, Keep
     from infoprune.budgets.costs import find_costs
-    from infoprune.checkpoint import load, save
+    from infoprune.checkpoint import empty_model, load, save
     from infoprune.compress import Result, compress
     from infoprune.data.batches import make_batches
     from infoprune.data.texts import read_texts
     from infoprune.errors import InputError
+    from infoprune.forecast import Workload, forecast
+    from infoprune.methods.apply import collect_for, prune_by
+    from infoprune.methods.table import METHODS
     from infoprune.plan import Plan
-    from infoprune.ranking.criteria import ChannelInformation, Magnitude, Random
+    from infoprune.processes import process_group, share_of
+    from infoprune.ranking.criteria import ChannelInformation, Random, criterion_named
     from infoprune.ranking.fan2021 import Fan2021
     from infoprune.ranking.rank import rank
+    from infoprune.ranking.scores import Magnitude
     from infoprune.repair.repair import repair
     from infoprune.reports.report import Report
     from infoprune.search import Tolerance, search
@@ -45,6 +50,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "METHODS",
     "Budget",
     "ChannelInformation",
     "Distillation",
@@ -60,22 +66,29 @@ __all__ = [
     "Settings",
     "SmallVocabulary",
     "Tolerance",
+    "Workload",
     "__version__",
     "allocate",
     "collect",
+    "collect_for",
     "collect_pairs",
     "compress",
+    "criterion_named",
     "distill",
+    "empty_model",
     "evaluate",
     "export",
     "find_costs",
     "find_sites",
     "finetune",
+    "forecast",
     "load",
     "load_statistics",
     "make_batches",
     "merge_statistics",
+    "process_group",
     "prune",
+    "prune_by",
     "prune_vocabulary",
     "rank",
     "read_texts",
@@ -83,6 +96,7 @@ __all__ = [
     "save",
     "save_statistics",
     "search",
+    "share_of",
 ]
 
 _HOMES = {
@@ -90,15 +104,20 @@ _HOMES = {
     "budgets.allocate": ("allocate",),
     "budgets.budget": ("Budget", "Keep"),
     "budgets.costs": ("find_costs",),
-    "checkpoint": ("load", "save"),
+    "checkpoint": ("empty_model", "load", "save"),
     "compress": ("Result", "compress"),
     "data.batches": ("make_batches",),
     "data.texts": ("read_texts",),
     "errors": ("InputError",),
+    "forecast": ("Workload", "forecast"),
+    "methods.apply": ("collect_for", "prune_by"),
+    "methods.table": ("METHODS",),
     "plan": ("Plan",),
-    "ranking.criteria": ("ChannelInformation", "Magnitude", "Random"),
+    "processes": ("process_group", "share_of"),
+    "ranking.criteria": ("ChannelInformation", "Random", "criterion_named"),
     "ranking.fan2021": ("Fan2021",),
     "ranking.rank": ("rank",),
+    "ranking.scores": ("Magnitude",),
     "repair.repair": ("repair",),
     "reports.report": ("Report",),
     "search": ("Tolerance", "search"),

@@ -18,9 +18,10 @@ from safetensors import SafetensorError, safe_open
 from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.errors import InputError
+from infoprune.json_file import read_json, read_text
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.structure.embeddings import count_tokens
-from infoprune.structure.sites import find_sites
+from infoprune.structure.sites import every_site
 from infoprune.surgery import cut_site
 
 PLAN = "plan.json"
@@ -65,6 +66,18 @@ def check_new(folder: str | os.PathLike[str], *, force: bool = False) -> None:
         raise InputError(f"{out} is a file, expected the name of a new folder; choose another name")
     if out.is_dir() and any(out.iterdir()) and not force:
         raise InputError(f"{out} exists and is not empty, expected a new folder; choose another name or pass --force")
+    check_place(out)
+
+
+def check_place(out: Path) -> None:
+    """Raises InputError where a file or folder cannot be made: known now, and not after hours of work."""
+    place = out.absolute().parent
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise InputError(f"{out} cannot be made, since {place} is a file, expected a folder; choose another place")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{out} cannot be made, since {place} may not be written to; choose another place")
 
 
 def save(
@@ -115,7 +128,8 @@ def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTraine
         >>> small = infoprune.load("runs/small")
         >>> small(**tokenizer("A fine film.", return_tensors="pt")).logits
     """
-    path = check_model_folder(folder)
+    path = Path(folder)
+    read_config(path)
     if not (path / PLAN).is_file():
         return load_dense(path, headless=headless)
     plan = read_plan(path)
@@ -128,6 +142,29 @@ def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTraine
     return model
 
 
+def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
+    """The model in a folder without its weights, on the meta device: shapes and no values; the config is enough.
+
+    Args:
+        folder: with a config and, if the model is pruned, its plan.
+        headless: leave the task head out.
+
+    Raises:
+        InputError: no such folder, no config in it, an unknown class, or a plan that does not fit.
+    """
+    path = Path(folder)
+    if not (path / CONFIG).is_file():
+        raise InputError(f"{path} has no {CONFIG}, expected the folder of a model; check the path")
+    config, kind = _config(path), _model_class(path, headless=headless)
+    built = _cut_class(kind, read_plan(path), path) if (path / PLAN).is_file() else kind
+    with torch.device("meta"):
+        model: PreTrainedModel = built(config)
+    model.__class__ = kind
+    model.to(config.dtype or torch.float32)  # type: ignore[arg-type]
+    model.eval()
+    return model
+
+
 def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreTrainedModel]:
     """The class with the plan's cut at the end of its constructor, so that transformers' own loader can fill it.
 
@@ -136,7 +173,7 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
 
     def construct(self: PreTrainedModel, config: PretrainedConfig, *args: object, **kwargs: object) -> None:
         kind.__init__(self, config, *args, **kwargs)
-        sites = {site.name: site for site in find_sites(self)}
+        sites = {site.name: site for site in every_site(self)}
         counts = dict(plan.counts)
         tokens, _ = counts.pop(VOCABULARY, (count_tokens(self), 0))
         if tokens != count_tokens(self):  # a stock config says it
@@ -162,10 +199,40 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
 
 def read_plan(folder: Path) -> Plan:
     """The plan in a folder."""
-    try:
-        return Plan.from_json((folder / PLAN).read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise InputError(f"{folder / PLAN} is not UTF-8; the file is damaged, prune again") from None
+    return Plan.from_json(read_text(folder / PLAN, "the file is damaged, prune again"))
+
+
+def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What config.json in a model's folder says; the weights are not read.
+
+    Raises:
+        InputError: the folder holds no model, its config is damaged, or names code to fetch and run.
+    """
+    file = check_model_folder(folder) / CONFIG
+    config = read_json(file, "save the model anew")
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise InputError(f"{file} names no model_type, expected a model's config; save the model anew")
+    # transformers takes attn_implementation "owner/name" for a kernel on the hub, and runs it.
+    foreign = next((text for text in _implementations(config) if "/" in text), None)
+    if foreign is not None:
+        raise InputError(
+            f"{file} names the code {foreign!r} as an implementation, expected none: no code is fetched for a model; "
+            'write "sdpa" in its place'
+        )
+    return config
+
+
+def _implementations(config: dict[str, Any]) -> Iterator[str]:
+    """All texts under a key such as attn_implementation, however deep."""
+    left: list[tuple[Any, bool]] = [(config, False)]
+    while left:
+        value, named = left.pop()
+        if isinstance(value, dict):
+            left += [(inner, named or "_implementation" in key) for key, inner in value.items()]
+        elif isinstance(value, list):
+            left += [(inner, named) for inner in value]
+        elif isinstance(value, str) and named:
+            yield value
 
 
 def check_model_folder(folder: str | os.PathLike[str]) -> Path:
@@ -193,11 +260,11 @@ def load_dense(path: Path, *, headless: bool = False) -> PreTrainedModel:
 def _load(path: Path, kind: type[PreTrainedModel], options: dict[str, Any]) -> PreTrainedModel:
     try:
         loaded: Any = kind.from_pretrained(
-            path, use_safetensors=True, dtype="auto", output_loading_info=True, **options
+            path, use_safetensors=True, trust_remote_code=False, dtype="auto", output_loading_info=True, **options
         )
     except InputError:
         raise
-    except (SafetensorError, RuntimeError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, RuntimeError, OSError, ValueError, TypeError, ImportError) as error:
         plan = f" (with {PLAN})" if (path / PLAN).is_file() else ""
         raise InputError(
             f"the weights in {path}{plan} cannot be loaded ({_reason(error)}); check or download them again"
@@ -244,8 +311,8 @@ def _model_class(path: Path, *, headless: bool = False) -> type[PreTrainedModel]
 
 def _config(path: Path) -> PretrainedConfig:
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        config: PretrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, StrictDataclassError) as error:
         raise InputError(f"{path / CONFIG} cannot be read by transformers ({_reason(error)}); check the file") from None
     return config
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget
+from infoprune.budgets.shape import Shape, uniform_kinds, uniform_shape
 from infoprune.clock import Clock, StageProgress
 from infoprune.errors import InputError
-from infoprune.plan import Plan, plan_of
+from infoprune.plan import WIDTH, Plan, plan_of
 from infoprune.processes import process_count, total
 from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.repair.repair import check_repairable
@@ -58,7 +59,8 @@ def compress(
         keep: share of the units of every site that stays; 0.5 where there is no budget either.
         budget: what the smaller model may cost, instead of `keep`; the sizes of the sites are then chosen.
         criterion: what chooses the units; `ChannelInformation()` by default.
-        sites: kinds of site to cut, for example ("ffn", "heads"); all that the family has by default.
+        sites: kinds of site to cut, for example ("ffn", "heads"); by default all in the layers, and with the shape
+            "uniform" the width too where a stock config wants it to go with the heads.
         settings: rounds, refresh and repair; `Settings()` by default.
         recovery: inputs to distill on, and how; no training by default. Its epochs are divided among the rounds.
         statistics: of this model, to choose the units of the first round by; the batches are then for the repair and
@@ -81,6 +83,7 @@ def compress(
     settings = settings or Settings()
     check_batches(batches)
     task_of(model)  # raises before the work, not after it
+    sites, shape = shape_of(model, sites, settings)
     targets = find_sites(model, sites)
     _check(targets, criterion, settings, budget, recovery, statistics)
     batches = with_targets(model, batches)
@@ -88,7 +91,9 @@ def compress(
         warn_few_tokens(targets, batches)
     clock = Clock(progress)
     with clock.stage("measure") as report:
-        goal = schedule(model, batches, criterion, keep, budget, kinds=sites, parts=settings.rounds, progress=report)
+        goal = schedule(
+            model, batches, criterion, keep, budget, kinds=sites, parts=settings.rounds, shape=shape, progress=report
+        )
     rounds = Rounds(model, batches, sites, criterion, goal, settings, seed, clock, statistics)
     for part in range(settings.rounds):
         rounds.choose(part)
@@ -101,6 +106,20 @@ def compress(
     return Result(rounds.small, plan, _described(model, rounds.small, plan, batches, statistics, clock))
 
 
+def shape_of(
+    model: PreTrainedModel, kinds: Collection[str] | None, settings: Settings
+) -> tuple[Collection[str] | None, Shape | None]:
+    """The kinds of site that the settings let a cut have, and the sizes that it may choose among; None for any.
+
+    Raises:
+        InputError: plain transformers cannot be told of such a cut, and the settings ask for it.
+    """
+    if settings.shape == "free":
+        return kinds, None
+    together = uniform_kinds(model, kinds)
+    return together, uniform_shape(model, together)
+
+
 def _check(
     sites: Sequence[Site],
     criterion: Criterion,
@@ -110,6 +129,16 @@ def _check(
     statistics: Statistics | None,
 ) -> None:
     """Raises InputError where the settings do not fit what is asked for."""
+    if settings.shape == "uniform" and budget is not None and budget.depth:
+        raise InputError(
+            "shape uniform and depth were asked for, but no stock config can say that a block is left out; "
+            "leave depth out, or use shape free"
+        )
+    if isinstance(criterion, PairedCriterion) and any(site.name == WIDTH for site in sites):
+        raise InputError(
+            f"criterion {criterion.name!r} looks at one site above another, and the width is read everywhere, expected "
+            "a criterion that does not; leave width out of sites, or use criterion 'information'"
+        )
     if settings.repair:
         check_repairable(sites)
     if budget is not None and settings.refresh == "site":

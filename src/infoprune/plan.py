@@ -15,6 +15,8 @@ from infoprune.errors import InputError
 VERSION = 1
 CARRIED = "infoprune_plan"
 MOST_UNITS = 1 << 24
+WIDTH = "width"
+"""The site whose units are the coordinates of the residual stream."""
 VOCABULARY = "vocabulary"
 """The site whose units are tokens; the only one that is outside the layers."""
 

@@ -11,7 +11,7 @@ from infoprune.budgets.allocate import allocate
 from infoprune.clock import Clock
 from infoprune.plan import Plan
 from infoprune.processes import as_the_first_says, process_count
-from infoprune.ranking.criteria import Criterion, PairedCriterion
+from infoprune.ranking.criteria import Criterion, PairedCriterion, extras_of
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.repair import repair
 from infoprune.schedule import Schedule
@@ -20,7 +20,7 @@ from infoprune.statistics.calibration import Batch
 from infoprune.statistics.collect import collect, collect_worth
 from infoprune.statistics.collect_pairs import collect_pairs
 from infoprune.statistics.statistics import Statistics
-from infoprune.structure.sites import find_sites
+from infoprune.structure.sites import every_site, find_sites
 from infoprune.surgery import prune
 from infoprune.training.distill import Recovery, distill
 
@@ -138,14 +138,16 @@ class Rounds:
 
     def _collected(self, model: PreTrainedModel, names: Sequence[str]) -> Statistics:
         if self.given is not None and model is self.dense:
-            return self.given.of_sites(names)
+            known = [site for site in every_site(model) if site.name in names]
+            return self.given.of_sites([each.name for site in known for each in site.measured])
         with self.clock.stage("collect") as report:
             return collect(
                 model,
                 self.batches,
-                sites=[site for site in find_sites(model) if site.name in names],
+                sites=[site for site in every_site(model) if site.name in names],
                 floor=self.settings.floor,
                 ridge=self.settings.shrinkage,
+                extras=extras_of(self.criterion),
                 seed=self.seed,
                 memory=self.settings.memory,
                 progress=report,

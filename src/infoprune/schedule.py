@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 from transformers import PreTrainedModel
 
 from infoprune.budgets.allocate import check_nats, choose_counts, even_counts
-from infoprune.budgets.budget import Budget, Counts, Keep
+from infoprune.budgets.budget import Budget, Counts
 from infoprune.budgets.costs import Costs, find_costs
+from infoprune.budgets.shape import Shape, share_counts
 from infoprune.errors import InputError
 from infoprune.ranking.criteria import Criterion
 from infoprune.ranking.rank import Rankings
@@ -54,13 +55,14 @@ class _ByCost:
     limit: float
     budget: Budget
     parts: int
+    shape: Shape | None
 
     def after(self, part: int, rankings: Rankings) -> Counts:
         costs = self.costs.among(rankings.sites)
-        return Counts(choose_counts(rankings, costs, self._limit(part), self.budget.allocation))
+        return Counts(choose_counts(rankings, costs, self._limit(part), self.budget.allocation, self.shape))
 
     def beforehand(self, part: int, units: Mapping[str, int]) -> Counts:
-        return Counts(even_counts(units, self.costs.among(units), self._limit(part)))
+        return Counts(even_counts(units, self.costs.among(units), self._limit(part), self.shape))
 
     def _limit(self, part: int) -> float:
         return float(self.costs.dense * (self.limit / self.costs.dense) ** ((part + 1) / self.parts))
@@ -75,19 +77,21 @@ def schedule(
     *,
     kinds: Collection[str] | None = None,
     parts: int = 1,
+    shape: Shape | None = None,
     progress: Progress | None = None,
 ) -> Schedule:
     """The schedule that ends at a share of all units, one half where nothing is said, or at a budget.
+
+    The sizes are among those of the shape; by default every site has its own.
 
     Raises:
         InputError: both are given, or what is given cannot be met.
     """
     if budget is None:
-        sites, share = find_sites(model, kinds), Keep(0.5 if keep is None else keep)
-        units = {site.name: site.units for site in sites}
-        return _ByShare(units, {site.name: share.count(site) for site in sites}, parts)
+        units = {site.name: site.units for site in find_sites(model, kinds)}
+        return _ByShare(units, share_counts(model, kinds, 0.5 if keep is None else keep, shape), parts)
     if keep is not None:
         raise InputError(f"keep {keep:g} and a budget of {budget.quantity} were given, expected one; leave one out")
     check_nats(budget.allocation, criterion.name, criterion.nats)
     costs = find_costs(model, budget.quantity, batches, kinds=kinds, depth=budget.depth, progress=progress)
-    return _ByCost(costs, budget.limit(costs), budget, parts)
+    return _ByCost(costs, budget.limit(costs), budget, parts, shape)

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import Costs, find_costs
+from infoprune.budgets.shape import Shape
 from infoprune.clock import StageProgress
-from infoprune.compress import Result
+from infoprune.compress import Result, shape_of
 from infoprune.errors import InputError
 from infoprune.plan import plan_of
 from infoprune.processes import process_count
@@ -143,6 +144,7 @@ def search(
 
     dense = reference or evaluate(model, questions)
     tolerance.loss(dense, dense)
+    sites, shape = shape_of(model, sites, settings)
     costs = find_costs(model, quantity, batches, kinds=sites)
     chosen = find_sites(model, sites)
     statistics, worth = _known(model, batches, chosen, statistics, settings, seed, partial(step, "collect"))
@@ -151,8 +153,8 @@ def search(
     bounds = _Bounds(costs.least / costs.dense, 1.0)
     best: Result | None = None
     for probe in range(PROBES):
-        share = bounds.next(rankings, costs, tolerance)
-        plan = allocate(rankings, Budget(quantity, share), costs)
+        share = bounds.next(rankings, costs, tolerance, shape)
+        plan = allocate(rankings, Budget(quantity, share), costs, shape)
         small = prune(model, plan, statistics)
         if settings.repair:
             small = repair(
@@ -202,7 +204,7 @@ def _known(
         given = collect(
             model, batches, sites=sites, floor=floor, ridge=ridge, seed=seed, memory=memory, progress=progress
         )
-    given = given.of_sites([site.name for site in sites])
+    given = given.of_sites([each.name for site in sites for each in site.measured])
     if not settings.repair or given.covers(batches):
         return given, given
     return given, collect_worth(model, batches, sites=sites, seed=seed, progress=progress)
@@ -222,7 +224,7 @@ class _Bounds:
     high: float
     factor: float | None = None
 
-    def next(self, rankings: Rankings, costs: Costs, tolerance: Tolerance) -> float:
+    def next(self, rankings: Rankings, costs: Costs, tolerance: Tolerance, shape: Shape | None = None) -> float:
         """The share to try: where the predicted loss is what may be lost, well between the bounds."""
         factor = 1.0 if tolerance.metric == "kl" and self.factor is None else self.factor
         if factor is None or not rankings.nats:
@@ -230,7 +232,7 @@ class _Bounds:
         low, high = self.low, self.high
         for _ in range(12):
             middle = (low + high) / 2
-            lost = allocate(rankings, Budget(costs.quantity, middle), costs).nats_lost or 0.0
+            lost = allocate(rankings, Budget(costs.quantity, middle), costs, shape).nats_lost or 0.0
             low, high = (low, middle) if factor * lost <= tolerance.most else (middle, high)
         margin = (self.high - self.low) / 5
         return min(max(high, self.low + margin), self.high - margin)

@@ -6,6 +6,8 @@ from typing import Literal
 from infoprune.errors import InputError
 
 Refresh = Literal["site", "round", "never"]
+Form = Literal["free", "uniform"]
+FORMS: tuple[Form, ...] = ("free", "uniform")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Settings:
         repair: re-fit the readers bottom-up after each part.
         ridge: of the repair; None lets cross-validation choose.
         producers: let the repair re-fit producers as well as readers.
+        shape: "uniform" keeps to sizes that plain transformers can open, the same in every layer; "free" to any.
         memory: bytes that the statistics may take at once; where they take more, sites are collected in groups, one
             pass for each, and kept on disk. None keeps all in memory.
 
@@ -36,6 +39,7 @@ class Settings:
     repair: bool = True
     ridge: float | None = None
     producers: bool = True
+    shape: Form = "free"
     memory: int | None = None
 
     def __post_init__(self) -> None:
@@ -43,6 +47,8 @@ class Settings:
             raise InputError(f"rounds is {self.rounds}, expected at least 1; 1 is a good choice")
         if self.refresh not in ("site", "round", "never"):
             raise InputError(f"refresh is {self.refresh!r}, expected 'site', 'round' or 'never'")
+        if self.shape not in FORMS:
+            raise InputError(f"shape is {self.shape!r}, expected 'free' or 'uniform'; 'free' loses less")
         if self.memory is not None and self.memory < 1:
             raise InputError(f"memory is {self.memory} bytes, expected more than none; pass e.g. {2**30} for 1 GiB")
         if self.memory is not None and self.refresh == "site":

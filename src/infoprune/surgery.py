@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
+from infoprune.plan import VOCABULARY, WIDTH, Plan, carry_plan, plan_of
 from infoprune.ranking.eliminate import compensate
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
-from infoprune.structure.embeddings import count_tokens, cut_tokens
-from infoprune.structure.linear import linear, upright
-from infoprune.structure.offload import bring_home, outlined, present
+from infoprune.structure.embeddings import count_tokens, cut_tokens, replace_parameter
+from infoprune.structure.linear import LinearMap, linear, upright
+from infoprune.structure.offload import bring_home, hollow, is_offloaded, present
 from infoprune.structure.silent import Silent
-from infoprune.structure.sites import Site, Size, alike, find_sites
+from infoprune.structure.sites import Site, Size, every_site
 from infoprune.structure.slices import unit_coordinates
+from infoprune.structure.stock import fields_of
+from infoprune.structure.stream import Stream
 
 
 def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = None) -> PreTrainedModel:
@@ -39,7 +41,7 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         InputError: the plan names sites that the model does not have, or other numbers of units; or the statistics
             are not of this model.
     """
-    sites = {site.name: site for site in find_sites(model)}
+    sites = {site.name: site for site in every_site(model)}
     _check_fit(model, sites, plan)
     small = bring_home(copy.deepcopy(model))
     for name, kept in plan.kept.items():
@@ -48,11 +50,12 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         if name == VOCABULARY:
             cut_tokens(small, kept)
             continue
-        units = torch.tensor(kept, dtype=torch.long)
-        found = None if statistics is None else _checked(statistics, sites[name], model)
-        cut_site(small, sites[name], units)
-        if found is not None:
-            _compensate(small, found, units)
+        found = () if statistics is None else tuple(_checked(statistics, each, model) for each in sites[name].measured)
+        chosen = torch.tensor(kept, dtype=torch.long)
+        readers = _compensated(small, sites[name], found, chosen)
+        cut_site(small, sites[name], chosen)
+        for path, (weight, lost) in readers.items():
+            _rewrite(linear(small, path), weight, lost)
     _update_config(small)
     before = plan_of(model)
     carry_plan(small, plan if before is None else before.then(plan))
@@ -62,13 +65,15 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
 def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedModel:
     """A copy with so many units, whichever they are, to count and to time; it shares all tensors that are not cut.
 
+    That of a model with offloaded weights has no values.
+
     Args:
         model: that is copied.
         counts: units by site name; sites that are not named stay whole.
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    small = outlined(copy.deepcopy(model, shared))
-    for site in find_sites(small):
+    small = hollow(model) if is_offloaded(model) else copy.deepcopy(model, shared)
+    for site in every_site(small):
         if site.name in counts:
             cut_site(small, site, torch.arange(min(counts[site.name], site.units)))
     return small
@@ -87,13 +92,41 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
         )
     for producer in site.producers:
         linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
+    tied = () if site.residual is None else site.residual.tied
     for path in site.readers:
-        linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
+        if path not in tied:
+            linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
+    if site.residual is not None:
+        _cut_tables(model, site.residual, kept)
     if len(kept) == 0:
         _silence(model, site)
         return
     for attribute in site.attributes:
         _write(model, attribute, len(kept))
+
+
+def _cut_tables(model: nn.Module, stream: Stream, kept: Int[Tensor, " k"]) -> None:
+    """Keeps some coordinates of the vectors that are parameters, and of all that share them, in place."""
+    modules = {path: model.get_submodule(path) for path in stream.tables}
+    axes = {
+        id(parameter): (parameter, 0 if isinstance(module, nn.Conv2d) else -1)
+        for module in modules.values()
+        for parameter in module.parameters(recurse=False)
+    }
+    for old, axis in axes.values():
+        cut = old.detach().index_select(axis, kept.to(old.device)).contiguous()
+        replace_parameter(model, old, nn.Parameter(cut, requires_grad=old.requires_grad))
+    for module in modules.values():
+        if isinstance(module, nn.Embedding):
+            module.embedding_dim = len(kept)
+        elif isinstance(module, nn.LayerNorm):
+            module.normalized_shape = (len(kept),)
+        elif isinstance(module, nn.Conv2d):
+            module.out_channels = len(kept)
+    for path in stream.tied:
+        reader = model.get_submodule(path)
+        if isinstance(reader, nn.Linear):
+            reader.in_features = len(kept)
 
 
 def _silence(model: nn.Module, site: Site) -> None:
@@ -141,11 +174,12 @@ def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> No
 
 
 def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatistics:
-    """The statistics of a site, if they are of this model."""
+    """The statistics of a site, or of a place of the residual stream, if they are of this model."""
     found = statistics.sites.get(site.name)
     with present(model, site.reader):
         reader = exact(linear(model, site.reader).weight)
-    if found is None or found.site != site or not torch.equal(found.reader.to(reader.device), reader):
+    known = site.kind == WIDTH or (found is not None and torch.equal(found.reader.to(reader.device), reader))
+    if found is None or found.site != site or not known:
         raise InputError(
             f"the statistics are not of {site.name} with {site.units} units and the weights of this model; "
             "pass those that collect gave of this very model, or none"
@@ -153,21 +187,34 @@ def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatis
     return found
 
 
-def _compensate(model: nn.Module, statistics: SiteStatistics, kept: Int[Tensor, " k"]) -> None:
-    reader = linear(model, statistics.site.reader)
-    mean = statistics.moments.mean
-    coordinates = unit_coordinates(kept, statistics.site.size).to(mean.device)
-    weight = compensate(statistics.covariance, statistics.reader, coordinates)
+def _compensated(
+    model: nn.Module, site: Site, measured: Sequence[SiteStatistics], kept: Int[Tensor, " k"]
+) -> dict[str, tuple[Float[Tensor, "_ _"], Float[Tensor, " _"]]]:
+    """What the readers of a site become, and what they lose of their mean, by path.
+
+    A reader that is tied to a table stays as it is. All have the rows that they have by now: another cut may have taken
+    some.
+    """
+    found = {}
+    tied = () if site.residual is None else site.residual.tied
+    for place in measured:
+        mean, covariance = place.moments.mean, place.covariance
+        coordinates = unit_coordinates(kept, site.size).to(mean.device)
+        for path in (place.site.reader,) if site.residual is None else place.site.readers:
+            if path not in tied:
+                reader = exact(linear(model, path).weight).to(mean.device)
+                weight = compensate(covariance, reader, coordinates)
+                found[path] = weight, reader @ mean - weight @ mean[coordinates]
+    return found
+
+
+def _rewrite(reader: LinearMap, weight: Float[Tensor, "_ _"], lost: Float[Tensor, " _"]) -> None:
     reader.weight.copy_(weight)
     if reader.bias is not None:
-        lost = statistics.reader @ mean - weight @ mean[coordinates]
         reader.bias.add_(lost.to(reader.bias.dtype).to(reader.bias.device))
 
 
 def _update_config(model: PreTrainedModel) -> None:
     """Writes the new sizes into the config where it has words for them and they are the same in every layer."""
-    for same in alike(find_sites(model)):
-        units = same[0].units
-        if same[0].stock(units) and all(site.units == units for site in same):
-            for field in same[0].config:
-                setattr(model.config, field.name, field.of(units))
+    for name, value in fields_of(every_site(model, empty=True), {}).items():
+        setattr(model.config, name, value)

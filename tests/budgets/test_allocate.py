@@ -7,9 +7,10 @@ from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
 from infoprune.compress import compress
 from infoprune.errors import InputError
-from infoprune.ranking.criteria import ChannelInformation, Magnitude
+from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.ranking.rank import rank
+from infoprune.ranking.scores import Magnitude
 from infoprune.settings import Settings
 from infoprune.statistics.collect import collect
 from infoprune.structure.sites import find_sites

@@ -9,6 +9,8 @@ from rows import NEGATIVE, POSITIVE, write_rows
 from transformers import AutoModelForSequenceClassification, BertModel
 
 import infoprune
+from infoprune.checkpoint import save
+from infoprune.jobs.reload import check_reload
 
 REPORT_KEYS = {
     "version",
@@ -86,6 +88,32 @@ def test_prune_to_a_budget(run, saved_bert, reviews, out, quantity, amount, allo
     assert report["pruned"][{"params": "parameters"}.get(quantity, quantity)] <= limits[quantity]
     assert infoprune.load(out).num_parameters() == report["pruned"]["parameters"]
     assert (out / "sizes.png").is_file()
+
+
+@pytest.mark.filterwarnings("ignore:.*calibration tokens")
+def test_a_uniform_shape_is_opened_by_plain_transformers(run, saved_bert, reviews, out):
+    status, printed, err = run("prune", saved_bert, out, "--data", reviews, "--shape", "uniform", "--eval", reviews)
+    assert err == ""
+    assert status == 0
+    assert "4 of 8 heads, 64 of 128 neurons, 16 of 32 hidden neurons, 16 of 32 coordinates" in printed.splitlines()[0]
+    assert "plain transformers" in printed.splitlines()[1], "what opens the result is said before the work begins"
+    report = json.loads((out / "report.json").read_text())
+    assert report["loads_in"] == "transformers"
+    assert report["kept"]["width"] == [16, 32]
+    plain = AutoModelForSequenceClassification.from_pretrained(out)
+    assert (plain.config.hidden_size, plain.config.num_attention_heads, plain.config.intermediate_size) == (16, 2, 32)
+
+
+def test_a_saved_folder_that_answers_otherwise_is_no_result(make_tiny_bert, tmp_path):
+    model, other = make_tiny_bert(seed=0), make_tiny_bert(seed=1)
+    save(model, tmp_path / "out")
+    batch = {"input_ids": torch.tensor([[2, 7, 9]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
+    check_reload(tmp_path / "out", model, batch)
+    with pytest.raises(RuntimeError, match="gives other answers in plain transformers than here"):
+        check_reload(tmp_path / "out", other, batch)
+    (tmp_path / "out" / "model.safetensors").unlink()
+    with pytest.raises(RuntimeError, match="plain transformers cannot open"):
+        check_reload(tmp_path / "out", model, batch)
 
 
 @pytest.mark.parametrize("loss", [["--max-kl", "0.001"], ["--max-loss", "kl=0.001"], ["--max-loss", "accuracy=20"]])

@@ -140,6 +140,7 @@ def test_budgets_and_losses_that_make_no_sense(refused, saved_bert, reviews, out
         ("--sites", ",", ["none", "heads, ffn"]),
         ("--criterion", "luck", ["'luck'", "information"]),
         ("--rounds", "0", ["rounds is 0"]),
+        ("--shape", "round", ["--shape is 'round'", "uniform"]),
         ("--samples", "0", ["--samples is 0"]),
         ("--batch-size", "0", ["--batch-size is 0"]),
         ("--max-length", "-3", ["--max-length is -3"]),
@@ -201,10 +202,11 @@ def test_force_never_replaces_an_input(run, saved_bert, reviews):
 
 
 def test_no_report_and_a_damaged_report(refused, run, small, tmp_path):
-    (small / "report.json").write_text("{}")
-    status, _, err = run("report", small)
-    assert status == 2
-    assert "damaged" in err
+    for text, word in (("{}", "version 1"), ('{"version": 1}', "damaged")):
+        (small / "report.json").write_text(text)
+        status, _, err = run("report", small)
+        assert status == 2
+        assert word in err
     shutil.rmtree(small)
     refused("report", tmp_path, words=["report.json", "infoprune prune"])
 
@@ -232,7 +234,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(run, monkeypatch, saved_bert, rev
     monkeypatch.setattr(prune_job, "write_model", interrupted)
     status, _, err = run("prune", saved_bert, out, "--data", reviews)
     assert status == 1
-    assert err == "error: interrupted; no result was written\n"
+    assert err == "error: interrupted; nothing is left half-written\n"
     assert sorted(out.parent.iterdir()) == sorted([saved_bert, reviews])
 
 

@@ -145,7 +145,7 @@ def test_distill_on_texts_alone(run, saved, data, out, task):
     arguments = ("prune", folder, out, *options, "--eval", options[1], "--batch-size", "6", *ROUGH)
     assert run(*arguments)[0] == 0
     before = read(out)
-    status, _, err = run(*arguments, "--distill", "6", "--force")
+    status, _, err = run(*arguments, "--distill", "12", "--force")
     assert (status, err) == (0, "")
     if task == "embedding":
         assert read(out)["agreement"] > before["agreement"]

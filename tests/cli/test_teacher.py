@@ -95,7 +95,7 @@ def test_a_run_that_was_interrupted_goes_on(run, monkeypatch, small, dense, text
             patch.setattr(module, name, interrupted)
         status, _, err = call(again)
     assert status == 1
-    assert err == "error: interrupted; no result was written\n"
+    assert err == "error: interrupted; nothing is left half-written\n"
     assert not again.exists()
     unfinished = tmp_path / "again.unfinished"
     assert unfinished.is_dir()

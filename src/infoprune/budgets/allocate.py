@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,12 +13,18 @@ from torch import Tensor
 from infoprune.budgets.budget import Budget, Counts, Keep
 from infoprune.budgets.costs import Costs
 from infoprune.budgets.lagrange import Curve, least_loss
+from infoprune.budgets.shape import Shape, free_shape
 from infoprune.errors import InputError
-from infoprune.plan import Plan
+from infoprune.plan import WIDTH, Plan
 from infoprune.ranking.rank import Ranking, Rankings
 
+ROUNDING = 1e-12
+"""Room for rounding errors alone: what is to be kept whole has to fit."""
 
-def allocate(rankings: Rankings, budget: Keep | Counts | Budget, costs: Costs | None = None) -> Plan:
+
+def allocate(
+    rankings: Rankings, budget: Keep | Counts | Budget, costs: Costs | None = None, shape: Shape | None = None
+) -> Plan:
     """The plan that keeps the last units of every ranking.
 
     For a `Budget` the sizes are those that lose the least nats in sum: minimise sum_s loss_s(k_s) subject to
@@ -26,6 +34,7 @@ def allocate(rankings: Rankings, budget: Keep | Counts | Budget, costs: Costs | 
         rankings: from `rank`.
         budget: how much to keep.
         costs: from `find_costs`, of the budget's quantity; for a `Budget` only.
+        shape: for a `Budget`, which sizes go together (`uniform_shape`); by default every site has its own.
 
     Raises:
         InputError: the budget leaves nothing of a site, or less than the least possible; or costs are missing.
@@ -42,7 +51,7 @@ def allocate(rankings: Rankings, budget: Keep | Counts | Budget, costs: Costs | 
                 f"a budget of {budget.quantity} needs to know what the model costs; "
                 f"pass find_costs(model, {budget.quantity!r}, batches)"
             )
-        budget = Counts(choose_counts(rankings, costs, budget.limit(costs), budget.allocation))
+        budget = Counts(choose_counts(rankings, costs, budget.limit(costs), budget.allocation, shape))
     kept, lost = {}, 0.0
     for name, ranking in rankings.sites.items():
         removed = ranking.site.units - budget.count(ranking.site)
@@ -53,7 +62,9 @@ def allocate(rankings: Rankings, budget: Keep | Counts | Budget, costs: Costs | 
     return Plan(rankings.model_type, units, kept, rankings.criterion, rankings.seed, nats)
 
 
-def choose_counts(rankings: Rankings, costs: Costs, limit: float, allocation: str | None = None) -> dict[str, int]:
+def choose_counts(
+    rankings: Rankings, costs: Costs, limit: float, allocation: str | None = None, shape: Shape | None = None
+) -> dict[str, int]:
     """How many units of every site stay, so that the cost is at most the limit and the loss is least.
 
     Args:
@@ -61,29 +72,81 @@ def choose_counts(rankings: Rankings, costs: Costs, limit: float, allocation: st
         costs: of the same sites.
         limit: in the unit of the costs.
         allocation: "nats", "uniform", or None for nats where the criterion's losses are nats.
+        shape: which sizes go together; by default every site has its own.
 
     Raises:
-        InputError: the costs are of other sites, or the criterion's losses are not nats although they are asked for.
+        InputError: the costs are of other sites, no shape is small enough, or the criterion's losses are not nats
+            although they are asked for.
     """
     check_nats(allocation, rankings.criterion, rankings.nats)
     units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
     if allocation == "uniform" or not rankings.nats:
-        return even_counts(units, costs, limit)
-    return _divided(units, costs, limit, {name: _lost(ranking) for name, ranking in rankings.sites.items()})
+        return even_counts(units, costs, limit, shape)
+    return least_counts(rankings, costs, limit, shape)
 
 
-def even_counts(units: Mapping[str, int], costs: Costs, limit: float) -> dict[str, int]:
-    """How many units of every site stay, so that the cost is at most the limit and the shares are as equal as can be.
+def least_counts(rankings: Rankings, costs: Costs, limit: float, shape: Shape | None = None) -> dict[str, int]:
+    """How many units of every site stay, so that the cost is at most the limit and the sum of the losses is least.
 
     Args:
-        units: by site name, how many are there now.
+        rankings: whose losses are of one kind at all sites, nats or not.
+        costs: of the same sites.
+        limit: in the unit of the costs.
+        shape: which sizes go together; by default every site has its own.
+
+    Raises:
+        InputError: the costs are of other sites, or no shape is small enough.
+    """
+    units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
+    return _divided(units, costs, limit, {name: _lost(ranking) for name, ranking in rankings.sites.items()}, shape)
+
+
+def threshold_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str, int]:
+    """How many units of every site stay, if those go whose loss is below one threshold, the same at all sites.
+
+    What a unit costs plays no part. The threshold is the lowest that meets the limit; a site keeps at least the fewest
+    units that it may.
+
+    Args:
+        rankings: whose losses are comparable between sites.
         costs: of the same sites.
         limit: in the unit of the costs.
 
     Raises:
         InputError: the costs are of other sites.
     """
-    return _divided(units, costs, limit, {name: _even_losses(cost) for name, cost in costs.sites.items()})
+    _check_sites(rankings.sites.keys(), costs)
+    pooled = torch.cat([ranking.losses for ranking in rankings.sites.values()]).sort().values
+
+    def counts(gone: int) -> dict[str, int]:
+        threshold = -math.inf if gone == 0 else float(pooled[gone - 1])
+        found = {}
+        for name, ranking in rankings.sites.items():
+            stay = int((ranking.losses > threshold).sum())
+            sizes = [size for size in costs.sizes[name] if size <= ranking.site.units]
+            found[name] = max([size for size in sizes if size <= stay], default=sizes[0])
+        return found
+
+    fewest = bisect_left(range(len(pooled)), True, key=lambda gone: costs.of(counts(gone)) <= limit * (1 + ROUNDING))
+    return counts(fewest)
+
+
+def even_counts(units: Mapping[str, int], costs: Costs, limit: float, shape: Shape | None = None) -> dict[str, int]:
+    """How many units of every site stay, so that the cost is at most the limit and the shares are as equal as can be.
+
+    Args:
+        units: by site name, how many are there now.
+        costs: of the same sites.
+        limit: in the unit of the costs.
+        shape: which sizes go together; by default every site has its own.
+
+    Raises:
+        InputError: the costs are of other sites, or no shape is small enough.
+    """
+    losses = {name: _even_losses(cost) for name, cost in costs.sites.items()}
+    if WIDTH in costs.sizes:
+        losses[WIDTH] = _even_losses(costs.width_curve())
+    return _divided(units, costs, limit, losses, shape)
 
 
 def check_nats(allocation: str | None, criterion: str, nats: bool) -> None:
@@ -96,16 +159,64 @@ def check_nats(allocation: str | None, criterion: str, nats: bool) -> None:
 
 
 def _divided(
-    units: Mapping[str, int], costs: Costs, limit: float, losses: Mapping[str, Float[Tensor, " _"]]
+    units: Mapping[str, int],
+    costs: Costs,
+    limit: float,
+    losses: Mapping[str, Float[Tensor, " _"]],
+    shape: Shape | None,
 ) -> dict[str, int]:
     """Sizes by site name with the least sum of losses, (units + 1,) by site name, within the limit."""
-    if units.keys() != costs.sites.keys():
+    _check_sites(units.keys(), costs)
+    chosen = shape or free_shape({name: costs.sizes[name] for name in units})
+    room = limit * (1 + ROUNDING)
+    tried = (_beside(fixed, chosen.groups, units, costs, room, losses) for fixed in chosen.fixed)
+    found = [each for each in tried if each is not None]
+    if not found:
+        raise InputError(
+            f"budget of {costs.quantity} cannot be met: the smallest shape that a stock config can say costs more; "
+            "allow more, or use shape free"
+        )
+    return min(found, key=lambda each: each[0])[1]
+
+
+def _beside(
+    fixed: Mapping[str, int],
+    groups: Sequence[Sequence[str]],
+    units: Mapping[str, int],
+    costs: Costs,
+    room: float,
+    losses: Mapping[str, Float[Tensor, " _"]],
+) -> tuple[float, dict[str, int]] | None:
+    """(loss, sizes by site name) of the best plan with some sizes given; None where these do not fit."""
+    if any(count > units[name] for name, count in fixed.items()):
+        return None
+    here = costs.at(fixed[WIDTH]) if WIDTH in fixed else costs
+    spent = here.rest + sum(float(here.sites[name][count]) for name, count in fixed.items() if name != WIDTH)
+    permitted = [_common([set(costs.sizes[name]) for name in group], min(units[n] for n in group)) for group in groups]
+    curves = [
+        Curve(
+            sum((here.sites[name][each] for name in group), torch.zeros(())).tolist(),
+            sum((losses[name][each] for name in group), torch.zeros(())).tolist(),
+        )
+        for group, each in zip(groups, permitted, strict=True)
+    ]
+    chosen = least_loss(curves, room - spent)
+    if chosen is None:
+        return None
+    lost = sum(float(losses[name][count]) for name, count in fixed.items())
+    lost += sum(curve.losses[index] for curve, index in zip(curves, chosen, strict=True))
+    picked = zip(groups, permitted, chosen, strict=True)
+    return lost, {**fixed, **{name: each[index] for group, each, index in picked for name in group}}
+
+
+def _common(sizes: Sequence[set[int]], most: int) -> list[int]:
+    """The numbers of units that all sites of a group may keep, ascending."""
+    return sorted(size for size in set.intersection(*sizes) if size <= most)
+
+
+def _check_sites(names: Collection[str], costs: Costs) -> None:
+    if set(names) != costs.sites.keys() | ({WIDTH} if costs.thinner else set()):
         raise InputError("the costs are of other sites than the rankings; find both for the same model and kinds")
-    sizes = {name: [size for size in costs.sizes[name] if size <= there] for name, there in units.items()}
-    curves = [Curve(costs.sites[name][each].tolist(), losses[name][each].tolist()) for name, each in sizes.items()]
-    # room for rounding errors alone: what is to be kept whole has to fit
-    chosen = least_loss(curves, limit * (1 + 1e-12) - costs.rest) or [0] * len(curves)
-    return {name: each[index] for (name, each), index in zip(sizes.items(), chosen, strict=True)}
 
 
 def _lost(ranking: Ranking) -> Float[Tensor, " _"]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -15,9 +16,10 @@ from infoprune.budgets.latency import time_table
 from infoprune.budgets.rounding import preferred_multiple, sizes
 from infoprune.errors import InputError
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, device_of, example_batch
+from infoprune.plan import WIDTH
 from infoprune.statistics.calibration import Batch, Progress, check_batches, typical_shape
 from infoprune.structure.offload import is_offloaded
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.sites import Site, every_site, find_sites
 from infoprune.surgery import outline
 
 QUANTITIES = ("flops", "params", "bytes", "latency")
@@ -34,6 +36,8 @@ class Costs:
         rest: cost of everything but the units.
         sites: by site name, (units + 1,): cost of keeping 0, 1, ... units, ascending.
         sizes: by site name, the numbers of units that it may keep, ascending; the last is all of them.
+        thinner: where the width may be cut: the costs of three models that differ in it, by width. All others are on
+            the parabola through these, since a coordinate meets units, and no more than other coordinates, in products.
 
     Raises:
         InputError: the quantity is not known.
@@ -44,6 +48,7 @@ class Costs:
     rest: float
     sites: dict[str, Float[Tensor, " _"]]
     sizes: dict[str, tuple[int, ...]]
+    thinner: dict[int, Costs] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_quantity(self.quantity)
@@ -60,7 +65,25 @@ class Costs:
 
     def of(self, counts: Mapping[str, int]) -> float:
         """Cost of the model that keeps so many units of every site."""
+        if self.thinner:
+            return self.at(counts[WIDTH]).of(counts)
         return self.rest + sum(float(curve[counts[name]]) for name, curve in self.sites.items())
+
+    def at(self, width: int) -> Costs:
+        """The costs of the model whose residual stream is so wide, by how many units its other sites keep."""
+        known = list(self.thinner)
+        parts = [
+            math.prod((width - other) / (own - other) for other in known if other != own) for own in known
+        ]  # Lagrange's polynomials
+        each = list(zip(parts, self.thinner.values(), strict=True))
+        curves = {name: sum((p * c.sites[name] for p, c in each), torch.zeros(())) for name in self.sites}
+        permitted = {name: sizes for name, sizes in self.sizes.items() if name != WIDTH}
+        return Costs(self.quantity, self.shape, sum(p * c.rest for p, c in each), curves, permitted)
+
+    def width_curve(self) -> Float[Tensor, " _"]:
+        """(width + 1,): cost of the model with 0, 1, ... coordinates and all other units."""
+        whole = {name: sizes[-1] for name, sizes in self.sizes.items()}
+        return torch.tensor([self.at(n).of(whole) for n in range(whole[WIDTH] + 1)], dtype=torch.float64)
 
     def among(self, sites: Collection[str]) -> Costs:
         """The costs of some of the sites, where all others are empty."""
@@ -113,6 +136,47 @@ def find_costs(
     check_batches(batches)
     shape = typical_shape(batches, model.config)
     sites = find_sites(model, kinds)
+    if any(site.name == WIDTH for site in sites):
+        return _with_width(model, quantity, shape, sites, multiple, depth, progress)
+    return _costs(model, quantity, shape, sites, multiple, depth, progress)
+
+
+def _with_width(
+    model: PreTrainedModel,
+    quantity: str,
+    shape: tuple[int, int],
+    sites: Sequence[Site],
+    multiple: int | None,
+    depth: bool,
+    progress: Progress | None,
+) -> Costs:
+    if quantity == "latency":
+        raise InputError(
+            "a budget of latency cannot weigh the width of the residual stream yet, expected flops, params or bytes; "
+            "pass e.g. flops=0.5, or leave width out of sites"
+        )
+    others = {site.name for site in sites if site.name != WIDTH}
+    (whole,) = (site for site in sites if site.name == WIDTH)
+    thinner = {}
+    for width in sorted({max(1, whole.units * third // 3) for third in (1, 2, 3)}):
+        thin = outline(model, {WIDTH: width})
+        left = [site for site in every_site(thin) if site.name in others]
+        thinner[width] = _costs(thin, quantity, shape, left, multiple, depth, progress)
+    full = thinner[whole.units]
+    first = next(model.parameters())
+    permitted = sizes(whole, multiple or preferred_multiple(device_of(model), first.dtype))
+    return replace(full, sizes={**full.sizes, WIDTH: permitted}, thinner=thinner)
+
+
+def _costs(
+    model: PreTrainedModel,
+    quantity: str,
+    shape: tuple[int, int],
+    sites: Sequence[Site],
+    multiple: int | None,
+    depth: bool,
+    progress: Progress | None,
+) -> Costs:
     first = next(model.parameters())
     multiple = multiple or preferred_multiple(device_of(model), first.dtype)
     permitted = {site.name: sizes(site, multiple, depth=depth) for site in sites}

@@ -13,6 +13,7 @@ from infoprune.structure.sites import Site
 MULTIPLES = (8, 16, 32, 64)
 """Finer than 8 gains nothing: a layer has hundreds of neurons, and vector registers hold 8 numbers or more."""
 
+FINEST = MULTIPLES[0]
 TOLERANCE = 1.03
 WIDTH, TOKENS, NEURONS, REPEATS = 256, 128, 512, 40
 

@@ -10,6 +10,7 @@ from infoprune.errors import InputError
 if TYPE_CHECKING:
     from infoprune.budgets.budget import Budget
     from infoprune.search import Tolerance
+    from infoprune.settings import Form
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model and its tokenizer.")]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="New folder for the result; it appears whole or not at all.")]
@@ -139,6 +140,24 @@ def tolerance(max_loss: str | None, max_kl: str | None) -> "Tolerance | None":
         return Tolerance("kl", number("--max-kl", max_kl, "0.05"))
     metric, _, most = str(max_loss).partition("=")
     return Tolerance(metric.strip(), number("--max-loss", most, "accuracy=0.5"))
+
+
+def shape(text: str) -> "Form":
+    """Read --shape.
+
+    Raises:
+        InputError: There is no such shape.
+
+    Example:
+        >>> shape("uniform")
+        'uniform'
+    """
+    from infoprune.settings import FORMS
+
+    for form in FORMS:
+        if text == form:
+            return form
+    raise InputError(f"--shape is {text!r}, expected one of: {', '.join(FORMS)}")
 
 
 def names(text: str | None) -> tuple[str, ...] | None:

@@ -47,8 +47,19 @@ def prune_command(
     ] = None,
     sites: Annotated[
         str | None,
-        typer.Option(metavar="KINDS", help="What is cut: some of ffn, heads, vocabulary; by default the first two."),
+        typer.Option(
+            metavar="KINDS",
+            help="What is cut: some of ffn, heads, width, pooler, vocabulary; by default the first two.",
+        ),
     ] = None,
+    shape: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="uniform: only sizes that plain transformers can open, alike in all layers, the width too where heads "
+            "want that; free: any sizes, opened by infoprune.load.",
+        ),
+    ] = "free",
     min_count: Annotated[
         int | None,
         typer.Option(
@@ -56,7 +67,12 @@ def prune_command(
         ),
     ] = None,
     criterion: Annotated[
-        str, typer.Option(metavar="NAME", help="What chooses the units: information, fan2021, magnitude or random.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What chooses the units: information, or for comparison fan2021, kwon, brain-surgeon, leverage, "
+            "flap, wanda, taylor, activation, magnitude, magnitude-l1 or random.",
+        ),
     ] = "information",
     rounds: Annotated[
         int | None,
@@ -91,7 +107,9 @@ def prune_command(
         from infoprune.settings import Settings
         from infoprune.training.distill import Distillation
 
-        settings = Settings(1 if rounds is None else rounds, repair=repair, memory=options.memory(memory))
+        settings = Settings(
+            1 if rounds is None else rounds, repair=repair, shape=options.shape(shape), memory=options.memory(memory)
+        )
         if distill is not None:
             check_positive("distill", distill)
         recovery = None if distill is None else Distillation(epochs=distill)

@@ -101,7 +101,7 @@ def _read_json(path: Path) -> Table:
     content = _decoded(path)
     try:
         value = json.loads(content) if content.strip() else []
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         # Many tools write an object a line into files that they call .json.
         return _lines_to_columns(path, content)
     if isinstance(value, list):
@@ -121,7 +121,7 @@ def _lines_to_columns(path: Path, content: str) -> Table:
         if line.strip():
             try:
                 objects.append(json.loads(line))
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(
                     f"{path}: line {number} is not JSON ({error}), expected an object a line; correct that line"
                 ) from error

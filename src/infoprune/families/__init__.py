@@ -13,7 +13,7 @@ from infoprune.families.mpnet import MPNET
 from infoprune.families.nomic import NOMIC_BERT
 from infoprune.families.opt import OPT
 from infoprune.families.t5 import MT5, T5
-from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow, Stack
+from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Stack, Width
 from infoprune.families.vit import DEIT, VIT
 
 ENCODERS = (
@@ -35,4 +35,4 @@ DECODERS = (LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, GEMMA2, GEMMA3, PHI3, GPT2, G
 PAIRS = (BART, MARIAN, T5, MT5)
 FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS, *PAIRS)}
 
-__all__ = ["FAMILIES", "Attribute", "Family", "Rows", "Setting", "SiteRow", "Stack"]
+__all__ = ["FAMILIES", "Attribute", "Family", "Norms", "Rows", "Setting", "SiteRow", "Stack", "Width"]

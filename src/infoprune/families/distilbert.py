@@ -1,6 +1,7 @@
 """DistilBERT: BERT under other names."""
 
-from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
+from infoprune.families.bert import pooler
+from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
 
 DISTILBERT = Family(
     model_type="distilbert",
@@ -20,6 +21,7 @@ DISTILBERT = Family(
                 Attribute("attention", "dim", each="attention:attention_head_size"),
             ),
             attention="attention",
+            config=(Setting("n_heads", fills="dim"),),
         ),
         SiteRow(
             kind="ffn",
@@ -29,5 +31,12 @@ DISTILBERT = Family(
             refit=("ffn.lin1",),
             config=(Setting("hidden_dim"),),
         ),
+    ),
+    top=pooler("pre_classifier", "classifier", "dim"),
+    width=Width(
+        tables=("embeddings.word_embeddings", "embeddings.position_embeddings"),
+        norms=Norms(below=("embeddings.LayerNorm",), within=("sa_layer_norm", "output_layer_norm")),
+        heads=("pre_classifier", "classifier", "qa_outputs"),
+        config=(Setting("dim"),),
     ),
 )

@@ -1,6 +1,6 @@
 """GPT-2: pre-norm decoder of Conv1D modules, whose weights are stored transposed; query, key and value in one."""
 
-from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
+from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
 
 GPT2 = Family(
     model_type="gpt2",
@@ -18,6 +18,7 @@ GPT2 = Family(
             unit_size=("attn:head_dim",),
             attention="attn",
             attributes=(Attribute("attn", "num_heads"), Attribute("attn", "split_size", each="attn:head_dim")),
+            config=(Setting("n_head", fills="n_embd"),),
         ),
         SiteRow(
             kind="ffn",
@@ -27,5 +28,11 @@ GPT2 = Family(
             refit=("mlp.c_fc",),
             config=(Setting("n_inner"),),
         ),
+    ),
+    width=Width(
+        tables=("wte", "wpe"),
+        norms=Norms(within=("ln_1", "ln_2"), above=("ln_f",)),
+        heads=("lm_head", "score", "classifier", "qa_outputs"),
+        config=(Setting("n_embd"),),
     ),
 )

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
+from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
 
 GROUPS = "self_attn:num_key_value_groups"
 HEAD = "self_attn:head_dim"
@@ -28,11 +28,22 @@ FFN = SiteRow(
     refit=("mlp.gate_proj", "mlp.up_proj"),
     config=(Setting("intermediate_size"),),
 )
+WIDTH = Width(
+    tables=("embed_tokens",),
+    norms=Norms(within=("input_layernorm", "post_attention_layernorm"), above=("norm",)),
+    heads=("lm_head", "score", "qa_outputs"),
+    config=(Setting("hidden_size"),),
+)
 # these configs want hidden_size to be a multiple of the number of heads, though head_dim makes that needless
 STRICT = (Setting("num_attention_heads", each=GROUPS, divides="hidden_size"), *HEADS.config[1:])
 
 MISTRAL = Family(
-    model_type="mistral", models="Mistral 7B, Ministral", task="causal-lm", layers="layers", sites=(HEADS, FFN)
+    model_type="mistral",
+    models="Mistral 7B, Ministral",
+    task="causal-lm",
+    layers="layers",
+    sites=(HEADS, FFN),
+    width=WIDTH,
 )
 LLAMA = replace(
     MISTRAL,
@@ -49,6 +60,7 @@ GEMMA2 = replace(
     model_type="gemma2",
     models="Gemma 2",
     sites=(replace(HEADS, config=STRICT, stream=None), replace(FFN, stream=None)),
+    width=None,  # embeddings are scaled by the square root of the width
 )
 GEMMA3 = replace(GEMMA2, model_type="gemma3_text", models="Gemma 3 (text)")
 PHI3 = replace(

@@ -1,6 +1,6 @@
 """OPT: pre-norm decoder (all sizes but 350m)."""
 
-from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
+from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
 
 OPT = Family(
     model_type="opt",
@@ -21,6 +21,7 @@ OPT = Family(
                 Attribute("self_attn", "embed_dim", each="self_attn:head_dim"),
             ),
             attention="self_attn",
+            config=(Setting("num_attention_heads", fills="hidden_size"),),
         ),
         SiteRow(
             kind="ffn",
@@ -30,5 +31,11 @@ OPT = Family(
             refit=("fc1",),
             config=(Setting("ffn_dim"),),
         ),
+    ),
+    width=Width(
+        tables=("decoder.embed_tokens", "decoder.embed_positions"),
+        norms=Norms(within=("self_attn_layer_norm", "final_layer_norm"), above=("decoder.final_layer_norm",)),
+        heads=("lm_head", "score", "qa_outputs"),
+        config=(Setting("hidden_size"), Setting("word_embed_proj_dim")),
     ),
 )

@@ -46,12 +46,15 @@ class Setting:
         each: what it counts for every unit: a number, or "module:attribute" relative to the layer.
         fixed: the field says `each` itself, which a stock config would otherwise derive from the number of units.
         divides: another field, of which a stock config wants this one to be a divisor.
+        fills: another field, which a stock config wants to be the number of all coordinates that the units own: in BERT
+            the heads together are as wide as the residual stream.
     """
 
     name: str
     each: int | str = 1
     fixed: bool = False
     divides: str | None = None
+    fills: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,56 @@ class SiteRow:
 
 
 @dataclass(frozen=True)
+class Norms:
+    """The norms that the residual stream passes on its way through a stack.
+
+    In this order the n-th of them writes what is read at the n-th place, in pre-norm and in post-norm models.
+
+    Args:
+        below: before the layers, relative to the base model.
+        within: of every layer, relative to it, in the order in which they are computed.
+        above: after the layers, relative to the base model.
+    """
+
+    below: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Width:
+    """The residual stream, whose coordinates are the units of the site "width".
+
+    Inside the layers the other rows say the rest: what produces their units reads the stream, and their readers write
+    to it.
+
+    Args:
+        tables: modules whose own parameters are vectors of the stream: embeddings, and tokens that are parameters. The
+            output channels of a convolution are such vectors too. Relative to the base model.
+        norms: of the stack, or of the encoder.
+        heads: linear modules that read the stream above the layers, relative to the whole model. Each class of model
+            has other ones; a name that is none of its linear modules is passed over.
+        config: the fields of a stock config that say the width; none where it has no word for it.
+        decoder: norms of the decoder of an encoder-decoder.
+        crossing: modules of a decoder's layer that read what the encoder has written.
+        projected: a linear module that takes the tables to the stream, where there is one; the tables and the norms
+            below the layers then are not part of it.
+        tables_config: fields that say the width too where nothing is projected.
+        requires: config fields that must have a value for the width to be cut.
+    """
+
+    tables: tuple[str, ...]
+    norms: Norms
+    heads: tuple[str, ...]
+    config: tuple[Setting, ...] = ()
+    decoder: Norms | None = None
+    crossing: tuple[str, ...] = ()
+    projected: str | None = None
+    tables_config: tuple[Setting, ...] = ()
+    requires: tuple[tuple[str, object], ...] = ()
+
+
+@dataclass(frozen=True)
 class Stack:
     """The decoder of an encoder-decoder.
 
@@ -112,6 +165,9 @@ class Family:
         shared: every layer is applied several times in one pass.
         requires: config fields that must have a value for the rows to hold.
         decoder: the second list of layers of an encoder-decoder, whose first is the encoder's.
+        top: sites above the layers, with paths relative to the whole model; those that a class of model has not are
+            passed over.
+        width: the residual stream; None where its coordinates cannot be cut.
     """
 
     model_type: str
@@ -122,6 +178,8 @@ class Family:
     shared: bool = False
     requires: tuple[tuple[str, object], ...] = ()
     decoder: Stack | None = None
+    top: tuple[SiteRow, ...] = ()
+    width: Width | None = None
 
     @property
     def stacks(self) -> dict[str, Stack]:
@@ -131,5 +189,10 @@ class Family:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of site that there are."""
+        """Kinds of site that there are in the layers: those that are cut where nothing is said."""
         return tuple(dict.fromkeys(row.kind for stack in self.stacks.values() for row in stack.sites))
+
+    @property
+    def more_kinds(self) -> tuple[str, ...]:
+        """Kinds of site that are cut only where they are asked for."""
+        return (*dict.fromkeys(row.kind for row in self.top), *(("width",) if self.width is not None else ()))

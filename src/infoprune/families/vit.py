@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
+from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
 
 VIT = Family(
     model_type="vit",
@@ -29,6 +29,12 @@ VIT = Family(
             refit=("mlp.fc1",),
             config=(Setting("intermediate_size"),),
         ),
+    ),
+    width=Width(
+        tables=("embeddings", "embeddings.patch_embeddings.projection"),
+        norms=Norms(within=("layernorm_before", "layernorm_after"), above=("layernorm",)),
+        heads=("classifier",),
+        config=(Setting("hidden_size"),),
     ),
 )
 DEIT = replace(VIT, model_type="deit", models="DeiT")

@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from infoprune.checkpoint import load
+from infoprune.checkpoint import load, read_config
 from infoprune.clock import StageProgress
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
@@ -25,7 +25,7 @@ from infoprune.jobs.inputs import (
     check_positive,
     device_named,
 )
-from infoprune.jobs.models import chosen_task, open_tokenizer, read_config
+from infoprune.jobs.models import chosen_task, open_tokenizer
 from infoprune.jobs.tasks import targets
 from infoprune.measuring.measure import count_bytes, example_batch
 from infoprune.serving.bench import Judged, Timed, common_config, judge_models, time_models

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedModel
 
-from infoprune.checkpoint import PLAN, load, save
+from infoprune.checkpoint import PLAN, load, read_config, save
 from infoprune.data.batches import label_ids
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import (
@@ -18,7 +18,7 @@ from infoprune.jobs.inputs import (
     check_positive,
     device_named,
 )
-from infoprune.jobs.models import open_tokenizer, read_config
+from infoprune.jobs.models import open_tokenizer
 from infoprune.tasks.evaluate import Progress
 from infoprune.training.finetune import finetune, load_for_finetuning
 
@@ -103,7 +103,7 @@ def _classifier(folder: Path, labels: Sequence[str], seed: int) -> PreTrainedMod
 
 
 def _knows(folder: Path, labels: Sequence[str]) -> bool:
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
         return False
     try:

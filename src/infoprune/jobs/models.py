@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.checkpoint import CONFIG, check_model_folder, load
+from infoprune.checkpoint import load, read_config
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import StrPath
 from infoprune.statistics.answer import pool_by
@@ -19,22 +17,6 @@ from infoprune.tasks.sentence import read_sentence_folder
 from infoprune.tasks.table import Task, task_named, task_of_class
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model")
-
-
-def read_config(folder: StrPath) -> dict[str, Any]:
-    """What config.json in a model's folder says; the weights are not read.
-
-    Raises:
-        InputError: the folder holds no model, or its config is damaged.
-    """
-    file = check_model_folder(folder) / CONFIG
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON ({error}), expected a model's config; save the model anew") from None
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise InputError(f"{file} names no model_type, expected a model's config; save the model anew")
-    return config
 
 
 def check_family(folder: StrPath, kinds: Collection[str] | None = None) -> None:
@@ -104,7 +86,7 @@ def open_tokenizer(folder: StrPath) -> PreTrainedTokenizerBase:
             "write it there with tokenizer.save_pretrained"
         )
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         # Which errors a broken tokenizer raises changes with its kind and with the release that reads it.
         raise InputError(

@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel
 
-from infoprune.budgets.budget import Keep
-from infoprune.checkpoint import PLAN, new_folder, write_model
+from infoprune.budgets.shape import share_counts
+from infoprune.checkpoint import PLAN, new_folder, read_config, write_model
 from infoprune.clock import StageProgress
-from infoprune.compress import Result, compress
+from infoprune.compress import Result, compress, shape_of
 from infoprune.errors import InputError
 from infoprune.jobs.cut import Cut, Sources, check_cut
 from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
-from infoprune.jobs.models import check_family, chosen_task, open_model, read_config
+from infoprune.jobs.models import check_family, chosen_task, open_model
+from infoprune.jobs.reload import check_reload
 from infoprune.jobs.report import REPORT
 from infoprune.jobs.tasks import check_columns, inputs_of, parted, read
 from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start
@@ -30,7 +31,8 @@ from infoprune.reports.report import Report, compared, timed
 from infoprune.search import search
 from infoprune.statistics.calibration import real_tokens
 from infoprune.statistics.statistics import Statistics
-from infoprune.structure.sites import find_sites, loads_in
+from infoprune.structure.sites import every_site, find_sites
+from infoprune.structure.stock import loads_in
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import evaluate
 from infoprune.tasks.sentence import read_sentence_folder
@@ -143,6 +145,8 @@ def prune_folder(
     report = replace(report, base_model=base_model(read_config(folder if sentence is None else sentence.transformer)))
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)
+        if cut.settings.shape == "uniform":
+            check_reload(draft, result.model, batches[0])
         if sentence is not None:
             sentence.write_beside(draft)
         (draft / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
@@ -198,9 +202,11 @@ def _result(
 
 
 def _preview(model: PreTrainedModel, batches: Batches, cut: Cut, given: Statistics | None) -> Preview:
-    chosen = () if cut.layers == () else find_sites(model, cut.layers)
+    kinds, shape = (cut.layers, None) if cut.layers == () else shape_of(model, cut.layers, cut.settings)
+    chosen = () if kinds == () else find_sites(model, kinds)
     free = cut.budget is not None or cut.tolerance is not None
-    kept = {} if free else {site.name: (Keep(cut.share).count(site), site.units) for site in chosen}
+    counts = {} if free or not chosen else share_counts(model, kinds, cut.share, shape)
+    kept = {site.name: (counts[site.name], site.units) for site in chosen if counts}
     # What was cut away before this cut counts as well.
     before = plan_of(model)
     earlier = {} if before is None else before.counts
@@ -215,7 +221,7 @@ def _preview(model: PreTrainedModel, batches: Batches, cut: Cut, given: Statisti
         texts=inputs if given is None else given.inputs,
         tokens=tokens if given is None else given.tokens,
         kept=kept,
-        loads_in="infoprune" if free else loads_in(find_sites(model), whole),
+        loads_in=("infoprune" if shape is None else "transformers") if free else loads_in(every_site(model), whole),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import StrPath
+from infoprune.json_file import read_text
 from infoprune.reports.report import Report
 
 REPORT = "report.json"
@@ -20,7 +21,4 @@ def read_report(folder: StrPath) -> Report:
     file = Path(folder) / REPORT
     if not file.is_file():
         raise InputError(f"{folder}: no {REPORT} in it, expected a folder written by infoprune prune; check the path")
-    try:
-        return Report.from_json(file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise InputError(f"{file} is not UTF-8, expected JSON; the file is damaged, prune again") from None
+    return Report.from_json(read_text(file, "the file is damaged, prune again"))

@@ -216,9 +216,7 @@ _CPU_ATTENTION: dict[Any, Callable[..., int]] = {
 
 def _inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     device = device_of(model)
-    # without values a mask of ones cannot be seen to be one; it changes no count
-    left_out = {"labels", "attention_mask"} if device.type == "meta" else {"labels"}
-    return {name: tensor.to(device) for name, tensor in batch.items() if name not in left_out}
+    return {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
 
 
 def _milliseconds(model: nn.Module, inputs: Mapping[str, Tensor]) -> float:

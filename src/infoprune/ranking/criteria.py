@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,8 +12,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from infoprune.errors import InputError
+from infoprune.ranking.brain_surgeon import BrainSurgeon
 from infoprune.ranking.eliminate import Elimination, eliminate
+from infoprune.ranking.eliminate_jointly import eliminate_jointly
 from infoprune.ranking.fan2021 import Fan2021
+from infoprune.ranking.kwon import Kwon
+from infoprune.ranking.scores import Activation, Flap, Leverage, Magnitude, MagnitudeSum, Taylor, Wanda
+from infoprune.statistics.masks import Extra
 from infoprune.statistics.pairs import Pairing
 from infoprune.statistics.statistics import SiteStatistics
 
@@ -34,12 +40,39 @@ class Criterion(Protocol):
 
 
 @runtime_checkable
+class JointCriterion(Criterion, Protocol):
+    """A criterion for which it matters where units are read that several places read; others take the first place."""
+
+    def rank_places(self, places: Sequence[SiteStatistics], generator: torch.Generator) -> Elimination:
+        """All coordinates of the residual stream in the order of removal, with the loss of each."""
+
+
+@runtime_checkable
 class PairedCriterion(Criterion, Protocol):
     """A criterion that has to see the units of a site beside those preserved above it, from the top down."""
 
     @property
     def pairing(self) -> Pairing:
         """What `collect_pairs` is to collect for it."""
+
+
+@runtime_checkable
+class CuriousCriterion(Criterion, Protocol):
+    """A criterion that wants `collect` to note more than moments and demand."""
+
+    @property
+    def extras(self) -> frozenset[Extra]:
+        """What it wants."""
+
+
+def extras_of(*criteria: Criterion) -> frozenset[Extra]:
+    """What `collect` has to note for some criteria beside moments and demand.
+
+    Example:
+        >>> collect(model, batches, extras=extras_of(Taylor(), Activation()))
+    """
+    wanted = [each.extras for each in criteria if isinstance(each, CuriousCriterion)]
+    return frozenset().union(*wanted)
 
 
 @dataclass(frozen=True)
@@ -70,29 +103,25 @@ class ChannelInformation:
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
         """Greedy elimination under the Fisher metric of the reader's output."""
         covariance = statistics.covariance
+        gram, log = self._gram(statistics, covariance), math.isfinite(self.sigma)
+        return eliminate(covariance, gram, size=statistics.site.size, log=log)
+
+    def rank_places(self, places: Sequence[SiteStatistics], generator: torch.Generator) -> Elimination:
+        """Greedy elimination of the coordinates of the residual stream, by the sum of the losses at all places."""
+        covariances = torch.stack([place.covariance for place in places])
+        grams = torch.stack([self._gram(*each) for each in zip(places, covariances, strict=True)])
+        return eliminate_jointly(covariances, grams, log=math.isfinite(self.sigma))
+
+    def _gram(self, statistics: SiteStatistics, covariance: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+        """W^T Q W."""
         metric = demand_metric(statistics.demand, self.tau)
         reader = statistics.reader
-        log = math.isfinite(self.sigma)
-        if log:
+        if math.isfinite(self.sigma):
             # noise of variance sigma^2 x mean output variance, in the metric scaled to a mean diagonal of one
             output = (reader @ covariance * reader).sum() / len(reader)
             output = torch.where(output > 0, output, 1.0)  # nothing is read: any noise drowns it
             metric = metric / (metric.diagonal().mean() * self.sigma**2 * output)
-        gram = reader.T @ metric @ reader
-        return eliminate(covariance, gram, size=statistics.site.size, log=log)
-
-
-@dataclass(frozen=True)
-class Magnitude:
-    """Euclidean norm of everything that writes or reads a unit: the classic that needs no data."""
-
-    name: str = "magnitude"
-    nats: bool = False
-
-    def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """Smallest norm first; the losses are squared norms, not nats."""
-        read = statistics.reader.square().sum(0).reshape(-1, statistics.site.size).sum(1)
-        return _by_score(statistics.produced.square() + read)
+        return reader.T @ metric @ reader
 
 
 @dataclass(frozen=True)
@@ -108,11 +137,6 @@ class Random:
         return Elimination(order, torch.ones(len(order), dtype=torch.float64))
 
 
-def _by_score(score: Float[Tensor, " units"]) -> Elimination:
-    losses, order = torch.sort(score, stable=True)
-    return Elimination(order, losses)
-
-
 def demand_metric(demand: Float[Tensor, "o o"], tau: float) -> Float[Tensor, "o o"]:
     """G + tau mean(diag G) 1, in nats; the identity where tau is infinite or nothing is demanded."""
     level = float(demand.diagonal().mean())
@@ -122,7 +146,20 @@ def demand_metric(demand: Float[Tensor, "o o"], tau: float) -> Float[Tensor, "o 
     return demand + tau * level * identity
 
 
-CRITERIA = {"information": ChannelInformation, "fan2021": Fan2021, "magnitude": Magnitude, "random": Random}
+CRITERIA: dict[str, Callable[[], Criterion]] = {
+    "information": ChannelInformation,
+    "fan2021": Fan2021,
+    "magnitude": Magnitude,
+    "magnitude-l1": MagnitudeSum,
+    "activation": Activation,
+    "wanda": Wanda,
+    "flap": Flap,
+    "taylor": Taylor,
+    "kwon": Kwon,
+    "leverage": Leverage,
+    "brain-surgeon": BrainSurgeon,
+    "random": Random,
+}
 
 
 def criterion_named(name: str) -> Criterion:
@@ -133,5 +170,4 @@ def criterion_named(name: str) -> Criterion:
     """
     if name not in CRITERIA:
         raise InputError(f"criterion {name!r} is not known; expected one of: {', '.join(CRITERIA)}")
-    chosen: Criterion = CRITERIA[name]()
-    return chosen
+    return CRITERIA[name]()

@@ -165,6 +165,12 @@ def _remove_block(m: Tensor, a: Tensor, block: slice, log: bool) -> tuple[Tensor
     return (new_m + new_m.T) / 2, (new_a + new_a.T) / 2
 
 
+def by_score(score: Float[Tensor, " units"]) -> Elimination:
+    """The lowest score first, each by itself; of equal ones the first."""
+    losses, order = torch.sort(score, stable=True)
+    return Elimination(order, losses)
+
+
 def compensate(
     covariance: Float[Tensor, "n n"], reader: Float[Tensor, "o n"], kept: Int[Tensor, " k"]
 ) -> Float[Tensor, "o k"]:

@@ -21,7 +21,7 @@ from infoprune.information import (
     ross_of_distances,
     select_jointly,
 )
-from infoprune.ranking.eliminate import Elimination
+from infoprune.ranking.eliminate import Elimination, by_score
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairing, Pairs, Target
 from infoprune.statistics.statistics import SiteStatistics
@@ -120,7 +120,7 @@ class Fan2021:
             )
         chosen = pairs.chosen(statistics.reader.device)
         if not isinstance(pairs.joint, Moments) and self.estimator == "ksg":
-            return _by_score(self._by_neighbours(pairs, pairs.joint[:, chosen], size))
+            return by_score(self._by_neighbours(pairs, pairs.joint[:, chosen], size))
         joint = _correlation(_of_scores(pairs.joint), self.ridge)[chosen][:, chosen]
         here, above = slice(pairs.here), slice(pairs.here, None)
         xx, xy, yy = joint[here, here], joint[here, above], joint[above, above]
@@ -130,7 +130,7 @@ class Fan2021:
         relevance = self._over_units(block_information(xx, xy, yy, size, upper))
         if self.redundancy == "mrmr":
             return _last_first(mrmr(relevance, block_information(xx, xx, xx, size, size)))
-        return _by_score(relevance)
+        return by_score(relevance)
 
     def _by_neighbours(self, pairs: Pairs, sample: Float[Tensor, "t n_k"], size: int) -> Float[Tensor, " units"]:
         """KSG, or Ross where labels stand above, of every unit with those above it."""
@@ -178,11 +178,6 @@ def _columns(x: Float[Tensor, "t n"], size: int) -> list[Tensor]:
 def _standardised(x: Float[Tensor, "t n"]) -> Float[Tensor, "t n"]:
     spread = x.std(0, correction=0)
     return (x - x.mean(0)) / torch.where(spread > 0, spread, 1.0)
-
-
-def _by_score(score: Float[Tensor, " units"]) -> Elimination:
-    losses, order = torch.sort(score, stable=True)
-    return Elimination(order, losses)
 
 
 def _last_first(selection: Selection) -> Elimination:

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from infoprune.plan import Plan
-from infoprune.ranking.criteria import Criterion, PairedCriterion
+from infoprune.plan import WIDTH, Plan
+from infoprune.ranking.criteria import Criterion, JointCriterion, PairedCriterion
 from infoprune.statistics.calibration import Progress
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.statistics import SiteStatistics, Statistics
@@ -99,7 +99,7 @@ def rank(
         tensor(811)
     """
     ranked: dict[str, Ranking] = {}
-    names = list(statistics.sites)
+    names = [name for name, each in statistics.sites.items() if each.site.kind != WIDTH]
     paired = isinstance(criterion, PairedCriterion)
     for name in reversed(names) if paired else names:
         site = statistics.sites[name]
@@ -109,8 +109,21 @@ def rank(
         ranked[name] = Ranking(site.site, elimination.order.cpu(), elimination.losses.cpu())
         if progress is not None:
             progress(len(ranked), len(names))
-    ranked = {name: ranked[name] for name in names}
+    ranked = {name: ranked[name] for name in names} | _stream(statistics, criterion, _drawing(seed, WIDTH))
     return Rankings(ranked, statistics.model_type, criterion.name, seed, criterion.nats)
+
+
+def _stream(statistics: Statistics, criterion: Criterion, generator: torch.Generator) -> dict[str, Ranking]:
+    """The ranking of the coordinates of the residual stream, if the places where it is read have statistics."""
+    places = [each for each in statistics.sites.values() if each.site.kind == WIDTH]
+    if not places:
+        return {}
+    if isinstance(criterion, JointCriterion):
+        found = criterion.rank_places(places, generator)
+    else:
+        found = criterion.rank_site(places[0], generator)
+    whole = replace(places[0].site, name=WIDTH)
+    return {WIDTH: Ranking(whole, found.order.cpu(), found.losses.cpu())}
 
 
 def _drawing(seed: int, name: str) -> torch.Generator:

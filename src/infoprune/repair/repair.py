@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.plan import check_same_tokens, kept_within
+from infoprune.plan import check_same_tokens
 from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
+from infoprune.repair.norm import gain_and_shift, sums_of
+from infoprune.repair.places import Place, places_of
 from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
 from infoprune.statistics.answer import remedy
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
@@ -23,10 +24,15 @@ from infoprune.statistics.collect import collect_worth
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.statistics.temper import tempered
-from infoprune.structure.linear import linear
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.linear import LinearMap, linear
+from infoprune.structure.sites import Site, every_site, find_sites
 
 FOLDS = 4
+
+Fit = Callable[[Place, LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
+"""Weight and bias of a linear module from what it is, and from the rows to fit, added up in parts."""
+Weigh = Callable[[Place], Sequence[Tensor]]
+"""Weights of all tokens, batch by batch."""
 
 
 def repair(
@@ -38,6 +44,7 @@ def repair(
     floor: float = 3.0,
     ridge: float | None = None,
     producers: bool = True,
+    sites: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
     r"""A copy of the pruned model, re-fitted bottom-up by token-weighted ridge regression to the dense one.
@@ -49,9 +56,11 @@ def repair(
 
     where W_0 is the weight as it is; a token whose input or error is far longer than its text's median is weighed down
     (see `tempered`). Producers are re-fitted in the same way, without a residual, to what the kept
-    units do in the dense network: their inputs have changed too. All passes advance together from place to place, so
-    this costs one forward pass of each network, and memory for the activations of all inputs at one place. In a process
-    group every process passes its own batches, and all re-fit alike to the sums over all.
+    units do in the dense network: their inputs have changed too. Where the width was cut, so is everything that reads
+    the residual stream, and the norms are re-fitted to what the dense ones say at the kept coordinates. All passes
+    advance together from place to place, so this costs one forward pass of each network, and memory for the
+    activations of all inputs at one place. In a process group every process passes its own batches, and all re-fit
+    alike to the sums over all.
 
     Args:
         small: from `prune`.
@@ -61,34 +70,73 @@ def repair(
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: a fraction of the inputs' mean variance; None chooses it at every place by cross-validation over texts.
         producers: re-fit producers as well as readers.
+        sites: names of the sites to re-fit; None means all.
         progress: called with (places done, places in all).
 
     Raises:
         InputError: the statistics are of other batches, a regression is not finite, layers are shared, or the dense
             model has other tokens.
     """
+    statistics = collect_worth(dense, batches, sites=_cut(small, dense)) if statistics is None else statistics
+
+    def wanted(place: Place) -> bool:
+        return (producers or place.reads) and (sites is None or place.worth in sites)
+
+    return refit_bottom_up(
+        small,
+        dense,
+        batches,
+        chosen=wanted,
+        weigh=by_worth(statistics, batches, floor),
+        fit=partial(_by_ridge, ridge=ridge),
+        temper=True,
+        progress=progress,
+    )
+
+
+def refit_bottom_up(
+    small: PreTrainedModel,
+    dense: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    chosen: Callable[[Place], bool],
+    weigh: Weigh,
+    fit: Fit,
+    temper: bool = False,
+    progress: Progress | None = None,
+) -> PreTrainedModel:
+    """A copy of the pruned model whose linear modules are re-fitted one after the other, from the bottom to the top.
+
+    Args:
+        small: from `prune`.
+        dense: the model that it was cut from.
+        batches: tokenised inputs.
+        chosen: which places are re-fitted.
+        weigh: token weights at a place.
+        fit: what is done there.
+        temper: no token whose input or error is far longer than its text's median outweighs the others, see `tempered`.
+        progress: called with (places done, places in all).
+
+    Raises:
+        InputError: layers are shared, or the dense model has other tokens.
+    """
     check_repairable(find_sites(small))
     check_same_tokens(small, dense)
-    statistics = collect_worth(dense, batches) if statistics is None else statistics
-    statistics = statistics.among(batches)
     repaired = copy.deepcopy(small)
     repaired.eval()
-    places = {place.module: place for place in _places(repaired, dense) if producers or place.reads}
+    places = {path: place for path, place in places_of(repaired, dense).items() if chosen(place)}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    stacks = {site.stack for site in find_sites(dense, empty=True)}
-    masks = {stack: [real_tokens(batch, stack).cpu() for batch in batches] for stack in stacks}
     firsts = starts([len(next(iter(batch.values()))) for batch in batches])
     modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
     try:
         with Lockstep(dense, batches, meetings) as ahead, Lockstep(repaired, batches, meetings) as behind:
             done = 0
-            while arrivals := behind.arrive():
+            while done < len(places) and (arrivals := behind.arrive()):
                 goals = ahead.arrive()
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
-                weights = token_weights(statistics, place.site, masks[place.stack], floor)
-                behind.resume(_refit(repaired, place, arrivals, goals, weights, firsts, ridge))
+                behind.resume(_refit(repaired, place, arrivals, goals, weigh(place), firsts, fit, temper))
                 done += 1
                 if progress is not None:
                     progress(done, len(places))
@@ -98,6 +146,28 @@ def repair(
     for module, before in zip(repaired.modules(), small.modules(), strict=True):
         module.training = before.training
     return repaired
+
+
+def by_worth(statistics: Statistics, batches: Sequence[Batch], floor: float) -> Weigh:
+    """Weights of the tokens of some batches by their worth, as `token_weights` has them.
+
+    Raises:
+        InputError: the statistics are of other batches.
+    """
+    statistics = statistics.among(batches)
+
+    def weigh(place: Place) -> Sequence[Tensor]:
+        masks = [real_tokens(batch, place.stack).cpu() for batch in batches]
+        return token_weights(statistics, place.worth, masks, floor)
+
+    return weigh
+
+
+def _cut(small: PreTrainedModel, dense: PreTrainedModel) -> list[Site]:
+    """The sites of the layers, and others where they were cut."""
+    names = {site.name for site in find_sites(dense)}
+    left = {site.name: site.units for site in every_site(small)}
+    return [site for site in every_site(dense) if site.name in names or left[site.name] < site.units]
 
 
 def check_repairable(sites: Collection[Site]) -> None:
@@ -110,55 +180,31 @@ def check_repairable(sites: Collection[Site]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A linear module to re-fit, the site that it writes or reads, and which rows of the dense module it still has."""
-
-    module: str
-    site: str
-    stream: str | None
-    rows: Int[Tensor, " rows"] | None
-    reads: bool
-
-    @property
-    def stack(self) -> str:
-        return self.site.partition(".")[0]
-
-
-def _places(small: PreTrainedModel, dense: PreTrainedModel) -> Iterator[_Place]:
-    whole = {site.name: site for site in find_sites(dense, empty=True)}
-    for site in find_sites(small, empty=True):  # of an empty one the bias is left
-        units = whole[site.name].units
-        kept = torch.tensor(kept_within(small, dense, site.name, units))
-        for producer in site.refit:
-            rows = None if len(kept) == units else producer.rows(kept, units)
-            yield _Place(producer.module, site.name, None, rows, reads=False)
-        yield _Place(site.reader, site.name, site.stream, None, reads=True)
-
-
 def _refit(
     model: PreTrainedModel,
-    place: _Place,
+    place: Place,
     arrivals: Sequence[Arrival],
     goals: Sequence[Arrival],
     weights: Sequence[Tensor],
     firsts: Sequence[int],
-    ridge: float | None,
+    fit: Fit,
+    temper: bool,
 ) -> list[Tensor]:
-    """Re-fits one linear module in place and returns what the passes go on with."""
-    module = linear(model, place.module)
+    """Re-fits one module in place and returns what the passes go on with."""
     residuals = [arrival.total - arrival.y for arrival in arrivals]
     rows = []
     for arrival, goal, residual, weight in zip(arrivals, goals, residuals, weights, strict=True):
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
-        weight = weight.expand(arrival.x.shape[:-1]).to(residual.device)
-        for each in (arrival.x, wanted - arrival.total):  # neither an input nor an error may outweigh all others
+        weight = _beside(weight, arrival.x).to(residual.device)
+        for each in (arrival.x, wanted - arrival.total) if temper else ():
             weight = weight * tempered(each, weight > 0)
-        rows.append((arrival.x, wanted - residual, weight))
-    anchor = exact(module.weight)
-    parts = sums_by_fold(rows, firsts, anchor, FOLDS)
-    weight, bias = fit_ridge(_of_all(parts), anchor, ridge=ridge, intercept=module.bias is not None)
+        rows.append((arrival.y if place.norm else arrival.x, wanted - residual, weight))
+    if place.norm:
+        return _refit_norm(model, place.module, rows)
+    module = linear(model, place.module)
+    parts = _of_all(sums_by_fold(rows, firsts, module.weight, FOLDS))
+    weight, bias = fit(place, module, parts)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
             f"the regression at {place.module} is not finite, expected finite activations; "
@@ -172,6 +218,31 @@ def _refit(
         residual + functional.linear(arrival.x, module.weight, module.bias)
         for residual, arrival in zip(residuals, arrivals, strict=True)
     ]
+
+
+def _by_ridge(place: Place, module: LinearMap, parts: Sequence[Sums], *, ridge: float | None) -> tuple[Tensor, Tensor]:
+    return fit_ridge(parts, exact(module.weight), ridge=ridge, intercept=module.bias is not None)
+
+
+def _refit_norm(model: PreTrainedModel, path: str, rows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
+    """Re-fits a norm in place, whose outputs are the inputs of the regression."""
+    parameters = dict(model.get_submodule(path).named_parameters(recurse=False))
+    bias = parameters.get("bias")
+    sums = sums_of(rows)
+    add_up(sums)
+    gain, shift = gain_and_shift(sums, intercept=bias is not None)
+    with torch.no_grad():
+        parameters["weight"].mul_(gain.to(parameters["weight"]))
+        if bias is not None:
+            bias.mul_(gain.to(bias)).add_(shift.to(bias))
+    return [y * gain.to(y) + shift.to(y) for y, _, _ in rows]
+
+
+def _beside(weight: Tensor, x: Tensor) -> Tensor:
+    """A weight for every vector: the heaviest token's for the one that a head has made of them all."""
+    if x.shape[1] == 1 and weight.shape[1] > 1:
+        weight = weight.amax(1, keepdim=True)
+    return weight.expand(x.shape[:-1])
 
 
 def _of_all(parts: Sequence[Sums]) -> list[Sums]:

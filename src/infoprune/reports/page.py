@@ -46,7 +46,7 @@ def page(report: Report) -> str:
         shape=report.shape,
         panels=panels(report.kept),
         losses=losses(report),
-        still=None if report.kl is None else math.exp(-report.kl),
+        still=None if report.kl is None else math.exp(-max(report.kl, 0.0)),
         summary=summary(report),
     )
 

@@ -191,7 +191,9 @@ def place_and_kind(site: str) -> tuple[str, str]:
 
 def unit_name(kind: str) -> str:
     """What the units of a kind of site are called."""
-    return {"ffn": "neurons", "vocabulary": "tokens"}.get(kind, kind)
+    return {"ffn": "neurons", "vocabulary": "tokens", "width": "coordinates", "pooler": "hidden neurons"}.get(
+        kind, kind
+    )
 
 
 def _fewer(before: float, after: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -18,9 +17,11 @@ from infoprune.measuring.measure import (
     measure_latency,
 )
 from infoprune.plan import Plan
-from infoprune.structure.sites import find_sites, loads_in
+from infoprune.structure.sites import every_site
+from infoprune.structure.stock import loads_in
 from infoprune.tasks.compare import Comparison
 from infoprune.tasks.table import task_of
+from infoprune.typed import typed
 
 VERSION = 1
 
@@ -98,21 +99,24 @@ class Report:
         """
         try:
             data = json.loads(text)
-            if data["version"] != VERSION:
-                raise InputError(f"report.json is of version {data['version']}, expected {VERSION}; prune again")
-            dense, pruned = _measured(data["dense"]), _measured(data["pruned"])
-            kept = {site: (int(kept), int(of)) for site, (kept, of) in data["kept"].items()}
-            rows, length = data["shape"]
-            return cls(**{**data, "dense": dense, "pruned": pruned, "kept": kept, "shape": (rows, length)})
+            if not isinstance(data, dict) or data.get("version") != VERSION:
+                raise InputError(f"report.json is not a report of version {VERSION}; prune again with this release")
+            report = typed(cls, data)
+            report.check_sizes()
         except InputError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InputError(f"report.json is damaged ({type(error).__name__}: {error}); prune again") from None
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"report.json is damaged ({error}); prune again") from None
+        return report
 
-
-def _measured(data: dict[str, Any]) -> Measured:
-    latency = data["latency_ms"]
-    return Measured(**{**data, "latency_ms": None if latency is None else Latency(**latency)})
+    def check_sizes(self) -> None:
+        """Raises ValueError where a size is none: what is kept out of what, of the batch, of the models."""
+        for site, (kept, of) in self.kept.items():
+            if not 0 <= kept <= of or of < 1:
+                raise ValueError(f"kept.{site} is {kept} of {of}")
+        for size in (*self.shape, *(n for m in (self.dense, self.pruned) for n in (m.parameters, m.flops, m.bytes))):
+            if size < 1:
+                raise ValueError(f"{size} is the size of nothing")
 
 
 def describe(
@@ -138,7 +142,7 @@ def describe(
         seed=plan.seed,
         samples=samples,
         kept=plan.counts,
-        loads_in=loads_in(find_sites(dense), plan.counts),
+        loads_in=loads_in(every_site(dense), plan.counts),
         shape=shape,
         dense=measured(dense),
         pruned=measured(small),

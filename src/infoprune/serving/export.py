@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from infoprune.checkpoint import check_place
 from infoprune.errors import InputError
 from infoprune.measuring.measure import count_bytes
 from infoprune.serving.onnx_graph import quantise, write_graph
@@ -123,6 +124,7 @@ def check_file(file: str | PathLike[str], *, force: bool) -> Path:
         )
     if out.is_dir() or (out.exists() and not force):
         raise InputError(f"{file} exists, expected a new file; choose another name or pass --force")
+    check_place(out)
     return out
 
 

@@ -51,7 +51,7 @@ def answer_of(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "b
     Raises:
         InputError: the output has none of these, or is not finite.
     """
-    answer = _read(model, output, mask)
+    answer = read_answer(model, output, mask)
     if not torch.isfinite(answer.values).all():
         raise InputError(
             "the model's answers are not finite on these inputs, expected finite numbers; "
@@ -67,7 +67,8 @@ def remedy(dtype: torch.dtype) -> str:
     return "try the model in float32"
 
 
-def _read(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:
+def read_answer(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:
+    """The same without a look at the values, which a model on the meta device does not have."""
     everything = torch.ones(len(mask), dtype=torch.bool, device=mask.device)
     if "start_logits" in output:
         ends = torch.stack([output["start_logits"], output["end_logits"]], 1)

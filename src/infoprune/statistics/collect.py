@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +11,7 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
+from infoprune.plan import WIDTH
 from infoprune.processes import total
 from infoprune.statistics.answer import Answer, answer_of, remedy
 from infoprune.statistics.calibration import (
@@ -27,10 +26,14 @@ from infoprune.statistics.calibration import (
 )
 from infoprune.statistics.demand import directions
 from infoprune.statistics.groups import groups, on_disk
+from infoprune.statistics.masks import Extra, Extras
 from infoprune.statistics.precision import exact
 from infoprune.statistics.sharing import share_keys, share_sums, share_worth
 from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.statistics.taps import Tap, frozen, tapped
 from infoprune.statistics.temper import tempered
+from infoprune.structure.linear import linear
+from infoprune.structure.offload import present
 from infoprune.structure.sites import Site, find_sites
 
 
@@ -42,6 +45,7 @@ def collect(
     floor: float = 3.0,
     ridge: float = 1e-2,
     draws: int | None = None,
+    extras: Collection[Extra] = (),
     seed: int = 0,
     memory: int | None = None,
     progress: Progress | None = None,
@@ -59,6 +63,8 @@ def collect(
         ridge: shrinkage of the covariances, a fraction of their mean diagonal.
         draws: samples per distribution where it has more than 16 outputs or stands at every token; each costs a
             backward pass. None means 4, or 1 where every token is a sample of its own.
+        extras: what some criteria want beside, see `extras_of`: "masks" (for every input and unit a number of four
+            bytes, times the directions) and "loudness".
         seed: of those samples.
         memory: bytes that the statistics may take at once. Where all sites take more, they are collected in groups, a
             pass for each, and kept on disk; what is asked for is read site by site. None keeps all in memory.
@@ -76,13 +82,13 @@ def collect(
     check_batches(batches)
     check_targets(model, batches)
     check_finite_weights(model)
-    chosen = tuple(sites) if sites is not None else find_sites(model)
+    chosen = _measured(model, sites)
     parts = groups(model, chosen, memory)
     whole: Statistics | None = None
     for index, part in enumerate(parts):
         step = None if progress is None else _part_of(progress, index, len(parts))
         empty = {site.name: SiteStatistics.empty(model, site, floor, ridge) for site in part}
-        found = _collect(model, batches, part, empty, draws, seed, step)
+        found = _collect(model, batches, part, empty, Extras(extras), draws, seed, step)
         found = on_disk(found) if len(parts) > 1 else found
         whole = found if whole is None else found.joined(whole)
     if whole is None:
@@ -113,8 +119,14 @@ def collect_worth(
     check_batches(batches)
     check_targets(model, batches)
     check_finite_weights(model)
-    chosen = tuple(sites) if sites is not None else find_sites(model)
-    return _collect(model, batches, chosen, {}, None, seed, progress)
+    chosen = _measured(model, sites)
+    return _collect(model, batches, chosen, {}, Extras(()), None, seed, progress)
+
+
+def _measured(model: PreTrainedModel, sites: Iterable[Site] | None) -> tuple[Site, ...]:
+    """Where the statistics of sites are collected."""
+    chosen = find_sites(model) if sites is None else sites
+    return tuple(each for site in chosen for each in site.measured)
 
 
 def _part_of(progress: Progress, index: int, parts: int) -> Progress:
@@ -127,6 +139,7 @@ def _collect(
     batches: Sequence[Batch],
     sites: Sequence[Site],
     gathered: Mapping[str, SiteStatistics],
+    beside: Extras,
     draws: int | None,
     seed: int,
     progress: Progress | None,
@@ -136,7 +149,7 @@ def _collect(
     keys = [key_of(batch) for batch in batches]
     device = device_of(model)
     inputs, tokens = 0, 0
-    with _frozen(model), _taps(model, sites) as taps, torch.enable_grad():
+    with frozen(model), tapped(model, sites) as taps, torch.enable_grad():
         for index, batch in enumerate(batches):
             fed = model_inputs(batch, device)
             decodes = "decoder" if model.config.is_encoder_decoder else "layers"
@@ -144,25 +157,28 @@ def _collect(
             answer = answer_of(model, model(**fed), masks[decodes])
             # what is drawn depends on the batch alone: not on its place, on other batches, nor on who computes it
             generator = torch.Generator().manual_seed(seed ^ keys[index])
-            squares = _pull(answer, draws or answer.draws, generator, taps, gathered)
+            squares = _pull(answer, draws or answer.draws, generator, taps, model, _read_here(sites), gathered, beside)
             del answer  # and with it the graph, before the next batch makes another
             seen = 0
             for site in sites:
-                name, tap = site.name, taps[site.name]
+                name, readers = site.name, taps[site.name]
                 mask = masks[site.stack]
                 worths = []
-                for passed, square in zip(tap.passed, squares[name], strict=True):
+                for passed, square in zip(readers[0].passed, squares[name], strict=True):
                     real = _real(passed.x, mask.to(square.device))
                     if name in gathered:
+                        beside.hear(gathered[name], passed.x, real, len(mask))
                         x = exact(passed.x)
                         texts = (len(mask), -1)
                         weight = tempered(x.reshape(*texts, x.shape[-1]), real.reshape(texts)).reshape(real.shape)[real]
                         gathered[name].tokens.update(x[real], weight)
                         gathered[name].worth.update(x[real], square[real] * weight)
                     worths.append((square * real).float().reshape(len(mask), -1))
-                    seen = int(real.sum())
+                    seen = max(seen, int(real.sum())) if real.numel() == len(mask) else int(real.sum())  # one a text
                 worth[name].append(torch.stack(worths).sum(0))
-                tap.passed.clear()
+                for tap in readers:
+                    tap.passed.clear()
+            beside.end_batch()
             inputs, tokens = inputs + len(masks[decodes]), tokens + seen
             if progress is not None:
                 progress(index + 1, len(batches))
@@ -173,7 +189,7 @@ def _collect(
         _check_finite(statistics, model.dtype)
     kept = share_worth(worth)
     levels = {name: sum(float(w.sum()) for w in each) / max(tokens, 1) for name, each in kept.items()}
-    return Statistics(gathered, model.config.model_type, inputs, tokens, kept, levels, share_keys(keys))
+    return Statistics(beside.added(gathered), model.config.model_type, inputs, tokens, kept, levels, share_keys(keys))
 
 
 def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool[Tensor, ...]:
@@ -185,75 +201,53 @@ def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool
     return torch.ones_like(x[..., 0], dtype=torch.bool)
 
 
-@dataclass(frozen=True)
-class _Passed:
-    """Input of a reader, and its output with gradient."""
-
-    x: Tensor
-    y: Tensor
-
-
-class _Tap:
-    """Catches what passes a reader, once for every time that its layer is applied."""
-
-    def __init__(self) -> None:
-        self.passed: list[_Passed] = []
-
-    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        y = output if output.requires_grad else output.requires_grad_()
-        self.passed.append(_Passed(inputs[0].detach(), y))
-        return y
-
-
-@contextmanager
-def _taps(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[str, _Tap]]:
-    taps = {site.name: _Tap() for site in sites}
-    handles = [model.get_submodule(site.reader).register_forward_hook(taps[site.name]) for site in sites]
-    try:
-        yield taps
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients for weights, for a while."""
-    modes = [(module, module.training) for module in model.modules()]
-    asks = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        model.eval().requires_grad_(False)
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, wanted in asks:
-            parameter.requires_grad_(wanted)
+def _read_here(sites: Sequence[Site]) -> dict[str, tuple[str, ...]]:
+    """By site name, paths of what takes gradients to the vectors of the residual stream that are read there."""
+    return {site.name: site.readers for site in sites if site.kind == WIDTH}
 
 
 def _pull(
     answer: Answer,
     draws: int,
     generator: torch.Generator,
-    taps: Mapping[str, _Tap],
+    taps: Mapping[str, Sequence[Tap]],
+    model: nn.Module,
+    read: Mapping[str, Sequence[str]],
     into: Mapping[str, SiteStatistics],
+    beside: Extras,
 ) -> dict[str, list[Float[Tensor, ...]]]:
     """Pulls every direction down to every site, adds to the demand, and returns |g|^2 of every token by site."""
     values = answer.values
     # half precision: the gradients of a sure prediction are tiny, a power of two brings them into range exactly
     scale = 2.0**12 if values.dtype == torch.float16 else 1.0
-    passes = [(name, index, each.y) for name, tap in taps.items() for index, each in enumerate(tap.passed)]
-    squares = {name: [torch.zeros_like(exact(each.y[..., 0])) for each in tap.passed] for name, tap in taps.items()}
-    for direction in directions(values.detach(), draws, generator, answer.law):
+    applied = [
+        (name, index, passed)
+        for name, each in taps.items()
+        for index, passed in enumerate(zip(*(tap.passed for tap in each), strict=True))
+    ]
+    squares = {name: [torch.zeros_like(exact(p.y[..., 0])) for p in each[0].passed] for name, each in taps.items()}
+    for number, direction in enumerate(directions(values.detach(), draws, generator, answer.law)):
         factor = direction.to(values.device).mul_(scale).mul_(answer.counts[..., None])
         objective = (values * factor.to(values.dtype)).sum()
-        gradients = torch.autograd.grad(objective, [y for _, _, y in passes], retain_graph=True)
-        for (name, index, _), gradient in zip(passes, gradients, strict=True):
-            rows = exact(gradient).div(scale).flatten(0, -2)
+        outputs = [each.y for _, _, passed in applied for each in passed]
+        gradients = iter(torch.autograd.grad(objective, outputs, retain_graph=True))
+        for name, index, passed in applied:
+            arrived = [exact(next(gradients)).div(scale).flatten(0, -2) for _ in passed]
+            rows = _at_input(model, arrived, read[name]) if name in read else arrived[0]
             squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
             if name in into:
                 into[name].demand.addmm_(rows.T, rows)
+                beside.feel(into[name], number, passed[0].x, rows, len(values))
     return squares
+
+
+def _at_input(model: nn.Module, arrived: Sequence[Float[Tensor, "t _"]], paths: Sequence[str]) -> Float[Tensor, "t n"]:
+    """The gradient at what several modules read, through these alone: the sum of g W."""
+    parts = []
+    for gradient, path in zip(arrived, paths, strict=True):
+        with present(model, path):
+            parts.append(gradient @ exact(linear(model, path).weight).to(gradient.device))
+    return torch.stack(parts).sum(0)
 
 
 def _check_finite(statistics: SiteStatistics, dtype: torch.dtype) -> None:

@@ -69,6 +69,13 @@ def gaussian_factor(outputs: Float[Tensor, "*batch k"]) -> Float[Tensor, "k *bat
     return torch.diag_embed(torch.ones_like(exact(outputs))).movedim(-2, 0)
 
 
+def direction_count(outputs: Float[Tensor, "*batch k"], draws: int, law: Law) -> int:
+    """How many directions `directions` gives: the outputs' values do not matter."""
+    if outputs.ndim > 2 or outputs.shape[-1] > EXACT_CLASSES:
+        return draws
+    return outputs.shape[-1] - (law == "softmax")
+
+
 def directions(
     outputs: Float[Tensor, "*batch k"], draws: int, generator: torch.Generator, law: Law = "softmax"
 ) -> Iterator[Float[Tensor, "*batch k"]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from torch import nn
 
 from infoprune.errors import InputError
+from infoprune.plan import WIDTH
 from infoprune.statistics.statistics import Statistics
 from infoprune.statistics.stored import read_statistics, write_statistics
 from infoprune.structure.linear import linear
@@ -22,8 +23,8 @@ EIGHT = 8
 
 
 def site_bytes(outputs: int, inputs: int, units: int) -> int:
-    """What the statistics of a site take: two means and covariances, demand, reader and the norm of each unit."""
-    return EIGHT * (2 * inputs * (inputs + 1) + outputs**2 + outputs * inputs + units)
+    """What the statistics of a site take: two means and covariances, demand, reader and two norms of each unit."""
+    return EIGHT * (2 * inputs * (inputs + 1) + outputs**2 + outputs * inputs + 2 * units)
 
 
 def groups(model: nn.Module, sites: Sequence[Site], memory: int | None) -> list[list[Site]]:
@@ -38,6 +39,7 @@ def groups(model: nn.Module, sites: Sequence[Site], memory: int | None) -> list[
     taken = 0
     for site in sites:
         outputs, inputs = linear(model, site.reader).weight.shape
+        outputs = inputs if site.kind == WIDTH else outputs
         needed = site_bytes(outputs, inputs, site.units)
         if needed > memory:
             raise InputError(

@@ -18,7 +18,7 @@ def merge_statistics(first: Statistics, *others: Statistics) -> Statistics:
     Args:
         first: from `collect` or `load_statistics`.
         others: of the same sites of the same model, collected with the same settings. Those that lie on disk are merged
-            there, one site at a time.
+            there, one site at a time. Masks and loudness stay where all have them.
 
     Raises:
         InputError: they are of other sites, other weights or other settings.
@@ -67,4 +67,12 @@ def _merged_site(a: SiteStatistics, b: SiteStatistics, share: float) -> SiteStat
     tokens, worth = a.tokens.scaled(1.0), a.worth.scaled(1.0)
     tokens.merge(b.tokens)
     worth.merge(b.worth)
-    return replace(a, tokens=tokens, worth=worth, demand=torch.lerp(a.demand, b.demand, share), pairs=None)
+    return replace(
+        a,
+        tokens=tokens,
+        worth=worth,
+        demand=torch.lerp(a.demand, b.demand, share),
+        pairs=None,
+        masks=None if a.masks is None or b.masks is None else torch.cat([a.masks, b.masks]),
+        loudness=None if a.loudness is None or b.loudness is None else torch.hypot(a.loudness, b.loudness),
+    )

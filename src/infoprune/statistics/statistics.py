@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from infoprune.errors import InputError
+from infoprune.plan import WIDTH
 from infoprune.processes import total
 from infoprune.statistics.calibration import Batch, key_of
 from infoprune.statistics.moments import Moments
@@ -28,7 +29,8 @@ class SiteStatistics:
     """What one pass tells about a site; n coordinates are read into o outputs.
 
     Args:
-        site: where.
+        site: where; of the width one of the places that read the stream. There y is x: `reader` is the identity, and
+            `demand` is that of all readers together, at what they read.
         tokens: moments of the reader's input, every real token counted once, but for those that are hundreds of times
             as long as others of their text, which count for less (see `tempered`), (n,) and (n, n).
         worth: the same, every token weighted by its squared gradient.
@@ -38,9 +40,13 @@ class SiteStatistics:
         reader: (o, n) float64, the weight of the reader.
         centred: whether the reader has a bias, which takes up what a cut does to the mean.
         produced: (units,) float64, Euclidean norm of the rows that produce a unit.
+        produced_sum: (units,) float64, sum of the absolute values of these rows.
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: shrinkage of the covariance, a fraction of its mean diagonal.
         pairs: the units beside what stands above them, where `collect_pairs` was asked for it.
+        masks: what the model's answer says of a factor on every unit, where `collect` was asked for "masks".
+        loudness: (units,) float64, the root of the sum over inputs of the squared mean length of a unit's coordinates,
+            where `collect` was asked for it.
     """
 
     site: Site
@@ -50,22 +56,30 @@ class SiteStatistics:
     reader: Float[Tensor, "o n"]
     centred: bool
     produced: Float[Tensor, " units"]
+    produced_sum: Float[Tensor, " units"]
     floor: float
     ridge: float
     pairs: Pairs | None = None
+    masks: Float[Tensor, "inputs directions units"] | None = None
+    loudness: Float[Tensor, " units"] | None = None
 
     @classmethod
     def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
         """Statistics of no tokens."""
+        if site.kind == WIDTH:
+            return cls._of_stream(model, site, floor, ridge)
         with present(model, site.reader):
             reader = linear(model, site.reader)
             weight = exact(reader.weight)
         outputs, inputs = weight.shape
-        produced = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
+        squares = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
+        sums = torch.zeros_like(squares)
         for producer in site.producers:
             with present(model, producer.module):
-                rows = exact(linear(model, producer.module).weight).square().sum(1)
-            produced.index_add_(0, producer.owners(site.units).to(produced.device), rows.to(produced.device))
+                rows = exact(linear(model, producer.module).weight).to(squares.device)
+            owners = producer.owners(site.units).to(squares.device)
+            squares.index_add_(0, owners, rows.square().sum(1))
+            sums.index_add_(0, owners, rows.abs().sum(1))
         return cls(
             site=site,
             tokens=Moments.empty(inputs, weight.device),
@@ -73,10 +87,42 @@ class SiteStatistics:
             demand=torch.zeros(outputs, outputs, dtype=torch.float64, device=weight.device),
             reader=weight,
             centred=reader.bias is not None,
-            produced=produced.sqrt(),
+            produced=squares.sqrt(),
+            produced_sum=sums,
             floor=floor,
             ridge=ridge,
         )
+
+    @classmethod
+    def _of_stream(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
+        readers = [linear(model, path) for path in site.readers]
+        with present(model, site.reader):
+            identity = torch.eye(site.units, dtype=torch.float64, device=exact(readers[0].weight).device)
+        squares = torch.zeros(site.units, dtype=torch.float64, device=identity.device)
+        sums = torch.zeros_like(squares)
+        for producer in site.producers:
+            with present(model, producer.module):
+                rows = exact(linear(model, producer.module).weight).to(squares.device)
+            squares += rows.square().sum(1)
+            sums += rows.abs().sum(1)
+        return cls(
+            site=site,
+            tokens=Moments.empty(site.units, identity.device),
+            worth=Moments.empty(site.units, identity.device),
+            demand=torch.zeros_like(identity),
+            reader=identity,
+            centred=all(reader.bias is not None for reader in readers),
+            produced=squares.sqrt(),
+            produced_sum=sums,
+            floor=floor,
+            ridge=ridge,
+        )
+
+    @property
+    def second_moment(self) -> Float[Tensor, "n n"]:
+        """Mean of x x^T over all real tokens alike, about zero: what criteria without gradients look at."""
+        moments = self.tokens
+        return moments.covariance.addr_(moments.mean, moments.mean)
 
     @property
     def moments(self) -> Moments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from torch import Tensor
 from infoprune.errors import InputError
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistics
-from infoprune.statistics.typed import typed
 from infoprune.structure.sites import Site
+from infoprune.typed import typed
 
 HEADER = "statistics.json"
 VERSION = 1
@@ -34,7 +35,10 @@ class _Sum:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What of a site's statistics is no tensor; `shapes` are those of the worth of the tokens of every batch."""
+    """What of a site's statistics is no tensor.
+
+    `shapes` are those of the worth of the tokens of every batch, `directions` those of the masks, 0 for no masks.
+    """
 
     site: Site
     tokens: _Sum
@@ -43,19 +47,25 @@ class _Entry:
     floor: float
     ridge: float
     level: float
+    directions: int
+    loud: bool
     shapes: tuple[tuple[int, ...], ...]
 
-    def expected(self, outputs: int) -> dict[str, tuple[int, ...]]:
+    def expected(self, outputs: int, inputs: int) -> dict[str, tuple[int, ...]]:
         """Shapes of the site's tensors by name."""
-        n = self.site.units * self.site.size
+        n, units = self.site.units * self.site.size, self.site.units
+        extras: dict[str, tuple[int, ...]] = {"masks": (inputs, self.directions, units)} if self.directions else {}
+        extras |= {"loudness": (units,)} if self.loud else {}
         return {
+            **extras,
             "tokens.mean": (n,),
             "tokens.triangle": (n, n),
             "worth.mean": (n,),
             "worth.triangle": (n, n),
             "demand": (outputs, outputs),
             "reader": (outputs, n),
-            "produced": (self.site.units,),
+            "produced": (units,),
+            "produced_sum": (units,),
             "token_worth": (sum(rows * length for rows, length in self.shapes),),
         }
 
@@ -83,8 +93,11 @@ def write_statistics(statistics: Statistics, folder: Path) -> None:
             "demand": each.demand,
             "reader": each.reader,
             "produced": each.produced,
+            "produced_sum": each.produced_sum,
             "token_worth": torch.cat([w.flatten() for w in worth] or [torch.empty(0)]),
         }
+        tensors |= {"masks": each.masks} if each.masks is not None else {}
+        tensors |= {"loudness": each.loudness} if each.loudness is not None else {}
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, _file(folder, index))
         entries.append(
             _Entry(
@@ -95,6 +108,8 @@ def write_statistics(statistics: Statistics, folder: Path) -> None:
                 floor=each.floor,
                 ridge=each.ridge,
                 level=statistics.levels[name],
+                directions=0 if each.masks is None else each.masks.shape[1],
+                loud=each.loudness is not None,
                 shapes=tuple(tuple(w.shape) for w in worth),
             )
         )
@@ -102,6 +117,8 @@ def write_statistics(statistics: Statistics, folder: Path) -> None:
         VERSION, statistics.model_type, statistics.inputs, statistics.tokens, statistics.keys, tuple(entries)
     )
     (folder / HEADER).write_text(json.dumps(asdict(header)), encoding="utf-8")
+    for index in range(len(entries)):  # some releases of safetensors let only the owner read them
+        shutil.copymode(folder / HEADER, _file(folder, index))
 
 
 def read_statistics(folder: Path, device: torch.device | str = "cpu") -> Statistics:
@@ -117,7 +134,7 @@ def read_statistics(folder: Path, device: torch.device | str = "cpu") -> Statist
         raise InputError(f"{folder / HEADER} names a site twice, expected each once; collect anew")
     worth = {name: _check_and_read(files[name], entry, header) for name, entry in entries.items()}
     return Statistics(
-        SomeSites(entries, lambda name: _read_site(files[name], entries[name], device)),
+        SomeSites(entries, lambda name: _read_site(files[name], entries[name], header.inputs, device)),
         header.model_type,
         header.inputs,
         header.tokens,
@@ -127,10 +144,10 @@ def read_statistics(folder: Path, device: torch.device | str = "cpu") -> Statist
     )
 
 
-def _read_site(file: Path, entry: _Entry, device: torch.device | str) -> SiteStatistics:
+def _read_site(file: Path, entry: _Entry, inputs: int, device: torch.device | str) -> SiteStatistics:
     try:
         with safe_open(file, framework="pt", device=str(device)) as tensors:
-            found = {key: tensors.get_tensor(key) for key in entry.expected(0) if key != "token_worth"}
+            found = {key: tensors.get_tensor(key) for key in entry.expected(0, inputs) if key != "token_worth"}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} can no longer be read ({error}), expected it to stay; collect anew") from None
     for key, tensor in found.items():
@@ -144,8 +161,11 @@ def _read_site(file: Path, entry: _Entry, device: torch.device | str) -> SiteSta
         reader=found["reader"],
         centred=entry.centred,
         produced=found["produced"],
+        produced_sum=found["produced_sum"],
         floor=entry.floor,
         ridge=entry.ridge,
+        masks=found.get("masks"),
+        loudness=found.get("loudness"),
     )
 
 
@@ -177,15 +197,16 @@ def _check_and_read(file: Path, entry: _Entry, header: _Header) -> tuple[Float[T
     shapes_fit = len(entry.shapes) == len(header.keys) and all(
         len(shape) == 2 and min(shape) > 0 for shape in entry.shapes
     )
-    if not shapes_fit or not all(number >= 0 for number in numbers) or min(counts) < 1:
+    if not shapes_fit or entry.directions < 0 or not all(number >= 0 for number in numbers) or min(counts) < 1:
         raise InputError(f"{file.parent / HEADER}: the numbers of {entry.site.name} make no sense; collect anew")
     try:
         with safe_open(file, framework="pt") as tensors:
             parts = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118  not a dict
             found = {key: (tuple(part.get_shape()), part.get_dtype()) for key, part in parts.items()}
             outputs = found["demand"][0][0]
-            kinds = {key: "F32" if key == "token_worth" else "F64" for key in found}
-            if found != {key: (shape, kinds.get(key)) for key, shape in entry.expected(outputs).items()}:
+            kinds = {key: "F32" if key in ("token_worth", "masks") else "F64" for key in found}
+            expected = entry.expected(outputs, header.inputs)
+            if found != {key: (shape, kinds.get(key)) for key, shape in expected.items()}:
                 raise InputError(f"{file} does not have the matrices of {entry.site.name}; collect anew")
             worth = tensors.get_tensor("token_worth")
     except (SafetensorError, OSError, KeyError, IndexError) as error:

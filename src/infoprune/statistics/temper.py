@@ -9,7 +9,7 @@ from torch import Tensor
 from infoprune.statistics.precision import exact
 
 LIMIT = 16.0
-"""Median tokens of its text that a token may count for: ordinary ones count for less, by far."""
+"""Median tokens of its text that a token may count for; the number has not been tuned."""
 
 
 def tempered(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from infoprune.families import FAMILIES, SiteRow
+from infoprune.families import FAMILIES, Family, Setting, SiteRow
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,21 @@ COLUMNS = ("model type", "such as", "site", "unit", "after a cut loads in", "rep
 def catalogue() -> list[Entry]:
     """All families and their sites, in the order of the table."""
     return [
-        Entry(
-            family.model_type,
-            family.models,
-            row.kind if name == "layers" else f"{name} {row.kind}",
-            _unit(row),
-            _opens(row),
-            "no" if family.shared else "yes",
-        )
+        Entry(family.model_type, family.models, kind, unit, _opens(family, config), "no" if family.shared else "yes")
         for family in FAMILIES.values()
-        for name, stack in family.stacks.items()
-        for row in stack.sites
+        for kind, unit, config in _sites(family)
     ]
+
+
+def _sites(family: Family) -> Iterator[tuple[str, str, tuple[Setting, ...]]]:
+    """(kind, unit, fields of the config) of every site."""
+    for name, stack in family.stacks.items():
+        for row in stack.sites:
+            yield (row.kind if name == "layers" else f"{name} {row.kind}"), _unit(row), row.config
+    for row in family.top:
+        yield row.kind, "neuron", row.config
+    if family.width is not None:
+        yield "width", "coordinate", family.width.config
 
 
 def markdown() -> str:
@@ -61,9 +65,14 @@ def _unit(row: SiteRow) -> str:
     return "key/value head with its query heads" if len(row.unit_size) > 1 else "head"
 
 
-def _opens(row: SiteRow) -> str:
-    if not row.config:
+def _opens(family: Family, config: tuple[Setting, ...]) -> str:
+    if not config:
         return "infoprune only"
-    sized = [field for field in row.config if not field.fixed]
+    sized = [field for field in config if not field.fixed]
+    if any(field.fills for field in sized):
+        return f"transformers, with the width to match (config field {sized[0].name})"
+    rows = [row for stack in family.stacks.values() for row in stack.sites]
+    if {field.fills for row in rows for field in row.config} & {field.name for field in sized}:
+        return f"transformers, with the heads to match (config field {sized[0].name})"
     divides = "".join(f", if it divides {field.divides}" for field in sized if field.divides)
     return f"transformers (config field {', '.join(field.name for field in sized)}{divides})"

@@ -61,7 +61,7 @@ def cut_tokens(model: PreTrainedModel, kept: Sequence[int]) -> None:
     _check_roles(model, number)
     for old in _rows_of_tokens(model, before):
         rows = torch.tensor(tuple(kept), device=old.device)
-        _replace(model, old, nn.Parameter(old.detach()[rows], requires_grad=old.requires_grad))
+        replace_parameter(model, old, nn.Parameter(old.detach()[rows], requires_grad=old.requires_grad))
     for name, buffer in list(model.named_buffers(recurse=False)):
         if buffer.shape[-1:] == (before,):  # a bias of the logits, in some encoder-decoders
             setattr(model, name, buffer[..., torch.tensor(tuple(kept), device=buffer.device)])
@@ -107,7 +107,7 @@ def _rows_of_tokens(model: PreTrainedModel, tokens: int) -> list[nn.Parameter]:
     return list({id(parameter): parameter for parameter in found}.values())
 
 
-def _replace(model: nn.Module, old: nn.Parameter, new: nn.Parameter) -> None:
+def replace_parameter(model: nn.Module, old: nn.Parameter, new: nn.Parameter) -> None:
     """Puts one parameter in another's place in all modules that share it."""
     for module in list(model.modules()):
         for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):

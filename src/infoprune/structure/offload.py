@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from accelerate.hooks import remove_hook_from_submodules
 from accelerate.utils import align_module_device
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from transformers import PreTrainedModel
 
 DISPATCHED = "hf_device_map"
@@ -47,10 +50,21 @@ def bring_home(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def outlined(model: PreTrainedModel) -> PreTrainedModel:
-    """Forgets the values of an offloaded model's weights, in place, but not their shapes, which are enough to count."""
-    if is_offloaded(model):
-        remove_hook_from_submodules(model)
-        delattr(model, DISPATCHED)
-        model.to("meta")  # type: ignore[arg-type]
-    return model
+def hollow(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy with shapes and no values, on the CPU as far as anyone can tell: it runs without computing, to count.
+
+    Where the meta device stumbles over a question about values (is this mask all ones?), fake tensors let the model ask
+    another one, and they choose the same attention kernel as real ones.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        memo: dict[int, object] = {id(vars(module).get("_hf_hook")): None for module in model.modules()}
+        for tensor in (*model.parameters(), *model.buffers()):
+            empty = torch.empty(tensor.shape, dtype=tensor.dtype)
+            parameter = isinstance(tensor, nn.Parameter)
+            memo[id(tensor)] = nn.Parameter(empty, requires_grad=tensor.requires_grad) if parameter else empty
+        copied = copy.deepcopy(model, memo)
+    vars(copied).pop(DISPATCHED, None)
+    for module in copied.modules():
+        for name in ("_hf_hook", "_old_forward", "forward"):
+            vars(module).pop(name, None)
+    return copied

@@ -1,17 +1,28 @@
 """Sites: where the units of a model live. Paths and sizes, no arithmetic on weights."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.families import FAMILIES, Family, Rows, SiteRow
-from infoprune.plan import VOCABULARY
+from infoprune.families import FAMILIES, Family, Rows, Setting, SiteRow
+from infoprune.plan import VOCABULARY, WIDTH
 from infoprune.structure.linear import linear
 from infoprune.structure.slices import Slice
+from infoprune.structure.stream import Layer, Stream, follow, stack_of
+
+
+@dataclass(frozen=True)
+class Tie:
+    """Another field of the config, and its present value."""
+
+    name: str
+    value: int
 
 
 @dataclass(frozen=True)
@@ -23,22 +34,20 @@ class Size:
         each: what it counts for every unit.
         module: path of the module; None for the model's config.
         fixed: it is `each` whatever the number of units.
-        within: a number of which a stock config wants it to be a divisor, or None.
+        divides: a field that a stock config wants to be a multiple of it, or None.
+        fills: a field that a stock config wants to be the number of all coordinates that the units own, or None.
     """
 
     name: str
     each: int
     module: str | None = None
     fixed: bool = False
-    within: int | None = None
+    divides: Tie | None = None
+    fills: Tie | None = None
 
     def of(self, units: int) -> int:
         """What it is for some number of units."""
         return self.each if self.fixed else self.each * units
-
-    def allows(self, units: int) -> bool:
-        """Whether a stock config can say it."""
-        return self.within is None or self.within % self.of(units) == 0
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,8 @@ class Site:
 
     Args:
         name: unique within the model, e.g. "layers.3.ffn"; "decoder.3.ffn" in the decoder of an encoder-decoder.
-        kind: "ffn", "heads" or "cross-heads".
+        kind: "ffn", "heads" or "cross-heads"; "pooler" above the layers; "width" for the coordinates of the residual
+            stream, which many modules read.
         layer: index of the layer, 0 at the bottom of its stack.
         units: how many there are now.
         size: coordinates of the reader's input that a unit owns (1 for a neuron, the head size for a head, the size of
@@ -60,6 +70,7 @@ class Site:
         attention: path of the module that is left out where no head stays; None where there is none, or it has to stay.
         config: fields that say `units` for every layer at once; empty where a stock config has no word for it.
         shared: the layer is applied several times in one pass.
+        residual: of the site "width": the residual stream; None elsewhere.
     """
 
     name: str
@@ -75,6 +86,7 @@ class Site:
     attention: str | None
     config: tuple[Size, ...]
     shared: bool
+    residual: Stream | None = None
 
     @property
     def reader(self) -> str:
@@ -82,18 +94,25 @@ class Site:
         return self.readers[0]
 
     @property
+    def measured(self) -> tuple[Site, ...]:
+        """What its statistics are of: the site; of a stream each place where it is read, as a site of its own."""
+        if self.residual is None:
+            return (self,)
+        return tuple(
+            replace(self, name=place.name, readers=place.modules, residual=None)
+            for place in self.residual.places
+            if place.modules
+        )
+
+    @property
     def stack(self) -> str:
         """Which list of layers: "layers", or "decoder" for the decoder of an encoder-decoder."""
-        return self.name.partition(".")[0]
+        return stack_of(self.name)
 
     @property
     def least(self) -> int:
         """The fewest units that can stay: none where the whole block can go."""
         return 0 if self.kind == "ffn" or self.attention is not None else 1
-
-    def stock(self, units: int) -> bool:
-        """Whether a stock config can say this number of units, if it is the same in every layer."""
-        return units > 0 and bool(self.config) and all(field.allows(units) for field in self.config)
 
 
 def family_named(model_type: str, kinds: Collection[str] | None = None) -> Family:
@@ -109,7 +128,7 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
             "add it as a table of paths: docs/add-a-family.md shows how"
         )
     family = FAMILIES[model_type]
-    available = family.kinds
+    available = (*family.kinds, *family.more_kinds)
     if VOCABULARY in (kinds or ()):
         raise InputError(
             "the site vocabulary was asked for, which is cut together with the tokenizer and before all others; "
@@ -127,11 +146,11 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
 def find_sites(
     model: PreTrainedModel, kinds: Collection[str] | None = None, *, empty: bool = False
 ) -> tuple[Site, ...]:
-    """All sites of a model, from the bottom layer to the top; works on dense and on pruned models.
+    """The sites of a model, from the bottom layer to the top; works on dense and on pruned models.
 
     Args:
         model: any model of a supported family, with or without a task head.
-        kinds: which kinds of site; None means all that the family has.
+        kinds: which kinds of site; None means all that stand in the layers. "pooler" and "width" have to be asked for.
         empty: also those of which no unit is left.
 
     Raises:
@@ -149,15 +168,73 @@ def find_sites(
                 f"this {family.model_type} has {field}={getattr(model.config, field)}, expected {value}: "
                 "the variant is not supported; docs/add-a-family.md shows how to add one"
             )
-    prefix = "" if model.base_model is model else model.base_model_prefix + "."
-    sites = (
-        _site(model, family, row, f"{name}.{layer}.{row.kind}", layer, f"{path}.")
-        for name, stack in family.stacks.items()
-        for layer, path in enumerate(_layers(model, prefix + stack.layers))
-        for row in stack.sites
+    found = [
+        _site(model, family, row, f"{layer.name}.{row.kind}", number, f"{layer.path}.")
+        for number, layer in _all_layers(model, family)
+        for row in layer.rows
         if kinds is None or row.kind in kinds
+    ]
+    above = [row for row in _top(model, family) if kinds is not None and row.kind in kinds]
+    found += [_site(model, family, row, f"top.{row.kind}", 0, "") for row in above]
+    if kinds is not None and "pooler" in kinds and not above:
+        raise InputError(f"a {type(model).__name__} has no pooler that is read by a classifier; leave it out of sites")
+    if kinds is not None and WIDTH in kinds:
+        width = _width(model, family)
+        if isinstance(width, str):
+            raise InputError(f"the width of this {family.model_type} cannot be cut: {width}; leave it out of sites")
+        found.append(width)
+    return tuple(site for site in found if site.units > 0 or empty)
+
+
+def every_site(model: PreTrainedModel, *, empty: bool = False) -> tuple[Site, ...]:
+    """All sites of a model, those included that are cut only where they are asked for; `empty` as in `find_sites`."""
+    family = family_named(model.config.model_type)
+    above = [_site(model, family, row, f"top.{row.kind}", 0, "") for row in _top(model, family)]
+    width = _width(model, family)
+    return (*find_sites(model, empty=empty), *above, *(() if isinstance(width, str) else (width,)))
+
+
+def _all_layers(model: PreTrainedModel, family: Family) -> Iterator[tuple[int, Layer]]:
+    prefix = "" if model.base_model is model else model.base_model_prefix + "."
+    for name, stack in family.stacks.items():
+        for number, path in enumerate(_layers(model, prefix + stack.layers)):
+            yield number, Layer(f"{name}.{number}", path, stack.sites)
+
+
+def _top(model: PreTrainedModel, family: Family) -> list[SiteRow]:
+    """The sites above the layers that this class of model has."""
+    there = dict(model.named_modules())
+    paths = {row: [*(rows.module for rows in row.producers), *row.readers] for row in family.top}
+    return [row for row, each in paths.items() if all(isinstance(there.get(path), nn.Linear) for path in each)]
+
+
+def _width(model: PreTrainedModel, family: Family) -> Site | str:
+    """The site "width", or the reason why there is none."""
+    if family.width is None:
+        return "the table does not say where its residual stream goes"
+    layers = [layer for _, layer in _all_layers(model, family)]
+    stream = follow(model, family, family.width, layers, _top(model, family))
+    if isinstance(stream, str):
+        return stream
+    fields = family.width.config
+    if any(path.endswith(family.width.tables) for path in stream.tables):
+        fields += family.width.tables_config
+    return Site(
+        name=WIDTH,
+        kind=WIDTH,
+        layer=0,
+        units=stream.width,
+        size=1,
+        producers=tuple(Slice(path, (1,)) for path in stream.writers),
+        readers=stream.readers,
+        stream=None,
+        refit=(),
+        attributes=(),
+        attention=None,
+        config=tuple(Size(field.name, 1) for field in fields),
+        shared=family.shared,
+        residual=stream,
     )
-    return tuple(site for site in sites if site.units > 0 or empty)
 
 
 def _layers(model: nn.Module, path: str) -> Iterator[str]:
@@ -225,38 +302,13 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         refit=tuple(producers[path] for path in row.refit if path in producers),
         attributes=tuple(Size(a.name, number(a.each), prefix + a.module) for a in row.attributes),
         attention=row.attention and prefix + row.attention,
-        config=tuple(
-            Size(
-                field.name,
-                number(field.each),
-                fixed=field.fixed,
-                within=None if field.divides is None else int(getattr(model.config, field.divides)),
-            )
-            for field in row.config
-        ),
+        config=tuple(_field(model, field, number(field.each)) for field in row.config),
         shared=family.shared,
     )
 
 
-def alike(sites: Iterable[Site]) -> list[list[Site]]:
-    """Sites for which a stock config has one number: of one kind in one stack, or in both where they share a field."""
-    groups: dict[tuple[str, ...], list[Site]] = {}
-    for site in sites:
-        words = tuple(field.name for field in site.config) or (site.stack, site.kind)
-        groups.setdefault(words, []).append(site)
-    return list(groups.values())
+def _field(model: PreTrainedModel, field: Setting, each: int) -> Size:
+    def known(name: str | None) -> Tie | None:
+        return None if name is None else Tie(name, int(getattr(model.config, name)))
 
-
-def loads_in(sites: Collection[Site], counts: Mapping[str, tuple[int, int]]) -> str:
-    """What can open a model after a cut: "transformers" if a stock config can say its shapes, else "infoprune".
-
-    Args:
-        sites: of the dense model.
-        counts: (kept, of) by site name, as in a plan.
-    """
-    for same in alike(sites):
-        kept = {counts.get(site.name, (site.units, site.units))[0] for site in same}
-        untouched = all(left == of for left, of in (counts[site.name] for site in same if site.name in counts))
-        if not untouched and (len(kept) > 1 or not same[0].stock(kept.pop())):
-            return "infoprune"
-    return "transformers"
+    return Size(field.name, each, fixed=field.fixed, divides=known(field.divides), fills=known(field.fills))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infoprune.errors import InputError
+from infoprune.json_file import read_json
 from infoprune.statistics.answer import POOLINGS, Pooling
 
 MODULES = "modules.json"
@@ -102,7 +103,4 @@ def _pooling(file: Path) -> Pooling:
 
 
 def _read(file: Path) -> Any:  # noqa: ANN401
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON ({error}); save the model anew with sentence-transformers") from None
+    return read_json(file, "save the model anew with sentence-transformers")

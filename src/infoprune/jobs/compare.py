@@ -1,0 +1,211 @@
+"""The job of `infoprune compare`."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from transformers import PreTrainedModel
+
+from infoprune.budgets.budget import Keep
+from infoprune.budgets.costs import Costs, find_costs
+from infoprune.checkpoint import new_folder
+from infoprune.clock import StageProgress
+from infoprune.errors import InputError
+from infoprune.jobs.cut import Sources
+from infoprune.jobs.grid import CELLS, CellStore, Goal, Grid, digest_of
+from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
+from infoprune.jobs.models import check_family, chosen_task, open_model
+from infoprune.jobs.tasks import check_columns, inputs_of, parted, questions_of, read
+from infoprune.measuring.measure import count_flops, count_parameters, example_batch, measure_latency
+from infoprune.methods.apply import collect_for, prune_by
+from infoprune.methods.finish import finished
+from infoprune.methods.table import Finish, Method, method_named
+from infoprune.plan import Plan
+from infoprune.repair.repair import check_repairable
+from infoprune.reports.comparison import Cell, markdown
+from infoprune.reports.curves import draw_curves
+from infoprune.statistics.calibration import typical_shape, with_targets
+from infoprune.statistics.statistics import Statistics
+from infoprune.structure.sites import find_sites
+from infoprune.tasks.compare import Comparison, between, compare
+from infoprune.tasks.evaluate import Evaluation, evaluate
+from infoprune.tasks.sentence import read_sentence_folder
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known before the work begins: cells in all, and those that an interrupted run has left."""
+
+    cells: int
+    found: int
+
+
+def compare_folder(
+    folder: StrPath,
+    out: StrPath,
+    sources: Sources,
+    grid: Grid,
+    *,
+    task: str | None = None,
+    packing: Packing | None = None,
+    device: str = "auto",
+    force: bool = False,
+    started: Callable[[Outlook], None] | None = None,
+    progress: StageProgress | None = None,
+) -> list[Cell]:
+    """Prunes the model in a folder by several methods to several sizes, and writes what each loses as a new folder.
+
+    Statistics are collected once for a draw and shared. Cells are kept in `out`.unfinished as they are computed: the
+    same call goes on from there, also after a kill.
+
+    Args:
+        folder: with the model and its tokenizer.
+        out: new folder for cells.jsonl, comparison.md and curves.png; it appears whole or not at all.
+        sources: calibration and evaluation texts.
+        grid: methods, sizes, draws.
+        task: what the model is for; by default what its class is for.
+        packing: batch size and length.
+        device: "auto", "cpu", "cuda", "mps".
+        force: replace `out` if it is there.
+        started: called once all input is checked, before the work begins.
+        progress: called with (stage, done, of).
+
+    Raises:
+        InputError: something about folder, data or options is wrong; the message says what to do.
+
+    Example:
+        >>> cells = compare_folder("mine", "rivals", Sources("train.csv", "valid.csv"), Grid(("kwon",), (0.5,)))
+        >>> cells[0].metrics["kl"]
+        0.021
+    """
+    packing = packing or Packing()
+    place = device_named(device)
+    check_apart(out, folder, sources.data, sources.eval, force=force)
+    aim = chosen_task(folder, task)
+    sentence = read_sentence_folder(folder)
+    check_family(folder if sentence is None else sentence.transformer)
+    check_columns(aim, sources.columns)
+    texts = read(aim, sources.columns, sources.data, scored=False)
+    if sources.eval is None:
+        raise InputError("a comparison needs texts to measure it on, expected --eval; pass --eval FILE")
+    judges = read(aim, sources.columns, sources.eval, scored=True)
+    model, tokenizer = open_model(folder, place, aim)
+    check_repairable(find_sites(model))
+    for goal in grid.goals.values():
+        if isinstance(goal, Keep):
+            for site in find_sites(model):
+                goal.count(site)
+    questions = questions_of(judges, aim, model, tokenizer, packing, grid.seed)
+    cells = CellStore(unfinished(out) / CELLS, digest_of(model, texts, judges, sources, packing))
+    wanted = [(seed, *key) for seed in grid.draws for key in grid.keys]
+    if started is not None:
+        started(Outlook(len(wanted), sum(key in cells.found for key in wanted)))
+    dense = _Dense(model, questions)
+    for seed in grid.draws:
+        missing = [key for key in grid.keys if (seed, *key) not in cells.found]
+        if missing:
+            sample, _ = parted(texts, sources.samples, seed)
+            draw = _Draw(dense, inputs_of(sample, aim, model, tokenizer, packing), seed, grid, progress)
+            for key in missing:
+                cells.add(draw.cell(*key))
+                if progress is not None:
+                    progress("cells", len(cells.among(wanted)), len(wanted))
+    result = cells.among(wanted)
+    with new_folder(out, force=force) as draft:
+        (draft / CELLS).write_text("".join(f"{json.dumps(asdict(cell))}\n" for cell in result), encoding="utf-8")
+        (draft / "comparison.md").write_text(markdown(result), encoding="utf-8")
+        draw_curves(result, draft / "curves.png")
+    forget_unfinished(out)
+    return result
+
+
+@dataclass
+class _Dense:
+    """The dense model, and what it answers."""
+
+    model: PreTrainedModel
+    questions: Batches
+
+    @cached_property
+    def answers(self) -> Evaluation:
+        return evaluate(self.model, self.questions)
+
+    def beside(self, small: PreTrainedModel) -> Comparison:
+        """Answers at every token would fill the memory, so that the dense model is asked again."""
+        if len(self.answers.logits):
+            return between(self.answers, evaluate(small, self.questions))
+        return compare(self.model, small, self.questions)
+
+
+class _Draw:
+    """One draw of calibration texts, and what its cells share."""
+
+    def __init__(self, dense: _Dense, batches: Batches, seed: int, grid: Grid, progress: StageProgress | None) -> None:
+        self._dense, self._seed, self._grid, self._progress = dense, seed, grid, progress
+        self._batches = with_targets(dense.model, batches)
+        self._shape = typical_shape(self._batches, dense.model.config)
+        self._example = example_batch(dense.model.config, *self._shape)
+        self._costs: dict[str, Costs] = {}
+        self._last: tuple[tuple[str, str], PreTrainedModel, Plan, float] | None = None
+
+    @cached_property
+    def _statistics(self) -> Statistics:
+        methods = [method_named(name) for name in self._grid.criteria]
+        progress = self._progress
+        report = None if progress is None else lambda done, of: progress("collect", done, of)
+        return collect_for(methods, self._dense.model, self._batches, seed=self._seed, progress=report)
+
+    @cached_property
+    def _dense_flops(self) -> int:
+        return count_flops(self._dense.model, self._example)
+
+    def _cost(self, goal: Goal) -> Costs | None:
+        if isinstance(goal, Keep):
+            return None
+        if goal.quantity not in self._costs:
+            self._costs[goal.quantity] = find_costs(self._dense.model, goal.quantity, self._batches)
+        return self._costs[goal.quantity]
+
+    def _chosen(self, method: Method, name: str) -> tuple[PreTrainedModel, Plan, float]:
+        """What a method makes, with its own repair; the latest is remembered for the other repair."""
+        if self._last is None or self._last[0] != (method.name, name):
+            goal = self._grid.goals[name]
+            statistics, costs = self._statistics, self._cost(goal)
+            began = time.perf_counter()
+            # where our repair is all that is asked for, the method's own is not computed
+            finish: Finish | None = None if method.sequential or "own" in self._grid.repairs else "cut"
+            small, plan = prune_by(
+                method, self._dense.model, self._batches, statistics, goal, costs, finish=finish, seed=self._seed
+            )
+            self._last = (method.name, name), small, plan, time.perf_counter() - began
+        return self._last[1:]
+
+    def cell(self, goal: str, criterion: str, repair: str) -> Cell:
+        """Prunes, evaluates, counts and times."""
+        method, model = method_named(criterion), self._dense.model
+        small, plan, seconds = self._chosen(method, goal)
+        if repair == "ours" and (method.finish != "repair" or "own" not in self._grid.repairs):
+            began = time.perf_counter()
+            small = finished(model, plan, self._statistics, self._batches, "repair")
+            seconds += time.perf_counter() - began
+        said = self._dense.beside(small)
+        before, after = measure_latency([model, small], self._example)
+        return Cell(
+            criterion=criterion,
+            repair=repair,
+            goal=goal,
+            seed=self._seed,
+            metrics={name: value for name, value in said.metrics().items() if math.isfinite(value)},
+            dense=said.dense,
+            parameters=count_parameters(small) / count_parameters(model),
+            flops=count_flops(small, self._example) / self._dense_flops,
+            latency_ms=after.median,
+            dense_latency_ms=before.median,
+            kept={name: kept for name, (kept, _) in plan.counts.items()},
+            seconds=seconds,
+        )

@@ -1,0 +1,124 @@
+"""Grid: what `infoprune compare` compares with what, and the cells that are there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from infoprune.budgets.budget import Budget, Keep
+from infoprune.data.texts import TextData
+from infoprune.errors import InputError
+from infoprune.jobs.cut import Sources
+from infoprune.jobs.inputs import Packing, check_positive
+from infoprune.methods.table import method_named
+from infoprune.reports.comparison import Cell
+
+CELLS = "cells.jsonl"
+REPAIRS = ("own", "ours")
+Goal = Keep | Budget
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is compared with what.
+
+    Args:
+        criteria: names of methods.
+        keeps: shares of the units of every site.
+        budgets: what the results may cost.
+        repairs: "own", as published, "ours", or both.
+        seeds: how many draws of calibration texts.
+        seed: of the first; the others follow.
+
+    Raises:
+        InputError: one of these is empty or makes no sense.
+    """
+
+    criteria: tuple[str, ...]
+    keeps: tuple[float, ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    repairs: tuple[str, ...] = ("ours",)
+    seeds: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.criteria:
+            raise InputError("no criteria were given, expected at least one; pass e.g. --criteria information,wanda")
+        for name in self.criteria:
+            method_named(name)
+        for share in self.keeps:
+            Keep(share)
+        if not self.keeps and not self.budgets:
+            raise InputError("neither keep nor budget was given, expected some goal; pass e.g. --keep 0.5,0.25")
+        if not self.repairs or set(self.repairs) - set(REPAIRS):
+            raise InputError(f"repair is {', '.join(self.repairs) or 'none'}, expected own, ours or both")
+        check_positive("seeds", self.seeds)
+
+    @property
+    def goals(self) -> dict[str, Goal]:
+        """By name, in order."""
+        keeps: dict[str, Goal] = {f"keep={share:g}": Keep(share) for share in self.keeps}
+        return keeps | {f"{budget.quantity}={budget.amount:g}": budget for budget in self.budgets}
+
+    @property
+    def draws(self) -> range:
+        """Seeds of the draws."""
+        return range(self.seed, self.seed + self.seeds)
+
+    @property
+    def keys(self) -> list[tuple[str, str, str]]:
+        """(goal, criterion, repair) of every cell of a draw; both repairs of a choice follow one another."""
+        names, repairs = dict.fromkeys(self.criteria), [each for each in REPAIRS if each in self.repairs]
+        return [(goal, name, repair) for goal in self.goals for name in names for repair in repairs]
+
+
+class CellStore:
+    """Cells on disk, a line each, of runs on the same inputs; what a kill has cut off in the middle is dropped.
+
+    Args:
+        path: of the file; it is made with the first cell.
+        digest: names the inputs.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self._path, self._digest = path, digest
+        self.found: dict[tuple[int, str, str, str], Cell] = {}
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if text and not text.endswith("\n"):
+            path.write_text(text + "\n", encoding="utf-8")
+        for line in text.splitlines():
+            try:
+                stored = json.loads(line)
+            except ValueError:
+                continue
+            if stored.pop("run", None) == digest:
+                self._note(Cell(**stored))
+
+    def _note(self, cell: Cell) -> None:
+        self.found[cell.seed, cell.goal, cell.criterion, cell.repair] = cell
+
+    def add(self, cell: Cell) -> None:
+        """Keeps a cell, on disk too."""
+        self._note(cell)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"run": self._digest, **asdict(cell)}) + "\n")
+
+    def among(self, keys: Sequence[tuple[int, str, str, str]]) -> list[Cell]:
+        """The cells of these keys that are there, in their order."""
+        return [self.found[key] for key in keys if key in self.found]
+
+
+def digest_of(model: PreTrainedModel, texts: TextData, judges: TextData, sources: Sources, packing: Packing) -> str:
+    """Names the inputs of a run, so that it goes on from no other's cells."""
+    digest = hashlib.sha256(f"{type(model).__name__} {sources.samples} {packing}".encode())
+    for data in (texts, judges):
+        digest.update(repr((data.texts, data.pairs, data.labels)).encode())
+    for name, tensor in model.named_parameters():
+        digest.update(f"{name} {tuple(tensor.shape)} {float(tensor.detach().double().sum())!r}".encode())
+    return digest.hexdigest()[:16]

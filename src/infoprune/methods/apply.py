@@ -1,0 +1,132 @@
+"""Apply: a method, a model and a goal become a smaller model; the statistics are those of all methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+from transformers import PreTrainedModel
+
+from infoprune.budgets.allocate import allocate, even_counts, least_counts, threshold_counts
+from infoprune.budgets.budget import Budget, Counts, Keep
+from infoprune.budgets.costs import Costs
+from infoprune.errors import InputError
+from infoprune.methods.finish import finished
+from infoprune.methods.kprune import prune_knowing
+from infoprune.methods.search import search_counts
+from infoprune.methods.table import Finish, Method
+from infoprune.plan import Plan
+from infoprune.ranking.criteria import Criterion, PairedCriterion, criterion_named, extras_of
+from infoprune.ranking.rank import Rankings, rank
+from infoprune.statistics.calibration import Batch, Progress
+from infoprune.statistics.collect import collect
+from infoprune.statistics.collect_pairs import collect_pairs
+from infoprune.statistics.statistics import SiteStatistics, Statistics
+
+
+@runtime_checkable
+class SettlingCriterion(Criterion, Protocol):
+    """A criterion that chooses anew once the number of units is known."""
+
+    def settle(self, statistics: SiteStatistics, kept: int) -> tuple[int, ...]:
+        """Which units a site keeps."""
+
+
+def collect_for(
+    methods: Sequence[Method],
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Statistics:
+    """What all of these methods need to know, in one pass."""
+    criteria = [criterion_named(method.name) for method in methods if not method.sequential]
+    return collect(model, batches, extras=extras_of(*criteria), seed=seed, progress=progress)
+
+
+def prune_by(
+    method: Method,
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    statistics: Statistics,
+    goal: Keep | Budget,
+    costs: Costs | None = None,
+    *,
+    finish: Finish | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[PreTrainedModel, Plan]:
+    """Prunes a model as a method was published, or with its choice and another finish.
+
+    Args:
+        method: from `METHODS`.
+        model: dense; it is left as it is.
+        batches: tokenised calibration inputs.
+        statistics: from `collect_for`, of this model and these batches.
+        goal: the same share of every site, or a budget, which the method divides in its own way.
+        costs: for a budget.
+        finish: instead of the method's own.
+        seed: of criteria that draw.
+        progress: called with (steps done, steps in all) by methods that take long.
+
+    Raises:
+        InputError: a budget without costs, or statistics that lack what the method needs.
+
+    Example:
+        >>> statistics = collect_for([METHODS["kwon"]], model, batches)
+        >>> small, plan = prune_by(METHODS["kwon"], model, batches, statistics, Keep(0.5))
+    """
+    finish = finish or method.finish
+    if method.sequential:
+        small, plan = prune_knowing(model, batches, statistics, goal, costs, progress=progress)
+        if finish == method.finish:
+            return small, plan
+    else:
+        plan = choose(method, model, batches, statistics, goal, costs, seed=seed)
+    return finished(model, plan, statistics, batches, finish), plan
+
+
+def choose(
+    method: Method,
+    model: PreTrainedModel,
+    batches: Sequence[Batch],
+    statistics: Statistics,
+    goal: Keep | Budget,
+    costs: Costs | None = None,
+    *,
+    seed: int = 0,
+) -> Plan:
+    """The plan of a method that ranks the dense model once; see `prune_by`."""
+    criterion = criterion_named(method.name)
+    beforehand: Keep | Counts | None = goal if isinstance(goal, Keep) else None
+    if isinstance(criterion, PairedCriterion):
+        if isinstance(goal, Budget):
+            units = {name: each.site.units for name, each in statistics.sites.items()}
+            there = _needed(costs, goal)
+            beforehand = Counts(even_counts(units, there, goal.limit(there)))
+        statistics = collect_pairs(model, batches, statistics, criterion.pairing, seed=seed)
+    rankings = rank(statistics, criterion, budget=beforehand, seed=seed)
+    plan = allocate(rankings, goal if isinstance(goal, Keep) else _counts(method, rankings, _needed(costs, goal), goal))
+    if not isinstance(criterion, SettlingCriterion):
+        return plan
+    kept = {name: criterion.settle(statistics.sites[name], len(units)) for name, units in plan.kept.items()}
+    return replace(plan, kept=kept)
+
+
+def _needed(costs: Costs | None, goal: Budget) -> Costs:
+    if costs is None:
+        raise InputError(f"a budget of {goal.quantity} needs to know what the model costs; pass find_costs(…)")
+    return costs
+
+
+def _counts(method: Method, rankings: Rankings, costs: Costs, goal: Budget) -> Counts:
+    limit = goal.limit(costs)
+    if goal.allocation == "uniform" or method.division == "uniform":
+        units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
+        return Counts(even_counts(units, costs, limit))
+    return Counts(_DIVIDED[method.division](rankings, costs, limit))
+
+
+_DIVIDED = {"losses": least_counts, "search": search_counts, "threshold": threshold_counts}

@@ -1,0 +1,65 @@
+"""Finish: what methods do after the cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from infoprune.methods.table import Finish
+from infoprune.plan import Plan
+from infoprune.repair.masks import tune_masks
+from infoprune.repair.repair import repair
+from infoprune.statistics.calibration import Batch
+from infoprune.statistics.statistics import Statistics
+from infoprune.structure.linear import linear
+from infoprune.structure.slices import unit_coordinates
+from infoprune.surgery import prune
+
+DAMPING = 1e-2
+"""Of least squares, a fraction of the inputs' mean variance, as in SparseGPT and what follows it."""
+
+
+def finished(
+    model: PreTrainedModel, plan: Plan, statistics: Statistics, batches: Sequence[Batch], finish: Finish
+) -> PreTrainedModel:
+    """The model after a plan's cut, and after what a method does then.
+
+    Args:
+        model: dense.
+        plan: for it.
+        statistics: of it, from these batches.
+        batches: tokenised inputs.
+        finish: "cut": nothing; "means": biases take up what the lost units say on average; "least-squares": readers are
+            re-fitted from the bottom to the top, all tokens alike; "masks": a factor for every unit; "repair": this
+            library's compensation and repair, with its defaults.
+    """
+    if finish == "repair":
+        return repair(prune(model, plan, statistics), model, batches, statistics=statistics)
+    small = prune(model, plan)
+    if finish == "means":
+        take_up_means(small, model, plan, statistics)
+    if finish == "least-squares":
+        return repair(small, model, batches, statistics=statistics, floor=math.inf, ridge=DAMPING, producers=False)
+    if finish == "masks":
+        return tune_masks(small, model, batches, statistics)
+    return small
+
+
+def take_up_means(small: PreTrainedModel, dense: PreTrainedModel, plan: Plan, statistics: Statistics) -> None:
+    """Adds to every reader's bias, in place, what the lost units say on average: W_D E[x_D]; one without bias stays.
+
+    Source:
+        Y. An et al., *Fluctuation-based adaptive structured pruning for large language models* (FLAP), AAAI 2024,
+        equation (3).
+    """
+    for name, kept in plan.kept.items():
+        each = statistics.sites[name]
+        bias = linear(small, each.site.reader).bias
+        if bias is None:
+            continue
+        lost = torch.tensor(sorted(set(range(each.site.units)) - set(kept)), dtype=torch.long)
+        columns = unit_coordinates(lost, each.site.size).to(each.reader.device)
+        bias.add_((each.reader[:, columns] @ each.tokens.mean[columns]).to(bias.dtype).to(bias.device))

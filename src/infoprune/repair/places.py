@@ -1,0 +1,79 @@
+"""Places: what a repair re-fits, and toward which rows of the dense model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from infoprune.plan import WIDTH, kept_within
+from infoprune.structure.sites import every_site, find_sites
+from infoprune.structure.stream import Stream, stack_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """A module to re-fit.
+
+    Args:
+        module: its path: a linear module, or a norm.
+        worth: name of the site or place whose worth of tokens weighs the regression.
+        stream: path of a module whose first input is the residual that is added to the output, or None.
+        rows: which outputs of the dense module it still has; None for all.
+        reads: whether it reads units that were cut, or whose inputs the cut has changed.
+        norm: a norm has a gain and, perhaps, a bias for every coordinate.
+    """
+
+    module: str
+    worth: str
+    stream: str | None
+    rows: Int[Tensor, " rows"] | None
+    reads: bool
+    norm: bool = False
+
+    @property
+    def stack(self) -> str:
+        """Whose tokens pass here."""
+        return stack_of(self.worth)
+
+
+def places_of(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Place]:
+    """By path, all that a repair of a cut model re-fits; above the layers and along the stream only what was cut."""
+    whole = {site.name: site for site in every_site(dense, empty=True)}
+    kept = {
+        name: torch.tensor(kept_within(small, dense, name, site.units), dtype=torch.long)
+        for name, site in whole.items()
+    }
+    cut = {name for name, site in whole.items() if len(kept[name]) < site.units}
+    rows = {
+        producer.module: producer.rows(kept[name], whole[name].units)
+        for name in cut
+        for producer in whole[name].producers
+    }
+    always = {site.name for site in find_sites(dense, empty=True)}
+    found: dict[str, Place] = {}
+    for site in every_site(small, empty=True):  # of an empty one the bias is left
+        if site.residual is None and (site.name in always or cut & {site.name, WIDTH}):
+            for producer in site.refit:
+                found[producer.module] = Place(producer.module, site.name, None, rows.get(producer.module), False)
+            found[site.reader] = Place(site.reader, site.name, site.stream, rows.get(site.reader), True)
+    for site in every_site(small):
+        if site.residual is not None and WIDTH in cut:
+            found |= {each.module: each for each in _along(small, site.residual, rows, kept[WIDTH])}
+    return found
+
+
+def _along(
+    small: PreTrainedModel, stream: Stream, rows: Mapping[str, Tensor], kept: Int[Tensor, " k"]
+) -> Iterator[Place]:
+    """The norms of the stream and all that reads it, but for what is tied to the embeddings."""
+    for place in stream.places:
+        if place.norm is not None and getattr(small.get_submodule(place.norm), "weight", None) is not None:
+            yield Place(place.norm, place.name, None, kept, reads=True, norm=True)
+        for path in place.modules:
+            if path not in stream.tied:
+                yield Place(path, place.name, None, rows.get(path), reads=True)

@@ -1,0 +1,269 @@
+"""What methods do after the cut, against slow oracles."""
+
+import math
+
+import pytest
+import torch
+from tiny import captured, divergence, logits_of, make_batches
+from torch.testing import assert_close
+
+from infoprune.budgets.budget import Budget, Keep
+from infoprune.budgets.costs import find_costs
+from infoprune.errors import InputError
+from infoprune.methods.apply import choose, collect_for, prune_by
+from infoprune.methods.finish import finished
+from infoprune.methods.kprune import KPrune, prune_knowing, rank_by_knowledge
+from infoprune.methods.table import METHODS, Method, method_named
+from infoprune.plan import Plan
+from infoprune.ranking.criteria import CRITERIA
+from infoprune.repair.masks import mask_factors, tune_masks
+from infoprune.repair.repair import repair
+from infoprune.repair.ridge import Sums
+from infoprune.statistics.calibration import real_tokens
+from infoprune.structure.linear import linear
+from infoprune.structure.sites import find_sites
+from infoprune.structure.slices import unit_coordinates
+from infoprune.surgery import prune
+
+BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 6)
+KEEPS = (Keep(0.5), Budget("flops", 0.5))
+
+
+def half(model):
+    units = {site.name: site.units for site in find_sites(model)}
+    kept = {name: tuple(range(0, n, 2)) for name, n in units.items()}
+    return Plan("bert", units, kept, "hand", 0)
+
+
+@pytest.fixture
+def prepared(tiny_bert64):
+    statistics = collect_for(list(METHODS.values()), tiny_bert64, BATCHES)
+    return tiny_bert64, statistics, find_costs(tiny_bert64, "flops", BATCHES, multiple=1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("goal", KEEPS, ids=["keep", "budget"])
+def test_every_method_reaches_its_goal_and_says_the_same_again(prepared, name, goal):
+    model, statistics, costs = prepared
+    before = logits_of(model, BATCHES)
+    (small, plan), (again, same) = (
+        prune_by(METHODS[name], model, BATCHES, statistics, goal, costs, seed=1) for _ in range(2)
+    )
+    assert torch.equal(logits_of(model, BATCHES), before)
+    assert plan == same
+    assert torch.equal(logits_of(small, BATCHES), logits_of(again, BATCHES))
+    sizes = {site.name: site.units for site in find_sites(small)}
+    assert sizes == {each: kept for each, (kept, _) in plan.counts.items()}
+    if isinstance(goal, Keep):
+        assert all(2 * kept == of for kept, of in plan.counts.values())
+    else:
+        assert 0.4 * costs.dense < costs.of(sizes) <= 0.5 * costs.dense
+
+
+@pytest.mark.parametrize("name", ["wanda", "kwon", "kprune"])
+def test_the_common_repair_starts_from_the_same_choice(prepared, name):
+    model, statistics, costs = prepared
+    own, plan = prune_by(METHODS[name], model, BATCHES, statistics, Keep(0.5), costs)
+    ours, same = prune_by(METHODS[name], model, BATCHES, statistics, Keep(0.5), costs, finish="repair")
+    assert plan.kept == same.kept
+    dense = logits_of(model, BATCHES)
+    assert divergence(dense, logits_of(ours, BATCHES)) != divergence(dense, logits_of(own, BATCHES))
+
+
+def test_biases_take_up_means(prepared):
+    """The mean of what every reader says of tokens is that of the dense one, where nothing below is cut."""
+    model, statistics, _ = prepared
+    plan = half(model)
+    lowest = find_sites(model)[0]
+    small = finished(model, plan, statistics, BATCHES, "means")
+    means = []
+    for each in (model, small):
+        with captured(each, lowest.reader) as calls, torch.no_grad():
+            for batch in BATCHES:
+                each(**batch)
+        means.append(torch.cat([y[real_tokens(b)] for (_, y), b in zip(calls, BATCHES, strict=True)]).mean(0))
+    assert_close(means[0], means[1])
+    bare = prune(model, plan)
+    assert torch.equal(linear(small, lowest.reader).weight, linear(bare, lowest.reader).weight)
+
+
+def test_factors_are_damped_least_squares():
+    """Against torch.linalg.lstsq of the equations and of the damping below them, from all tokens one by one."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 4, 6, generator=generator, dtype=torch.float64)
+    target = torch.randn(3, 4, 5, generator=generator, dtype=torch.float64)
+    weight = torch.randn(5, 6, generator=generator, dtype=torch.float64)
+    bias = torch.randn(5, generator=generator, dtype=torch.float64)
+    counts = torch.ones(3, 4, dtype=torch.float64)
+    counts[0, 2:] = 0
+    for size in (1, 2, 3):
+        units = 6 // size
+        says = torch.stack(
+            [x[..., u * size : (u + 1) * size] @ weight[:, u * size : (u + 1) * size].T for u in range(units)]
+        )
+        a = says[:, counts > 0].reshape(units, -1).T
+        b = (target - bias)[counts > 0].reshape(-1)
+        normal = a.T @ a
+        stacked = torch.cat([normal, torch.eye(units, dtype=torch.float64)])
+        right = torch.cat([a.T @ b - normal.sum(1), torch.zeros(units, dtype=torch.float64)])
+        wanted = 1 + torch.linalg.lstsq(stacked, right[:, None]).solution[:, 0]
+        sums = Sums.empty(6, 5, x.device)
+        sums.update(x[counts > 0], target[counts > 0], counts[counts > 0])
+        assert_close(mask_factors(sums, weight, bias, size), wanted)
+
+
+def test_tuned_masks_are_factors_on_the_columns_of_units(prepared):
+    model, statistics, _ = prepared
+    plan = half(model)
+    bare, tuned = prune(model, plan), finished(model, plan, statistics, BATCHES, "masks")
+    sites = find_sites(bare)
+    for site in sites:
+        ratio = linear(tuned, site.reader).weight / linear(bare, site.reader).weight
+        factors = ratio[0].reshape(site.units, site.size)[:, 0]
+        assert_close(ratio, factors.repeat_interleave(site.size).expand_as(ratio))
+        assert (float((factors - 1).abs().max()) > 1e-3) == (site is not sites[0])
+
+
+def test_factors_that_run_away_leave_all_above_alone(prepared):
+    model, statistics, _ = prepared
+    bare = prune(model, half(model))
+    small = tune_masks(bare, model, BATCHES, statistics, largest=1e-9)
+    assert torch.equal(logits_of(small, BATCHES), logits_of(bare, BATCHES))
+
+
+def test_least_squares_are_those_of_all_tokens(prepared):
+    """At the lowest site, against numpy's way: inputs with a column of ones, damped by a hundredth of the variance."""
+    model, statistics, _ = prepared
+    plan = half(model)
+    small = finished(model, plan, statistics, BATCHES, "least-squares")
+    site = find_sites(model)[0]
+    with captured(model, site.reader) as calls, torch.no_grad():
+        for batch in BATCHES:
+            model(**batch)
+    real = [real_tokens(batch) for batch in BATCHES]
+    columns = unit_coordinates(torch.tensor(plan.kept[site.name]), site.size)
+    x = torch.cat([x[mask] for (x, _), mask in zip(calls, real, strict=True)])[:, columns]
+    y = torch.cat([y[mask] for (_, y), mask in zip(calls, real, strict=True)])
+    sliced = linear(model, site.reader).weight[:, columns]
+    centred, wanted = x - x.mean(0), y - y.mean(0) - (x - x.mean(0)) @ sliced.T
+    strength = math.sqrt(0.01 * float(centred.square().mean()) * len(x))
+    stacked = torch.cat([centred, strength * torch.eye(x.shape[1], dtype=torch.float64)])
+    right = torch.cat([wanted, torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64)])
+    step = torch.linalg.lstsq(stacked, right).solution.T
+    assert_close(linear(small, site.reader).weight, sliced + step, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+def test_knowledge_by_differentiating_a_divergence(make_tiny_bert, labels):
+    """The gradients of T^2 KL at temperature T between dense and pruned, text by text, with factors put in by hooks."""
+    dense = make_tiny_bert(dtype=torch.float64, num_labels=labels)
+    small = prune(dense, half(dense))
+    method = KPrune(predictive=2.0, representational=0.3, heads=5.0, temperature=1.5)
+    names = [site.name for site in find_sites(small)][2:]
+    found = rank_by_knowledge(small, dense, BATCHES, names, method)
+    assert list(found.sites) == names
+    for name in names:
+        site = found.sites[name].site
+        reader = linear(small, site.reader).weight
+        squares, loud, texts, tokens = (
+            torch.zeros(reader.shape[1]).double(),
+            torch.zeros(reader.shape[1]).double(),
+            0,
+            0,
+        )
+        for batch in BATCHES:
+            for row in range(len(batch["input_ids"])):
+                text = {key: value[row : row + 1] for key, value in batch.items()}
+                factor = torch.ones(reader.shape[1], dtype=torch.float64, requires_grad=True)
+                seen = []
+                handle = small.get_submodule(site.reader).register_forward_pre_hook(
+                    lambda _, x, m=factor, s=seen: (s.append(x[0].detach()), (x[0] * m,))[1]
+                )
+                theirs, ours = dense(**text).logits.detach() / 1.5, small(**text).logits / 1.5
+                handle.remove()
+                if labels == 1:
+                    gap = (1.5 * (ours - theirs)).square().sum() / 2
+                else:
+                    p = theirs.softmax(-1)
+                    gap = 1.5**2 * (p * (p.log() - ours.log_softmax(-1))).sum()
+                squares += torch.autograd.grad(gap, factor)[0].square()
+                real = real_tokens(text)[0]
+                loud += seen[0][0][real].square().sum(0)
+                texts, tokens = texts + 1, tokens + int(real.sum())
+        score = 2.0 * squares / texts / 2 + 0.3 * loud / tokens * reader.square().mean(0)
+        score = score.reshape(site.units, site.size).mean(1) * (1 if site.kind == "ffn" else 5.0)
+        assert_close(found.sites[name].losses, score.sort().values, rtol=1e-6, atol=1e-12)
+
+
+def test_at_the_bottom_there_is_no_divergence_yet(tiny_bert64):
+    names = [site.name for site in find_sites(tiny_bert64)]
+    scores = rank_by_knowledge(tiny_bert64, tiny_bert64, BATCHES, names, KPrune(representational=0.0))
+    assert all(float(ranking.losses.max()) < 1e-20 for ranking in scores.sites.values())
+
+
+def test_a_site_is_scored_after_those_below_are_cut_and_fitted(tiny_bert64):
+    """The second site's choice is the one from scores of the model that has lost the first."""
+    statistics = collect_for([METHODS["kprune"]], tiny_bert64, BATCHES)
+    small, plan = prune_knowing(tiny_bert64, BATCHES, statistics, Keep(0.5))
+    first, second, *_ = find_sites(tiny_bert64)
+    dense = rank_by_knowledge(tiny_bert64, tiny_bert64, BATCHES, [first.name], KPrune())
+    assert plan.kept[first.name] == tuple(sorted(dense.sites[first.name].order[first.units // 2 :].tolist()))
+    cut = Plan("bert", {first.name: first.units}, {first.name: plan.kept[first.name]}, "hand", 0)
+    fitted = repair(
+        prune(tiny_bert64, cut),
+        tiny_bert64,
+        BATCHES,
+        statistics=statistics,
+        floor=math.inf,
+        ridge=1e-6,
+        producers=False,
+        sites=[first.name],
+    )
+    then = rank_by_knowledge(fitted, tiny_bert64, BATCHES, [second.name], KPrune()).sites[second.name]
+    assert plan.kept[second.name] == tuple(sorted(then.order[second.units // 2 :].tolist()))
+    assert_close(linear(small, first.reader).weight, linear(fitted, first.reader).weight)
+
+
+def test_k_prune_under_a_budget_keeps_to_what_is_left(prepared):
+    model, statistics, costs = prepared
+    for share in (0.3, 0.6):
+        _, plan = prune_knowing(model, BATCHES, statistics, Budget("flops", share), costs)
+        assert costs.of({name: kept for name, (kept, _) in plan.counts.items()}) <= share * costs.dense
+
+
+def test_names():
+    assert set(METHODS) == {*CRITERIA, "kprune"}
+    assert method_named("flap") == Method("flap", "threshold", "means")
+    with pytest.raises(InputError, match=r"criterion 'guess' is not known; expected one of: information, .*kprune"):
+        method_named("guess")
+
+
+def test_a_budget_without_costs(prepared):
+    model, statistics, _ = prepared
+    for name in ("kwon", "kprune", "fan2021"):
+        with pytest.raises(InputError, match="budget of flops needs to know what the model costs"):
+            prune_by(METHODS[name], model, BATCHES, statistics, Budget("flops", 0.5))
+
+
+def test_an_even_division_may_be_asked_for(prepared):
+    model, statistics, costs = prepared
+    plans = [
+        choose(METHODS["flap"], model, BATCHES, statistics, Budget("flops", 0.5, allocation), costs)
+        for allocation in (None, "uniform")
+    ]
+    assert plans[0].counts != plans[1].counts
+    assert len({kept / of for kept, of in plans[1].counts.values()}) <= 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"predictive": -1.0}, "predictive is -1"),
+        ({"representational": -1.0}, "representational is -1"),
+        ({"heads": 0.0}, "heads is 0"),
+        ({"temperature": 0.0}, "temperature is 0"),
+    ],
+)
+def test_options_of_k_prune(options, message):
+    with pytest.raises(InputError, match=message):
+        KPrune(**options)
