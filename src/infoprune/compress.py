@@ -21,7 +21,8 @@ from infoprune.schedule import schedule
 from infoprune.settings import Settings
 from infoprune.statistics.calibration import Batch, check_batches, typical_shape, warn_few_tokens, with_targets
 from infoprune.statistics.statistics import Statistics
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 from infoprune.tasks.table import task_of
 from infoprune.training.distill import Recovery
 

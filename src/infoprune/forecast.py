@@ -25,7 +25,8 @@ from infoprune.statistics.demand import direction_count
 from infoprune.statistics.groups import EIGHT, groups, site_bytes
 from infoprune.structure.linear import linear
 from infoprune.structure.offload import hollow
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 
 STAGES = ("collect", "rank", "repair")
 SLACK = 1.15

@@ -19,7 +19,8 @@ from infoprune.structure.embeddings import count_tokens, cut_tokens, replace_par
 from infoprune.structure.linear import LinearMap, linear, upright
 from infoprune.structure.offload import bring_home, hollow, is_offloaded, present
 from infoprune.structure.silent import Silent
-from infoprune.structure.sites import Site, Size, every_site
+from infoprune.structure.site import Site, Size
+from infoprune.structure.sites import every_site
 from infoprune.structure.slices import unit_coordinates
 from infoprune.structure.stock import fields_of
 from infoprune.structure.stream import Stream

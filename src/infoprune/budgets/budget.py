@@ -9,7 +9,7 @@ from infoprune.budgets.costs import Costs, check_quantity
 from infoprune.budgets.rounding import FINEST
 from infoprune.errors import InputError
 from infoprune.plan import WIDTH
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 ALLOCATIONS = ("nats", "uniform")
 

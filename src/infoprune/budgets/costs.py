@@ -19,7 +19,8 @@ from infoprune.measuring.measure import count_bytes, count_flops, count_paramete
 from infoprune.plan import WIDTH
 from infoprune.statistics.calibration import Batch, Progress, check_batches, typical_shape
 from infoprune.structure.offload import is_offloaded
-from infoprune.structure.sites import Site, every_site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import every_site, find_sites
 from infoprune.surgery import outline
 
 QUANTITIES = ("flops", "params", "bytes", "latency")

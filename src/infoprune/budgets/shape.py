@@ -12,7 +12,8 @@ from infoprune.budgets.budget import Keep
 from infoprune.budgets.rounding import FINEST, sizes
 from infoprune.errors import InputError
 from infoprune.plan import WIDTH
-from infoprune.structure.sites import Site, every_site, family_named, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import every_site, family_named, find_sites
 from infoprune.structure.stock import alike, allowed, fields_of, linked
 
 

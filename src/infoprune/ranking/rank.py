@@ -15,7 +15,7 @@ from infoprune.ranking.criteria import Criterion, JointCriterion, PairedCriterio
 from infoprune.statistics.calibration import Progress
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.statistics import SiteStatistics, Statistics
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 
 @dataclass(frozen=True)

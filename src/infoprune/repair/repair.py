@@ -25,7 +25,8 @@ from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.statistics.temper import tempered
 from infoprune.structure.linear import LinearMap, linear
-from infoprune.structure.sites import Site, every_site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import every_site, find_sites
 
 FOLDS = 4
 

@@ -34,7 +34,8 @@ from infoprune.statistics.taps import Tap, frozen, tapped
 from infoprune.statistics.temper import tempered
 from infoprune.structure.linear import linear
 from infoprune.structure.offload import present
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 
 
 def collect(

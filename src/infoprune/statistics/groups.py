@@ -16,7 +16,7 @@ from infoprune.plan import WIDTH
 from infoprune.statistics.statistics import Statistics
 from infoprune.statistics.stored import read_statistics, write_statistics
 from infoprune.structure.linear import linear
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 EIGHT = 8
 """Bytes of a number in float64."""

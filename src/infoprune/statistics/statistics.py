@@ -21,7 +21,7 @@ from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
 from infoprune.structure.linear import linear
 from infoprune.structure.offload import present
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from infoprune.plan import WIDTH
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 
 @dataclass(frozen=True)

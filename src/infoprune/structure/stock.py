@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 Counts = Mapping[str, tuple[int, int]]
 """(kept, of) by site name, as in a plan."""
