@@ -16,7 +16,6 @@ from infoprune.budgets.budget import Keep
 from infoprune.errors import InputError
 from infoprune.measuring.machine import remembered
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch, example_length
-from infoprune.plan import WIDTH
 from infoprune.repair.repair import FOLDS
 from infoprune.repair.ridge import GRID, MIXTURES
 from infoprune.statistics.answer import read_answer
@@ -154,7 +153,7 @@ def forecast(
         1196789760
     """
     sites = find_sites(model, kinds)
-    if any(site.kind == WIDTH for site in sites):
+    if any(site.streams for site in sites):
         raise InputError("the site width was asked for, which a forecast does not know yet; leave it out of --sites")
     shapes = {site.name: _shape(model, site) for site in sites}
     parts = groups(model, sites, work.memory)

@@ -23,6 +23,7 @@ def eliminate_jointly(
     *,
     keep: int = 0,
     log: bool = False,
+    counted: int | None = None,
 ) -> Elimination:
     """Removes units greedily, the one first whose losses at all places add up to the least, until `keep` are left.
 
@@ -31,6 +32,7 @@ def eliminate_jointly(
         grams: how strongly each pair of units is read there, in nats per squared unit.
         keep: units to leave.
         log: log-determinant losses instead of the trace limit.
+        counted: report the losses at so many of the first places alone; None reports the sum over all.
 
     Example:
         >>> eliminate_jointly(torch.eye(2).expand(3, 2, 2), torch.diag(torch.tensor([2.0, 1.0])).expand(3, 2, 2)).losses
@@ -42,10 +44,10 @@ def eliminate_jointly(
     order, losses = [], []
     while len(alive) > keep:
         each = (a.diagonal(dim1=1, dim2=2) / m.diagonal(dim1=1, dim2=2)).clamp_min(0)
-        cost = (each.log1p() if log else each).sum(0) / 2
-        j = int(cost.argmin())
+        cost = (each.log1p() if log else each) / 2
+        j = int(cost.sum(0).argmin())
         order.append(alive[j])
-        losses.append(cost[j])
+        losses.append(cost[:counted, j].sum())
         m, a = _removed(m, a, j, log)
         alive = torch.cat([alive[:j], alive[j + 1 :]])
     if not order:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from infoprune.plan import STREAMS
 from infoprune.structure.slices import Slice
 from infoprune.structure.stream import Stream, stack_of
 
@@ -48,7 +49,7 @@ class Site:
     Args:
         name: unique within the model, e.g. "layers.3.ffn"; "decoder.3.ffn" in the decoder of an encoder-decoder.
         kind: "ffn", "heads" or "cross-heads"; "pooler" above the layers; "width" for the coordinates of the residual
-            stream, which many modules read.
+            stream, which many modules read, and "layer-width" for those with which one layer goes on.
         layer: index of the layer, 0 at the bottom of its stack.
         units: how many there are now.
         size: coordinates of the reader's input that a unit owns (1 for a neuron, the head size for a head, the size of
@@ -61,7 +62,7 @@ class Site:
         attention: path of the module that is left out where no head stays; None where there is none, or it has to stay.
         config: fields that say `units` for every layer at once; empty where a stock config has no word for it.
         shared: the layer is applied several times in one pass.
-        residual: of the site "width": the residual stream; None elsewhere.
+        residual: of a width, the residual stream or the part of it that lies in the layer; None elsewhere.
     """
 
     name: str
@@ -83,6 +84,11 @@ class Site:
     def reader(self) -> str:
         """Path of the first reader: its input is where the units are measured."""
         return self.readers[0]
+
+    @property
+    def streams(self) -> bool:
+        """Whether its units are coordinates of the residual stream."""
+        return self.kind in STREAMS
 
     @property
     def measured(self) -> tuple[Site, ...]:
