@@ -153,8 +153,11 @@ def forecast(
         1196789760
     """
     sites = find_sites(model, kinds)
-    if any(site.streams for site in sites):
-        raise InputError("the site width was asked for, which a forecast does not know yet; leave it out of --sites")
+    stream = next((site.kind for site in sites if site.streams), None)
+    if stream is not None:
+        raise InputError(
+            f"the site {stream} was asked for, which a forecast does not know yet; leave it out of --sites"
+        )
     shapes = {site.name: _shape(model, site) for site in sites}
     parts = groups(model, sites, work.memory)
     taken = {name: shape.bytes for name, shape in shapes.items()}
