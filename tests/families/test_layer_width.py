@@ -33,6 +33,10 @@ TIED = {"smollm3", "gpt2", "opt"}
 ABLE = [name for name, family in FAMILIES.items() if LAYER_WIDTH in family.more_kinds and name not in TIED]
 
 
+SOME = pytest.mark.parametrize("model", ["bert", "electra", "llama", "phi3"], indirect=True)
+"""Those that differ in where their stream goes, for what takes longer."""
+
+
 @pytest.fixture(params=ABLE)
 def model(request):
     return build(request.param)
@@ -55,6 +59,7 @@ def test_all_coordinates_are_the_identity(model):
     assert torch.equal(answers(small, batches), answers(model, batches))
 
 
+@SOME
 def test_equal_widths_are_the_width_of_the_stream(model):
     """The same coordinates in every layer: what a cut of the whole stream gives, by another way."""
     batches = long_inputs(model.config.model_type)
@@ -80,6 +85,7 @@ def test_what_is_narrowed_is_saved_and_loaded(model, tmp_path):
     assert shapes == [parameter.shape for parameter in small.parameters()]
 
 
+@SOME
 def test_the_stream_itself_gets_narrower(model):
     """Every layer is given the coordinates of the one below, and what it says has its own."""
     seen = []
@@ -93,6 +99,7 @@ def test_the_stream_itself_gets_narrower(model):
     assert [said.shape[-1] for said in seen[:2]] == [len(each) for each in FALLING]
 
 
+@SOME
 @pytest.mark.filterwarnings("ignore:.*calibration tokens")
 def test_compensation_and_repair_come_nearer(model):
     batches = long_inputs(model.config.model_type)
@@ -107,6 +114,7 @@ def test_compensation_and_repair_come_nearer(model):
     torch.testing.assert_close(answers(again, batches), answers(repaired, batches), rtol=1e-6, atol=1e-9)
 
 
+@SOME
 @pytest.mark.parametrize("quantity", ["flops", "params"])
 def test_costs_are_those_of_the_model_that_is_cut(model, quantity):
     batches, kinds = long_inputs(model.config.model_type), ["heads", "ffn", LAYER_WIDTH]
@@ -127,6 +135,7 @@ def test_costs_are_those_of_the_model_that_is_cut(model, quantity):
         assert costs.of(wanted) == pytest.approx(true, rel=1e-9)
 
 
+@SOME
 @pytest.mark.parametrize("share", [0.7, 0.4])
 def test_a_budget_is_met_by_widths_that_fall(model, share):
     batches, kinds = long_inputs(model.config.model_type), ["heads", "ffn", LAYER_WIDTH]
