@@ -21,7 +21,8 @@ from infoprune.errors import InputError
 from infoprune.json_file import read_json, read_text
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.structure.embeddings import count_tokens
-from infoprune.structure.sites import every_site
+from infoprune.structure.narrow import narrow_layers
+from infoprune.structure.sites import layer_entries, sites_by_name
 from infoprune.surgery import cut_site
 
 PLAN = "plan.json"
@@ -138,8 +139,7 @@ def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTraine
     model.__class__ = kind
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()  # from the mapped file into aligned memory, on which the last bits depend
-    carry_plan(model, plan)
-    return model
+    return _with_plan(model, plan)
 
 
 def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
@@ -162,6 +162,13 @@ def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> Pr
     model.__class__ = kind
     model.to(config.dtype or torch.float32)  # type: ignore[arg-type]
     model.eval()
+    return _with_plan(model, read_plan(path)) if (path / PLAN).is_file() else model
+
+
+def _with_plan(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
+    """The model, cut along the plan already, with what no weight says: the plan, and which coordinates layers drop."""
+    narrow_layers(model, layer_entries(model), plan.kept, plan.units)
+    carry_plan(model, plan)
     return model
 
 
@@ -173,7 +180,7 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
 
     def construct(self: PreTrainedModel, config: PretrainedConfig, *args: object, **kwargs: object) -> None:
         kind.__init__(self, config, *args, **kwargs)
-        sites = {site.name: site for site in every_site(self)}
+        sites = sites_by_name(self)
         counts = dict(plan.counts)
         tokens, _ = counts.pop(VOCABULARY, (count_tokens(self), 0))
         if tokens != count_tokens(self):  # a stock config says it
@@ -192,7 +199,8 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
                     f"{path / PLAN} keeps {units} units of {name}, {path / CONFIG} has {sites[name].units}; "
                     "the folder is damaged, prune again"
                 )
-            cut_site(self, sites[name], torch.arange(units))
+            if units < sites[name].units:
+                cut_site(self, sites[name], torch.arange(units))
 
     return type(kind.__name__, (kind,), {"__init__": construct, "__module__": kind.__module__})
 

@@ -49,7 +49,8 @@ def prune_command(
         str | None,
         typer.Option(
             metavar="KINDS",
-            help="What is cut: some of ffn, heads, width, pooler, vocabulary; by default the first two.",
+            help="What is cut: some of ffn, heads, width (or layer-width, where every layer has its own), pooler, "
+            "vocabulary; by default the first two.",
         ),
     ] = None,
     shape: Annotated[
