@@ -187,12 +187,27 @@ def test_a_narrowed_model_is_cut_again_elsewhere(tmp_path):
     neurons = {site.name: tuple(range(site.units // 2)) for site in find_sites(first, ["ffn"])}
     second = prune(first, Plan("bert", {name: 2 * len(kept) for name, kept in neurons.items()}, neurons, "random", 0))
     assert plan_of(second).counts == plan_of_widths(model, *FALLING).counts | {name: (20, 40) for name in neurons}
+    assert torch.equal(answers(prune(model, plan_of(second)), batches), answers(second, batches))
     save(second, tmp_path / "out")
     assert torch.equal(answers(load(tmp_path / "out"), batches), answers(second, batches))
     with pytest.raises(InputError, match="its layers have widths of their own by now; start from the dense model"):
         find_sites(second, [LAYER_WIDTH])
     with pytest.raises(InputError, match="its layers have widths of their own by now; start from the dense model"):
         find_sites(second, [WIDTH])
+
+
+def test_a_stream_that_narrows_past_blocks_that_are_gone(tmp_path):
+    """Of one layer no head and of the other no neuron is left; all is repaired and saved."""
+    model, batches = build("bert"), long_inputs("bert")
+    sites = find_sites(model, ["heads", "ffn", LAYER_WIDTH])
+    kept = {site.name: tuple(range(site.units)) for site in sites}
+    kept |= {"layers.0.heads": (), "layers.1.ffn": (), "layers.0.width": FALLING[0], "layers.1.width": FALLING[1]}
+    small = prune(model, Plan("bert", {site.name: site.units for site in sites}, kept, "random", 0))
+    repaired, dense = repair(small, model, batches, ridge=1e-2), answers(model, batches)
+    errors = [float((answers(each, batches) - dense).square().mean()) for each in (small, repaired)]
+    assert errors[1] < 0.9 * errors[0]
+    save(repaired, tmp_path / "out")
+    assert torch.equal(answers(load(tmp_path / "out"), batches), answers(repaired, batches))
 
 
 def test_a_stream_that_is_cut_has_one_width():
