@@ -102,23 +102,25 @@ class Costs:
             widths: by name of the width; other names are passed over.
         """
         permitted = {name: sizes for name, sizes in self.sizes.items() if name not in self.streams}
-        each = self._parabola(widths[WIDTH]) if self.thinner else self._without(widths)
-        curves = {name: sum((part * curves[name] for part, _, curves in each), torch.zeros(())) for name in self.sites}
-        return Costs(self.quantity, self.shape, sum(part * rest for part, rest, _ in each), curves, permitted)
+        rest, curves = self._on_parabola(widths[WIDTH]) if self.thinner else self._without(widths)
+        return Costs(self.quantity, self.shape, rest, curves, permitted)
 
-    def _parabola(self, width: int) -> list[tuple[float, float, dict[str, Tensor]]]:
-        """(factor, rest, curves) of every term, by Lagrange's polynomials."""
+    def _on_parabola(self, width: int) -> tuple[float, dict[str, Tensor]]:
+        """Rest and curves, by Lagrange's polynomials."""
         known = list(self.thinner)
         parts = [math.prod((width - other) / (own - other) for other in known if other != own) for own in known]
-        return [(part, each.rest, each.sites) for part, each in zip(parts, self.thinner.values(), strict=True)]
+        each = list(zip(parts, self.thinner.values(), strict=True))
+        curves = {name: sum((p * c.sites[name] for p, c in each), torch.zeros(())) for name in self.sites}
+        return sum(p * c.rest for p, c in each), curves
 
-    def _without(self, widths: Mapping[str, int]) -> list[tuple[float, float, dict[str, Tensor]]]:
-        """(factor, rest, curves) of every term: all coordinates, and those that are gone from every layer."""
-        nothing = {name: torch.zeros_like(curve) for name, curve in self.sites.items()}
-        gone = {name: self.sizes[name][-1] - widths[name] for name in self.layers}
-        return [(1.0, self.rest, self.sites)] + [
-            (-float(gone[name]), each.alone, nothing | each.sites) for name, each in self.layers.items()
-        ]
+    def _without(self, widths: Mapping[str, int]) -> tuple[float, dict[str, Tensor]]:
+        """Rest and curves of a model whose layers lack some coordinates."""
+        rest, curves = self.rest, dict(self.sites)
+        for name, coordinate in self.layers.items():
+            gone = self.sizes[name][-1] - widths[name]
+            rest -= gone * coordinate.alone
+            curves |= {site: self.sites[site] - gone * curve for site, curve in coordinate.sites.items()}
+        return rest, curves
 
     def width_curve(self, name: str) -> Float[Tensor, " _"]:
         """(width + 1,): cost of the model with 0, 1, ... coordinates of one width and all other units."""
