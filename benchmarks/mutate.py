@@ -25,6 +25,7 @@ MODULES = {
     "information/neighbours.py": "tests/information/test_neighbours.py",
     "information/selection.py": "tests/information/test_selection.py",
     "ranking/eliminate.py": "tests/ranking/test_eliminate.py",
+    "ranking/eliminate_jointly.py": "tests/ranking/test_eliminate_jointly.py",
 }
 OPERATORS = {
     ast.Add: ast.Sub,

@@ -16,7 +16,7 @@ from infoprune.budgets.lagrange import Curve, least_loss
 from infoprune.budgets.shape import Shape, free_shape
 from infoprune.errors import InputError
 from infoprune.plan import WIDTH, Plan
-from infoprune.ranking.rank import Ranking, Rankings
+from infoprune.ranking.rank import Rankings
 
 ROUNDING = 1e-12
 """Room for rounding errors alone: what is to be kept whole has to fit."""
@@ -98,7 +98,7 @@ def least_counts(rankings: Rankings, costs: Costs, limit: float, shape: Shape | 
         InputError: the costs are of other sites, or no shape is small enough.
     """
     units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
-    return _divided(units, costs, limit, {name: _lost(ranking) for name, ranking in rankings.sites.items()}, shape)
+    return _divided(units, costs, limit, {name: ranking.lost for name, ranking in rankings.sites.items()}, shape)
 
 
 def threshold_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str, int]:
@@ -217,11 +217,6 @@ def _common(sizes: Sequence[set[int]], most: int) -> list[int]:
 def _check_sites(names: Collection[str], costs: Costs) -> None:
     if set(names) != costs.sites.keys() | ({WIDTH} if costs.thinner else set()):
         raise InputError("the costs are of other sites than the rankings; find both for the same model and kinds")
-
-
-def _lost(ranking: Ranking) -> Float[Tensor, " _"]:
-    """(units + 1,): nats lost where only 0, 1, ... units stay."""
-    return torch.cat([ranking.losses.new_zeros(1), ranking.losses.cumsum(0)]).flip(0)
 
 
 def _even_losses(cost: Float[Tensor, " _"]) -> Float[Tensor, " _"]:
