@@ -85,7 +85,7 @@ def test_an_unknown_family():
 def test_a_family_that_needs_a_later_release_says_so(monkeypatch):
     model = build("bert")
     monkeypatch.setitem(FAMILIES, "bert", replace(FAMILIES["bert"], since="99.0.0"))
-    words = rf"'bert' is cut with transformers 99\.0\.0 or newer, found {transformers.__version__}.*pip install"
+    words = rf"'bert' needs transformers 99\.0\.0 or newer, found {transformers.__version__}.*pip install"
     with pytest.raises(InputError, match=words):
         find_sites(model)
     monkeypatch.setitem(FAMILIES, "bert", replace(FAMILIES["bert"], since=transformers.__version__))

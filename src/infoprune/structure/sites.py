@@ -121,8 +121,8 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
     """The table of a family, if it has all of the kinds of site that are asked for.
 
     Raises:
-        InputError: the model_type is not in the table, its modules have other names in the installed transformers, or
-            the family has no site of such a kind; the message says what there is.
+        InputError: the model_type is not in the table, the installed transformers is too old for it, or the family has
+            no site of such a kind; the message says what there is.
     """
     if model_type not in FAMILIES:
         raise InputError(
@@ -133,8 +133,8 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
     installed = transformers.__version__
     if family.since is not None and Version(installed) < Version(family.since):
         raise InputError(
-            f"model type {model_type!r} is cut with transformers {family.since} or newer, found {installed}, where its "
-            f"modules have other names; pip install 'transformers>={family.since}'"
+            f"model type {model_type!r} needs transformers {family.since} or newer, found {installed}, which builds it "
+            f"otherwise; pip install 'transformers>={family.since}'"
         )
     available = (*family.kinds, *family.more_kinds)
     if VOCABULARY in (kinds or ()):
