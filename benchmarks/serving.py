@@ -10,6 +10,7 @@ from experiments.movie_reviews import dense_folder, splits
 from infoprune.cli import main as infoprune
 from infoprune.jobs.bench import Benchmark, Judges, Load, bench_models
 from infoprune.measuring.measure import Latency
+from infoprune.reports.render import human, metric
 
 OUT = Path("runs/serving")
 KINDS = {"": "PyTorch", ".onnx": "ONNX", "-int8.onnx": "ONNX, int8"}
@@ -54,8 +55,8 @@ def print_table(found: Benchmark, models: dict[str, tuple[str, str]]) -> None:
     judged = {row.model: row for row in found.judged}
     for model, (keep, kind) in models.items():
         row = judged[model]
-        cells = [keep, kind, megabytes(found.bytes[model]), megabytes(found.peak_memory[model])]
-        cells += [f"{row.metrics['accuracy']:.2%}", f"{row.agreement:.2%}", f"{row.kl:.4f}"]
+        cells = [keep, kind, size(found.bytes[model]), size(found.peak_memory[model])]
+        cells += [metric("accuracy", row.metrics["accuracy"]), metric("agreement", row.agreement), f"{row.kl:.4f}"]
         for shape in SHAPES:
             (timed,) = (each for each in found.timed if (each.model, each.inputs, each.tokens) == (model, *shape))
             cells += [spread(timed.latency_ms, "{:.0f}", " ms"), spread(timed.speedup, "{:.2f}", "x")]
@@ -67,8 +68,8 @@ def spread(value: Latency, form: str, unit: str) -> str:
     return f"{median}{unit} ({low} to {high})"
 
 
-def megabytes(number: int | None) -> str:
-    return "" if number is None else f"{number / 1e6:.1f} MB"
+def size(number: int | None) -> str:
+    return "" if number is None else human(number, "B")
 
 
 if __name__ == "__main__":
