@@ -61,14 +61,19 @@ def resident(peak):
     return 1024 * int(line.split()[1])
 
 
+def busy_seconds():
+    """Of all threads together, divided among them: the time that this takes where nothing else runs."""
+    return time.process_time() / torch.get_num_threads()
+
+
 def measured(work):
     """(result, bytes beyond what was there, seconds)."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # glibc: what was freed would serve the next stage unseen
     (PROCESS / "clear_refs").write_text("5")  # Linux: the peak begins anew
-    before, started = resident(peak=False), time.perf_counter()
+    before, started = resident(peak=False), busy_seconds()
     result = work()
-    return result, resident(peak=True) - before, time.perf_counter() - started
+    return result, resident(peak=True) - before, busy_seconds() - started
 
 
 def cut(model, statistics):

@@ -2,13 +2,15 @@
 
 Run: python -m benchmarks.mutate [--share 0.25] [--only eliminate]
 
-Every mutant is a fork of a process that has imported the libraries, so it costs little more than the tests of its own
-module. Survivors are printed with their line: each is a test that is missing, or a change that makes no difference.
+Every mutant is a fork of a process that has imported all that its tests need but the project itself, so it costs little
+more than the tests of its own module. Survivors are printed with their line: each is a test that is missing, or a
+change that makes no difference.
 """
 
 import argparse
 import ast
 import copy
+import importlib
 import os
 import random
 import shutil
@@ -16,6 +18,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +28,7 @@ MODULES = {
     "information/neighbours.py": "tests/information/test_neighbours.py",
     "information/selection.py": "tests/information/test_selection.py",
     "ranking/eliminate.py": "tests/ranking/test_eliminate.py",
+    "ranking/eliminate_jointly.py": "tests/ranking/test_eliminate_jointly.py",
 }
 OPERATORS = {
     ast.Add: ast.Sub,
@@ -89,8 +93,8 @@ def mutants(source: str) -> Iterator[tuple[int, str, str]]:
                 yield getattr(node, "lineno", 0), said, text
 
 
-def noticed(tests: str, folder: Path) -> bool:
-    """Whether the tests fail, in a fork."""
+def noticed(tests: str, folder: Path, seen: Path | None = None) -> bool:
+    """Whether the tests fail, in a fork; it can say what it has imported from elsewhere."""
     process = os.fork()
     if process:
         return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) != 0
@@ -101,7 +105,11 @@ def noticed(tests: str, folder: Path) -> bool:
     os.chdir(folder)
     import pytest
 
-    os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", tests])))
+    status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", tests]))
+    if seen is not None:
+        files = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.items()}
+        seen.write_text("\n".join(name for name, file in files.items() if not file.startswith(str(folder))))
+    os._exit(status)
 
 
 def main() -> None:
@@ -110,12 +118,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="modules whose path holds this")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    import sklearn.metrics  # noqa: F401  what all forks would import
     import torch
-    import transformers
 
     torch.set_num_threads(1)
-    transformers.BertForSequenceClassification  # noqa: B018  lazily imported
     sys.dont_write_bytecode = True
     draw = random.Random(asked.seed)
     print("| module | mutants | noticed |\n|---|---|---|")
@@ -129,8 +134,11 @@ def main() -> None:
             shutil.copy(ROOT / "pyproject.toml", folder)
             file = folder / "src" / "infoprune" / module
             source = file.read_text()
-            if noticed(tests, folder):
+            if noticed(tests, folder, folder / "seen"):
                 raise SystemExit(f"{tests} fails without a mutant")
+            for name in (folder / "seen").read_text().splitlines():
+                with suppress(Exception):
+                    importlib.import_module(name)
             chosen = [each for each in mutants(source) if draw.random() < asked.share]
             lived = []
             for line, said, text in chosen:

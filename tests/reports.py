@@ -23,4 +23,5 @@ REPORT = Report(
     kl=0.0312,
     nats_lost=0.0201,
     seconds={"collect": 3.0, "rank": 1.5, "repair": 4.0, "distill": 0.0, "total": 9.0},
+    curves={"layers.0.heads": (2.0, 0.5, 0.0), "layers.0.ffn": (5.0, 0.01, 0.0), "layers.1.ffn": (1.0, 0.02, 0.0)},
 )

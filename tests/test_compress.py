@@ -73,6 +73,23 @@ def test_refresh_and_rounds(tiny_bert, refresh, rounds, repair):
     assert torch.isfinite(logits_of(result.model, BATCHES)).all()
 
 
+@pytest.mark.parametrize("refresh", ["site", "round", "never"])
+def test_the_report_has_the_curves_of_the_dense_model(tiny_bert, refresh):
+    report = compress(tiny_bert, BATCHES, settings=Settings(rounds=2, refresh=refresh, repair=False)).report
+    assert report.curves.keys() == report.kept.keys()
+    expected = rank(collect(tiny_bert, BATCHES), ChannelInformation()).curves()
+    top = find_sites(tiny_bert)[-1].name
+    assert report.curves[top] == expected[top]
+    assert (report.curves == expected) == (refresh != "site")
+
+
+def test_a_site_that_was_cut_before_has_no_curve(tiny_bert):
+    first = compress(tiny_bert, BATCHES, sites=["heads"]).model
+    again = compress(first, BATCHES).report
+    assert {name.rpartition(".")[2] for name in again.curves} == {"ffn"}
+    assert {name.rpartition(".")[2] for name in again.kept} == {"ffn", "heads"}
+
+
 def test_refreshing_by_site_looks_through_what_was_cut_above(tiny_bert):
     by_site, by_round = (compress(tiny_bert, BATCHES, settings=Settings(refresh=r)).plan for r in ("site", "round"))
     top = find_sites(tiny_bert)[-1].name

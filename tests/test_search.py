@@ -5,10 +5,13 @@ from tiny import make_batches
 from infoprune.budgets.budget import Budget
 from infoprune.compress import compress
 from infoprune.errors import InputError
+from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.fan2021 import Fan2021
+from infoprune.ranking.rank import rank
 from infoprune.ranking.scores import Magnitude
 from infoprune.search import PROBES, Tolerance, search
 from infoprune.settings import Settings
+from infoprune.statistics.collect import collect
 from infoprune.tasks.evaluate import Evaluation, evaluate, mean_kl
 
 BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 4)
@@ -32,6 +35,11 @@ def test_the_result_holds_what_was_asked(tiny_bert, questions, criterion, tolera
     assert result.report.kl == mean_kl(dense.logits, small.logits)
     assert result.report.pruned.metrics == small.metrics
     assert result.report.pruned.parameters < result.report.dense.parameters
+
+
+def test_the_report_has_curves(tiny_bert, questions):
+    found = search(tiny_bert, BATCHES, questions, Tolerance("kl", 0.05)).report
+    assert found.curves == rank(collect(tiny_bert, BATCHES), ChannelInformation()).curves()
 
 
 def test_a_larger_loss_allows_a_smaller_model(tiny_bert, questions):

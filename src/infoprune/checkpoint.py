@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from infoprune.drafts import draft_beside
 from infoprune.errors import InputError
 from infoprune.json_file import read_json, read_text
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
@@ -41,23 +41,19 @@ def new_folder(folder: str | os.PathLike[str], *, force: bool = False) -> Iterat
     out = Path(folder).absolute()
     check_new(out, force=force)
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with draft_beside(out) as draft:
         draft.chmod(0o755)
         yield draft
-        if out.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+        if not out.exists():
+            draft.rename(out)
+            return
+        with draft_beside(out, "old") as old:
             out.rename(old / out.name)
             try:
                 draft.rename(out)
             except BaseException:
                 (old / out.name).rename(out)
                 raise
-            shutil.rmtree(old)
-        else:
-            draft.rename(out)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def check_new(folder: str | os.PathLike[str], *, force: bool = False) -> None:

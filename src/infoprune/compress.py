@@ -104,7 +104,7 @@ def compress(
         if recovery is not None:
             rounds.train(recovery)
     plan = plan_of(rounds.small) or rounds.plan
-    return Result(rounds.small, plan, _described(model, rounds.small, plan, batches, statistics, clock))
+    return Result(rounds.small, plan, _described(rounds, plan, statistics))
 
 
 def shape_of(
@@ -169,15 +169,14 @@ def _check(
         )
 
 
-def _described(
-    model: PreTrainedModel,
-    small: PreTrainedModel,
-    plan: Plan,
-    batches: Sequence[Batch],
-    given: Statistics | None,
-    clock: Clock,
-) -> Report:
-    (inputs,) = total(sum(len(next(iter(batch.values()))) for batch in batches))
-    shape = typical_shape(batches, model.config)
-    samples = inputs if given is None else given.inputs
-    return describe(model, small, plan, samples=samples, shape=shape, seconds=clock.seconds())
+def _described(rounds: Rounds, plan: Plan, given: Statistics | None) -> Report:
+    (inputs,) = total(sum(len(next(iter(batch.values()))) for batch in rounds.batches))
+    return describe(
+        rounds.dense,
+        rounds.small,
+        plan,
+        samples=inputs if given is None else given.inputs,
+        shape=typical_shape(rounds.batches, rounds.dense.config),
+        seconds=rounds.clock.seconds(),
+        curves=rounds.curves,
+    )

@@ -34,6 +34,9 @@ MATRICES = 6
 """Matrices of a site's size that ranking or compensating it holds beside the statistics."""
 SLOWNESS = 2
 """Elimination works on vectors: so many times slower, operation by operation, than matrix products."""
+SLOWER = {"collect": 2.0, "rank": 2.2, "repair": 3.2}
+"""So many times longer than its products at full speed a stage takes, for what is small or goes element by element:
+as benchmarks/memory.py found it with MiniLM."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def forecast(
     }
     stages = {name: replace(stage, bytes=round(SLACK * stage.bytes)) for name, stage in stages.items()}
     if device is not None:
-        stages = {name: _timed(stage, model, widest, work, device) for name, stage in stages.items()}
+        stages = {name: _timed(stage, SLOWER[name], model, widest, work, device) for name, stage in stages.items()}
     return Forecast(count_parameters(model), count_bytes(model), forward, len(parts), taken, stages)
 
 
@@ -277,12 +280,10 @@ def _regression(s: _Shape, tokens: int, keep: float) -> float:
     return sum(2 * tokens * n * (n + o) + factors * (n**3 / 3 + 4 * n**2 * min(o, MIXTURES)) for n, o in sizes)
 
 
-def _timed(stage: Stage, model: nn.Module, width: int, work: Workload, device: torch.device) -> Stage:
+def _timed(stage: Stage, slower: float, model: nn.Module, width: int, work: Workload, device: torch.device) -> Stage:
     dtype = next(model.parameters()).dtype
-    seconds = stage.flops / _rate(dtype, work.tokens, width, device) + stage.exact / _rate(
-        torch.float64, work.tokens, width, device
-    )
-    return replace(stage, seconds=seconds)
+    own, exact = (_rate(kind, work.tokens, width, device) for kind in (dtype, torch.float64))
+    return replace(stage, seconds=slower * (stage.flops / own + stage.exact / exact))
 
 
 def _rate(dtype: torch.dtype, tokens: int, width: int, device: torch.device) -> float:
@@ -293,11 +294,17 @@ def _rate(dtype: torch.dtype, tokens: int, width: int, device: torch.device) -> 
         a = torch.ones(rows, columns, dtype=dtype, device=device)
         b = torch.ones(columns, columns // 2, dtype=dtype, device=device)
         spent = []
+        # On a CPU the time of its threads, so that others who use the machine do not matter.
+        clock = _busy_seconds if device.type == "cpu" else time.perf_counter
         for _ in range(7):
-            started = time.perf_counter()
+            started = clock()
             (a @ b)[0, 0].item()
-            spent.append(time.perf_counter() - started)
+            spent.append(clock() - started)
         return [rows * columns * columns / min(spent)]
 
     key: dict[str, object] = {"dtype": str(dtype), "rows": rows, "columns": columns}
     return remembered("products", key, device, measure)[0]
+
+
+def _busy_seconds() -> float:
+    return time.process_time() / torch.get_num_threads()

@@ -54,6 +54,8 @@ class Rounds:
     """What has come of it so far."""
     plan: Plan = field(init=False)
     """What stays of the dense model."""
+    curves: dict[str, tuple[float, ...]] = field(init=False, default_factory=dict)
+    """Nats that the dense model would lose at shares of each site; see `Rankings.curves`."""
 
     def __post_init__(self) -> None:
         self._names = [site.name for site in find_sites(self.dense, self.kinds)]
@@ -79,6 +81,8 @@ class Rounds:
         for names in [[name] for name in reversed(self._names)] if alone else [self._names]:
             statistics = self._collected(current, names)
             self._rankings = self._ranked(current, statistics, part)
+            if part == 0:
+                self.curves |= self._rankings.curves()
             step = self._follow(self._rankings, part)
             if alone:
                 with self.clock.stage("rank"):

@@ -172,7 +172,13 @@ def search(
         if lost <= tolerance.most:
             carried, inputs = plan_of(small) or plan, statistics.inputs
             report = describe(
-                model, small, carried, samples=inputs, shape=typical_shape(batches, model.config), seconds={}
+                model,
+                small,
+                carried,
+                samples=inputs,
+                shape=typical_shape(batches, model.config),
+                seconds={},
+                curves=rankings.curves(),
             )
             best = Result(small, carried, compared(report, between(dense, answers)))
         bounds = bounds.after(share, lost, plan.nats_lost, held=lost <= tolerance.most)

@@ -78,6 +78,30 @@ def test_plans_are_the_last_of_every_ranking(tiny_bert, rankings):
     assert plan.nats_lost == pytest.approx(lost)
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75, 1.0])
+def test_curves_say_what_a_plan_loses(rankings, share):
+    curves = rankings.curves()
+    assert list(curves) == list(rankings.sites)
+    together = sum(curve[round(20 * share)] for curve in curves.values())
+    assert together == pytest.approx(allocate(rankings, Keep(share)).nats_lost, rel=1e-5, abs=1e-12)
+    for name, curve in curves.items():
+        assert curve[0] == pytest.approx(float(rankings.sites[name].losses.sum()), rel=1e-5)
+        assert len(curve) == 21
+
+
+def test_curves_between_two_numbers_of_units_are_between_their_losses(rankings):
+    name, ranking = next(each for each in rankings.sites.items() if each[1].site.units == 4)
+    dearest, *_, second, first = ranking.losses.flip(0).tolist()
+    curve = rankings.curves()[name]
+    assert curve[19] == pytest.approx(0.2 * first, rel=1e-5)  # 3.8 of 4 units
+    assert curve[14] == pytest.approx(first + 0.2 * second, rel=1e-5)
+    assert curve[1] == pytest.approx(sum(ranking.losses.tolist()) - 0.2 * dearest, rel=1e-5)
+
+
+def test_losses_that_are_not_nats_have_no_curves(tiny_bert):
+    assert rank(collect(tiny_bert, BATCHES), Magnitude()).curves() == {}
+
+
 def test_other_criteria_are_divided_evenly(tiny_bert):
     rankings = rank(collect(tiny_bert, BATCHES), Magnitude())
     costs = find_costs(tiny_bert, "flops", BATCHES, multiple=8)

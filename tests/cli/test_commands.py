@@ -276,6 +276,24 @@ def test_help_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
+def seconds_of(code):
+    """What a process of its own prints; it measures the time of its processor, so that others do not count."""
+    done = subprocess.run([sys.executable, "-c", f"import time; {code}"], check=True, capture_output=True, text=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def test_help_takes_less_than_a_second():
+    assert seconds_of("import infoprune.cli as c; c.main(['--help']); print(time.process_time())") < 1
+
+
+def test_an_import_takes_no_time_beyond_that_of_torch():
+    code = (
+        "import sys, torch; began = time.process_time(); import infoprune; spent = time.process_time() - began; "
+        "assert 'transformers' not in sys.modules; print(spent)"
+    )
+    assert seconds_of(code) < 0.3
+
+
 def test_public_names_are_never_hidden_by_modules_of_the_same_name():
     code = (
         "import infoprune.statistics.collect, infoprune.compress, infoprune\n"

@@ -32,7 +32,7 @@ HITS = {
 
 
 @pytest.mark.slow
-def test_killed_or_interrupted_at_any_moment_the_result_is_whole_or_absent(command_of, tmp_path):
+def test_killed_or_interrupted_at_any_moment_the_result_is_whole_or_absent(run, command_of, tmp_path):
     commands = {
         name: {"words": [str(word) for word in command_of[name]], "signals": {int(s): n for s, n in signals.items()}}
         for name, signals in HITS.items()
@@ -43,22 +43,27 @@ def test_killed_or_interrupted_at_any_moment_the_result_is_whole_or_absent(comma
     assert done.returncode == 0, done.stderr
     runs = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(runs) == len(HITS) + sum(sum(signals.values()) for signals in HITS.values())
-    whole = {run["command"]: run["files"] for run in runs if not run["moment"]}
+    whole = {hit["command"]: hit["files"] for hit in runs if not hit["moment"]}
     died = 0
-    for run in runs:
-        expected = whole[run["command"]]
-        left = {name: digest for name, digest in run["files"].items() if not name.startswith(".")}
-        assert left.keys() in (set(), expected.keys()), run
-        assert all(digest == expected[name] for name, digest in left.items() if name.endswith("tensors")), run
-        if run["status"] == 0:  # the moment was after the end
+    for hit in runs:
+        expected = whole[hit["command"]]
+        left = {name: digest for name, digest in hit["files"].items() if not name.startswith(".")}
+        assert left.keys() in (set(), expected.keys()), hit
+        assert all(digest == expected[name] for name, digest in left.items() if name.endswith("tensors")), hit
+        if hit["status"] == 0:  # the moment was after the end
             assert left
-        elif run["signal"] == signal.SIGINT:
-            assert (run["status"], run["stderr"]) == (1, "error: interrupted; nothing is left half-written\n"), run
-            assert left.keys() == run["files"].keys(), "no draft stays behind"
+        elif hit["signal"] == signal.SIGINT:
+            assert (hit["status"], hit["stderr"]) == (1, "error: interrupted; nothing is left half-written\n"), hit
+            assert left.keys() == hit["files"].keys(), "no draft stays behind"
         else:
-            assert run["status"] == -signal.SIGKILL, run
+            assert hit["status"] == -signal.SIGKILL, hit
             died += not left
     assert died > 10, "most were killed before the result was there"
+    left = next(hit for hit in runs if hit["command"] == "prune" and any(name.startswith(".") for name in hit["files"]))
+    folder = tmp_path / "runs" / f"prune-{left['signal']}-{left['moment']}"
+    again = [folder / "out" if word == "OUT" else word for word in command_of["prune"]]
+    assert run(*again, "--force")[0] == 0
+    assert [path.name for path in folder.iterdir()] == ["out"], "the next run clears the draft"
     assert load(tmp_path / "runs" / "prune-0-0" / "out")
 
 

@@ -1,12 +1,14 @@
 """The table itself: what it says in the docs and on the command line, and what is not in it."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import test_contract
 import test_depth
 import torch
+import transformers
 from zoo import answers, build, inputs
 
 from infoprune.cli import main
@@ -78,6 +80,23 @@ def test_an_unknown_family():
     with pytest.raises(InputError, match=r"'bloom' is not supported.*bert.*docs/add-a-family\.md"):
         find_sites(model)
     assert (DOCS / "add-a-family.md").exists()
+
+
+def test_a_family_that_needs_a_later_release_says_so(monkeypatch):
+    model = build("bert")
+    monkeypatch.setitem(FAMILIES, "bert", replace(FAMILIES["bert"], since="99.0.0"))
+    words = rf"'bert' needs transformers 99\.0\.0 or newer, found {transformers.__version__}.*pip install"
+    with pytest.raises(InputError, match=words):
+        find_sites(model)
+    monkeypatch.setitem(FAMILIES, "bert", replace(FAMILIES["bert"], since=transformers.__version__))
+    assert find_sites(model)
+
+
+def test_the_docs_say_which_release_a_family_needs():
+    page = (DOCS / "compatibility.md").read_text(encoding="utf-8")
+    for family in FAMILIES.values():
+        if family.since is not None:
+            assert re.search(rf"\| [^|]*{re.escape(family.models)}[^|]* \| {re.escape(family.since)} \|", page)
 
 
 def test_a_variant_that_the_rows_do_not_describe():

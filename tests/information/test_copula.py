@@ -35,7 +35,7 @@ def published(x, y, correct):
 
 
 @pytest.mark.parametrize("correct", [True, False])
-@pytest.mark.parametrize("count", [12, 200])
+@pytest.mark.parametrize("count", [7, 12, 200])
 def test_as_published(count, correct):
     x, y = samples(count)
     expected = published(x.numpy(), y.numpy(), correct)

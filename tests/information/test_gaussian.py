@@ -77,6 +77,14 @@ def test_a_copy_says_everything():
     assert gaussian_information(copied, [0, 1], [3, 2]) > 15
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_correlation_that_rounding_makes_larger_than_one_is_one(size):
+    for seed in range(12):
+        covariance = spread(6, seed)
+        said = block_information(covariance, covariance, covariance, size, size).diagonal()
+        assert (said > 10).all()  # infinite but for rounding, and never NaN
+
+
 def test_independent_blocks_say_nothing():
     covariance = torch.block_diag(spread(3), spread(4, seed=1))
     assert gaussian_information(covariance, [0, 1, 2], [3, 4, 5, 6]) == 0

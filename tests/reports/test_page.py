@@ -6,10 +6,11 @@ from html.parser import HTMLParser
 import pytest
 from reports import REPORT
 
+from infoprune.reports.losses import DECADES, HIGH, WIDE, Axis, charts, loss_axis
 from infoprune.reports.page import Bar, Panel, losses, page, panels
 from infoprune.reports.render import cost_rows, summary
 
-EMPTY = {"meta", "rect"}
+EMPTY = {"meta", "rect", "line", "polyline"}
 
 
 class Reader(HTMLParser):
@@ -78,10 +79,49 @@ def test_every_layer_is_in_the_picture_from_the_top_down():
     ]
 
 
+def test_an_axis_is_logarithmic_and_ends_at_a_power_of_ten():
+    axis = Axis.up_to(8.0)
+    assert [nats for _, nats in axis.ticks] == ["10", "1", "0.1", "0.01", "0.001", "0.0001"]
+    assert [height for height, _ in axis.ticks] == [HIGH * part / DECADES for part in range(DECADES + 1)]
+    assert axis.height(1.0) == HIGH / DECADES
+    assert axis.height(10**-0.5) == 1.5 * HIGH / DECADES
+    assert axis.height(0.0) == axis.height(1e-9) == axis.height(-1.0) == HIGH
+    assert Axis.up_to(10.0) == axis
+
+
+def test_there_is_a_line_for_every_site_and_one_for_all_together():
+    axis = loss_axis(REPORT)
+    together, heads, neurons = charts(REPORT, axis)
+    assert [chart.units for chart in (together, heads, neurons)] == ["", "heads", "neurons"]
+    assert [line.layer for line in neurons.lines] == ["0", "1"]
+    assert neurons.lines[0].strength < neurons.lines[1].strength == 1.0
+    middle, end = f"{WIDE / 2:g}", f"{WIDE:g}"
+    assert together.lines[0].points == f"0,{axis.height(8.0):g} {middle},{axis.height(0.53):g} {end},{HIGH:g}"
+    assert heads.lines[0].points == f"0,{axis.height(2.0):g} {middle},{axis.height(0.5):g} {end},{HIGH:g}"
+    assert len(Reader(page(REPORT)).named("polyline")) == 4
+    assert len([line for line in Reader(page(REPORT)).named("line") if line["class"] == "cut"]) == 1
+
+
+def test_dots_are_on_their_lines_at_what_is_kept():
+    axis = loss_axis(REPORT)
+    _, heads, neurons = charts(REPORT, axis)
+    assert heads.lines[0].dot == (WIDE / 4, round((axis.height(2.0) + axis.height(0.5)) / 2, 1))
+    assert neurons.lines[1].dot == (WIDE / 2, axis.height(0.02))
+    whole = replace(REPORT, kept={**REPORT.kept, "layers.1.ffn": (1536, 1536), "layers.0.ffn": (0, 1536)})
+    assert [line.dot for line in charts(whole, axis)[2].lines] == [(0, axis.height(5.0)), (WIDE, HIGH)]
+
+
+@pytest.mark.parametrize("curves", [{}, {"layers.0.ffn": (0.0, 0.0)}])
+def test_without_losses_there_are_no_charts(curves):
+    text = page(replace(REPORT, curves=curves))
+    assert "polyline" not in text
+    assert "What cutting costs" not in text
+
+
 def test_losses_that_are_not_known_are_left_out():
     assert [value for _, value in losses(REPORT)] == [0.0201, 0.0312]
     assert losses(replace(REPORT, kl=None, nats_lost=None)) == []
-    assert "Nats" not in page(replace(REPORT, kl=None, nats_lost=None))
+    assert "<h2>Nats" not in page(replace(REPORT, kl=None, nats_lost=None))
     assert "geometric mean" not in page(replace(REPORT, kl=None))
 
 

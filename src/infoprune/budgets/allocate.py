@@ -16,7 +16,7 @@ from infoprune.budgets.divide import ROUNDING, check_sites, divide
 from infoprune.budgets.shape import Shape
 from infoprune.errors import InputError
 from infoprune.plan import LAYER_WIDTH, Plan
-from infoprune.ranking.rank import Ranking, Rankings
+from infoprune.ranking.rank import Rankings
 
 
 def allocate(
@@ -101,7 +101,7 @@ def least_counts(rankings: Rankings, costs: Costs, limit: float, shape: Shape | 
         InputError: the costs are of other sites, or no shape is small enough.
     """
     units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
-    return divide(units, costs, limit, {name: _lost(ranking) for name, ranking in rankings.sites.items()}, shape)
+    return divide(units, costs, limit, {name: ranking.lost for name, ranking in rankings.sites.items()}, shape)
 
 
 def threshold_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str, int]:
@@ -158,11 +158,6 @@ def check_nats(allocation: str | None, criterion: str, nats: bool) -> None:
             f"allocation 'nats' needs losses in nats, which criterion {criterion!r} does not give; "
             "use allocation 'uniform' or criterion 'information'"
         )
-
-
-def _lost(ranking: Ranking) -> Float[Tensor, " _"]:
-    """(units + 1,): nats lost where only 0, 1, ... units stay."""
-    return torch.cat([ranking.losses.new_zeros(1), ranking.losses.cumsum(0)]).flip(0)
 
 
 def _even_losses(cost: Float[Tensor, " _"]) -> Float[Tensor, " _"]:

@@ -62,7 +62,7 @@ GEMMA2 = replace(
     sites=(replace(HEADS, config=STRICT, stream=None), replace(FFN, stream=None)),
     width=None,  # embeddings are scaled by the square root of the width
 )
-GEMMA3 = replace(GEMMA2, model_type="gemma3_text", models="Gemma 3 (text)")
+GEMMA3 = replace(GEMMA2, model_type="gemma3_text", models="Gemma 3 (text)", since="5.0.0")
 PHI3 = replace(
     MISTRAL,
     model_type="phi3",

@@ -26,4 +26,5 @@ MODERNBERT = Family(
             config=(Setting("intermediate_size"),),
         ),
     ),
+    since="5.1.0",
 )

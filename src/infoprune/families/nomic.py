@@ -27,4 +27,5 @@ NOMIC_BERT = Family(
             config=(Setting("intermediate_size"),),
         ),
     ),
+    since="5.5.0",
 )

@@ -168,6 +168,7 @@ class Family:
         top: sites above the layers, with paths relative to the whole model; those that a class of model has not are
             passed over.
         width: the residual stream; None where its coordinates cannot be cut.
+        since: the release of transformers from which on modules have these names, where infoprune supports older ones.
     """
 
     model_type: str
@@ -180,6 +181,7 @@ class Family:
     decoder: Stack | None = None
     top: tuple[SiteRow, ...] = ()
     width: Width | None = None
+    since: str | None = None
 
     @property
     def stacks(self) -> dict[str, Stack]:

@@ -36,5 +36,6 @@ VIT = Family(
         heads=("classifier",),
         config=(Setting("hidden_size"),),
     ),
+    since="5.9.0",
 )
 DEIT = replace(VIT, model_type="deit", models="DeiT")

@@ -17,6 +17,9 @@ from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.site import Site
 
+PARTS = 20
+"""Of a site's units, for the curves."""
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -31,6 +34,11 @@ class Ranking:
     site: Site
     order: Int[Tensor, " units"]
     losses: Float[Tensor, " units"]
+
+    @property
+    def lost(self) -> Float[Tensor, " _"]:
+        """(units + 1,) what is lost where only 0, 1, ... units stay, in the unit of the losses."""
+        return torch.cat([self.losses.new_zeros(1), self.losses.cumsum(0)]).flip(0)
 
 
 @dataclass(frozen=True)
@@ -51,10 +59,24 @@ class Rankings:
     seed: int
     nats: bool
 
+    def curves(self) -> dict[str, tuple[float, ...]]:
+        """Nats lost where 0, 1/20, ... 20/20 of a site's units stay, by site name; empty where losses are not nats.
+
+        A share between two numbers of units is between their losses.
+        """
+        return {name: _at_shares(ranking.lost) for name, ranking in self.sites.items()} if self.nats else {}
+
     def among(self, plan: Plan) -> Rankings:
         """The same order among the units that a plan keeps, numbered as in the model after that cut."""
         sites = {name: _among(each, plan.kept[name]) for name, each in self.sites.items() if plan.kept[name]}
         return replace(self, sites=sites)
+
+
+def _at_shares(lost: Float[Tensor, " _"]) -> tuple[float, ...]:
+    places = torch.linspace(0, len(lost) - 1, PARTS + 1, dtype=torch.float64)
+    below = places.long().clamp(max=len(lost) - 2)
+    between = torch.lerp(lost[below].double(), lost[below + 1].double(), places - below)
+    return tuple(float(f"{nats:.6g}") for nats in between.tolist())
 
 
 def _among(ranking: Ranking, kept: tuple[int, ...]) -> Ranking:

@@ -9,6 +9,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from infoprune.reports.losses import HIGH, WIDE, charts, loss_axis
 from infoprune.reports.render import cost_rows, heading, kept_in_words, place_and_kind, summary, unit_name
 from infoprune.reports.report import Report
 
@@ -31,12 +32,13 @@ class Panel:
 
 
 def page(report: Report) -> str:
-    """The text of report.html: table, units kept in every layer, and the losses in nats.
+    """The text of report.html: table, units kept in every layer, the losses in nats and their curves.
 
     Example:
         >>> page(report)[:15]
         '<!doctype html>'
     """
+    axis = loss_axis(report)
     return _template().render(
         title=heading(report),
         family=report.family,
@@ -46,6 +48,11 @@ def page(report: Report) -> str:
         shape=report.shape,
         panels=panels(report.kept),
         losses=losses(report),
+        axis=axis,
+        charts=[] if axis is None else charts(report, axis),
+        lost=report.nats_lost,
+        wide=WIDE,
+        high=HIGH,
         still=None if report.kl is None else math.exp(-max(report.kl, 0.0)),
         summary=summary(report),
     )

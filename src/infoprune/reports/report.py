@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from transformers import PreTrainedModel
@@ -16,7 +17,7 @@ from infoprune.measuring.measure import (
     example_batch,
     measure_latency,
 )
-from infoprune.plan import Plan
+from infoprune.plan import Plan, plan_of
 from infoprune.structure.sites import every_site
 from infoprune.structure.stock import loads_in
 from infoprune.tasks.compare import Comparison
@@ -24,6 +25,8 @@ from infoprune.tasks.table import task_of
 from infoprune.typed import typed
 
 VERSION = 1
+MOST_NATS = 1e100
+"""More than any loss: beyond it sums and axes end."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Report:
         nats_lost: what the criterion predicted on calibration inputs, or None.
         seconds: by stage, and in total.
         base_model: the dense model's name on the hub, where its config tells.
+        curves: nats that the dense model was predicted to lose where 0, 1/20, ... 20/20 of a site's units stay, by
+            site; empty where the criterion does not speak nats.
     """
 
     version: int
@@ -85,6 +90,7 @@ class Report:
     nats_lost: float | None
     seconds: dict[str, float]
     base_model: str | None = None
+    curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Text of report.json."""
@@ -103,6 +109,7 @@ class Report:
                 raise InputError(f"report.json is not a report of version {VERSION}; prune again with this release")
             report = typed(cls, data)
             report.check_sizes()
+            report.check_curves()
         except InputError:
             raise
         except (ValueError, RecursionError) as error:
@@ -118,6 +125,12 @@ class Report:
             if size < 1:
                 raise ValueError(f"{size} is the size of nothing")
 
+    def check_curves(self) -> None:
+        """Raises ValueError where a curve is none: of no site, a single point, or with losses that are none."""
+        for site, curve in self.curves.items():
+            if site not in self.kept or len(curve) < 2 or not all(0 <= nats < MOST_NATS for nats in curve):
+                raise ValueError(f"curves.{site} is no curve of a site")
+
 
 def describe(
     dense: PreTrainedModel,
@@ -127,8 +140,14 @@ def describe(
     samples: int,
     shape: tuple[int, int],
     seconds: dict[str, float],
+    curves: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Report:
-    """The part of a report that needs no evaluation inputs and no clock: sizes, FLOPs, what was kept."""
+    """The part of a report that needs no evaluation inputs and no clock: sizes, FLOPs, what was kept.
+
+    Curves are of the model that is cut, sizes of the first dense one: a site that was cut before has no curve.
+    """
+    earlier = plan_of(dense)
+    cut = set() if earlier is None else {name for name, (kept, of) in earlier.counts.items() if kept < of}
     batch = example_batch(small.config, *shape)  # whose tokens both models have
 
     def measured(model: PreTrainedModel) -> Measured:
@@ -150,6 +169,7 @@ def describe(
         kl=None,
         nats_lost=plan.nats_lost,
         seconds=seconds,
+        curves={name: curve for name, curve in (curves or {}).items() if name not in cut},
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -15,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from infoprune.checkpoint import check_place
+from infoprune.drafts import draft_beside
 from infoprune.errors import InputError
 from infoprune.measuring.measure import count_bytes
 from infoprune.serving.onnx_graph import quantise, write_graph
@@ -104,8 +104,8 @@ def export(
     if any(tensor.ndim != 2 for batch in inputs for tensor in batch.values()):
         raise InputError("the inputs are not all (inputs, tokens), expected texts; run models of pictures in PyTorch")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        draft = Path(folder) / out.name
+    with draft_beside(out) as folder:
+        draft = folder / out.name
         write_graph(twin, inputs, draft)
         exported = _compared(twin, draft, out, inputs)
         if int8:

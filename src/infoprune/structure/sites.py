@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 
+import transformers
+from packaging.version import Version
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -22,8 +24,8 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
     """The table of a family, if it has all of the kinds of site that are asked for.
 
     Raises:
-        InputError: the model_type is not in the table, or the family has no site of such a kind; the message lists what
-            there is.
+        InputError: the model_type is not in the table, the installed transformers is too old for it, or the family has
+            no site of such a kind; the message says what there is.
     """
     if model_type not in FAMILIES:
         raise InputError(
@@ -31,6 +33,12 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
             "add it as a table of paths: docs/add-a-family.md shows how"
         )
     family = FAMILIES[model_type]
+    installed = transformers.__version__
+    if family.since is not None and Version(installed) < Version(family.since):
+        raise InputError(
+            f"model type {model_type!r} needs transformers {family.since} or newer, found {installed}, which builds it "
+            f"otherwise; pip install 'transformers>={family.since}'"
+        )
     available = (*family.kinds, *family.more_kinds)
     if VOCABULARY in (kinds or ()):
         raise InputError(
