@@ -67,6 +67,7 @@ class Report:
         nats_lost: what the criterion predicted on calibration inputs, or None.
         seconds: by stage, and in total.
         base_model: the dense model's name on the hub, where its config tells.
+        pieces: share of the tokens of new texts that will be split into shorter ones, estimated, where tokens went.
     """
 
     version: int
@@ -85,6 +86,7 @@ class Report:
     nats_lost: float | None
     seconds: dict[str, float]
     base_model: str | None = None
+    pieces: float | None = None
 
     def to_json(self) -> str:
         """Text of report.json."""
