@@ -4,7 +4,8 @@ Run: python -m experiments.vocabulary [--seeds 3]
 """
 
 import argparse
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -43,20 +44,23 @@ def main() -> None:
     options = parser.parse_args()
     model, tokenizer = dense_model()
     test = read_texts(splits()["test"], need_labels=True)
-    groups = {"all": measured(model, tokenizer, test, "all", 0)}
+
+    def half(seed: int) -> PreTrainedModel:
+        return compress(model, calibration(tokenizer, seed), keep=0.5, seed=seed).model
+
+    groups = {"all": measured(lambda: model, tokenizer, test, "all", 0)}
     groups["half"] = []
     for seed in range(options.seeds):
-        half = compress(model, calibration(tokenizer, seed), keep=0.5, seed=seed).model
-        groups["half"] += measured(half, tokenizer, test, "half", seed)
+        groups["half"] += measured(cache(partial(half, seed)), tokenizer, test, "half", seed)
     write_table(groups)
     console.print(f"wrote {PAGE.name}")
 
 
 def measured(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, test: TextData, units: str, seed: int
+    model: Callable[[], PreTrainedModel], tokenizer: PreTrainedTokenizerBase, test: TextData, units: str, seed: int
 ) -> list[dict]:
     """A cell for everything that may stay; the rarest cases on the first draw alone."""
-    whole = answers(model, tokenizer, test)
+    whole = cache(lambda: answers(model(), tokenizer, test))
     return [
         cell(
             RESULTS,
@@ -69,17 +73,17 @@ def measured(
 
 
 def measure(
-    model: PreTrainedModel,
+    model: Callable[[], PreTrainedModel],
     tokenizer: PreTrainedTokenizerBase,
     test: TextData,
-    whole: Evaluation,
+    whole: Callable[[], Evaluation],
     min_count: int | None,
     extra: int,
 ) -> dict:
     """One cell: cut, save, evaluate."""
-    small, words, expected = model, tokenizer, 0.0
+    small, words, expected = model(), tokenizer, 0.0
     if min_count is not None:
-        cut = prune_vocabulary(model, tokenizer, read_texts(splits()["train"]), min_count=min_count, extra=extra)
+        cut = prune_vocabulary(small, tokenizer, read_texts(splits()["train"]), min_count=min_count, extra=extra)
         small, words, expected = cut.model, cut.tokenizer, cut.pieces
     with TemporaryDirectory() as folder:
         save(small, f"{folder}/out", words)
@@ -92,8 +96,8 @@ def measure(
         "tokens": len(words),
         "bytes": size,
         "accuracy": found.metrics["accuracy"],
-        "agreement": agreement(whole.logits, found.logits),
-        "kl": mean_kl(whole.logits, found.logits),
+        "agreement": agreement(whole().logits, found.logits),
+        "kl": mean_kl(whole().logits, found.logits),
         "expected": expected,
         "tokens_lost": sum(map(sum, lost)) / sum(map(len, lost)),
         "texts_changed": sum(map(any, lost)) / len(lost),
