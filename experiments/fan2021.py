@@ -68,6 +68,8 @@ CELLS: dict[str, dict[str, Criterion]] = {
 KEEPS = {"test": (0.5, 0.25, 0.75), "validation": (0.5, 0.25)}
 SAMPLES = {"test": 512, "validation": 1024}
 BATCH = 32
+LEARNING_RATE = 3e-5
+"""On the validation split, keep 1/2, the better of this and 1e-4 for our own choice, cut and repaired."""
 
 
 def main() -> None:
@@ -156,7 +158,8 @@ def measure(bench: Bench, calibration: Calibration, criterion: Criterion, key: d
 def tuned(bench: Bench, calibration: Calibration, small: PreTrainedModel) -> PreTrainedModel:
     """A copy, fine-tuned on the labels of the calibration texts, seen once."""
     small, length = copy.deepcopy(small), bench.task.max_length or 128
-    finetune(small, bench.tokenizer, calibration.data, epochs=1, batch_size=BATCH, max_length=length)
+    recipe = {"epochs": 1, "learning_rate": LEARNING_RATE, "batch_size": BATCH, "max_length": length}
+    finetune(small, bench.tokenizer, calibration.data, **recipe)
     return small
 
 
@@ -175,8 +178,8 @@ def write_page(rows: list[dict]) -> None:
         "## Against other criteria",
         "",
         f"{SAMPLES['test']} calibration texts. *Tuned*: then fine-tuned with the labels of these same texts, each seen",
-        f"once: {SAMPLES['test'] // BATCH} steps of {BATCH} texts, by the same recipe for all. News articles are cut",
-        "after 64 tokens, for the dense model as well.",
+        f"once: {SAMPLES['test'] // BATCH} steps of {BATCH} texts, learning rate {LEARNING_RATE:.0e}, by the same",
+        "recipe for all. News articles are cut after 64 tokens, for the dense model as well.",
         "",
     ]
     for task in dict.fromkeys(row["task"] for row in rows if row["split"] == "test"):
