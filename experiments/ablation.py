@@ -155,6 +155,8 @@ def chosen(model: PreTrainedModel, texts: Batches, statistics: Statistics, sizes
 
 def write_page(rows: list[dict], dense: float, keep: float) -> None:
     """docs/ablation.md from the cells."""
+    shipped = [row["kl"] for row in rows if row.get("earlier") == "as shipped"]
+    then = f" (KL {fmean(shipped):.4f})" if shipped else ""
     lines = [
         "# Ablation: what each choice buys",
         "",
@@ -162,7 +164,7 @@ def write_page(rows: list[dict], dense: float, keep: float) -> None:
         "unlabelled calibration texts, no training after the cut; validation split (900 texts), on which these",
         "choices were made; mean over calibration draws.",
         f"Dense accuracy there: {dense:.2%}. One choice is changed at a time. *Earlier code*: not measured",
-        "again since the code has changed, and compared with what was shipped then.",
+        f"again since the code has changed, and compared with what was shipped then{then}.",
         "The seconds are of one run on a shared two-core machine: compare them loosely.",
         "",
         "Made by `python -m experiments.ablation`.",
