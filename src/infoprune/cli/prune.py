@@ -67,6 +67,12 @@ def prune_command(
             metavar="N", help="With vocabulary among the sites: tokens seen less often in FILE go; by default 1."
         ),
     ] = None,
+    extra_tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="So many other tokens stay, those that new texts are likeliest to have; by default none."
+        ),
+    ] = None,
     criterion: Annotated[
         str,
         typer.Option(
@@ -121,6 +127,7 @@ def prune_command(
             tolerance=options.tolerance(max_loss, max_kl),
             sites=options.names(sites),
             min_count=min_count,
+            extra_tokens=extra_tokens,
             criterion=criterion,
             settings=settings,
             distill=recovery,
