@@ -19,6 +19,7 @@ from experiments.task import CACHE
 from infoprune.budgets.allocate import allocate, even_counts
 from infoprune.budgets.budget import Budget, Counts
 from infoprune.budgets.costs import Costs, find_costs
+from infoprune.budgets.shape import uniform_shape
 from infoprune.checkpoint import load, save
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
@@ -30,6 +31,7 @@ from infoprune.repair.repair import repair
 from infoprune.statistics.collect import collect
 from infoprune.statistics.collect_pairs import collect_pairs
 from infoprune.statistics.statistics import Statistics
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 from infoprune.training.distill import Distillation, distill
@@ -37,8 +39,25 @@ from infoprune.training.distill import Distillation, distill
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "recovery.jsonl"
 PAGE = ROOT / "docs" / "recovery.md"
-CUTS = {"4x": 0.25, "10x": 0.1, "20x": 0.05}
-"""Share of the dense model's FLOPs that may stay; the sizes of the sites are free."""
+UNIFORM = ("heads", "ffn", "width", "pooler")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How much is cut.
+
+    Args:
+        share: of the dense model's FLOPs that may stay.
+        kinds: of site to cut; None means what a cut takes by default.
+        uniform: choose among the sizes that plain transformers can open.
+    """
+
+    share: float
+    kinds: tuple[str, ...] | None = None
+    uniform: bool = False
+
+
+CUTS = {"4x": Cut(0.25), "4x, uniform": Cut(0.25, UNIFORM, uniform=True), "10x": Cut(0.1), "20x": Cut(0.05)}
 
 CRITERIA: dict[str, Criterion] = {"information": ChannelInformation(), "fan2021": Fan2021(), "magnitude": Magnitude()}
 
@@ -98,7 +117,7 @@ class Bench:
     def __init__(self, split: str) -> None:
         self._split = split
         self._dense: Callable[[], tuple] = cache(quick_dense_model)
-        self._collected: Callable[[int], tuple] = cache(self._collect)
+        self._collected: Callable[..., tuple] = cache(self._collect)
         self._cut: Callable[..., tuple] = cache(self._prune)
         self._lessons: Callable[[str], Batches] = cache(self._pack)
         self._asked: Callable[[], tuple] = cache(self._ask)
@@ -137,34 +156,36 @@ class Bench:
             batches += make_batches(others, tokenizer, max_length=128)
         return batches
 
-    def _collect(self, seed: int) -> tuple[Batches, Statistics, Costs]:
+    def _collect(self, seed: int, kinds: tuple[str, ...] | None) -> tuple[Batches, Statistics, Costs]:
         model, tokenizer = self._dense()
         texts = calibration(tokenizer, seed)
-        return texts, collect(model, texts, seed=seed), find_costs(model, "flops", texts)
+        statistics = collect(model, texts, sites=find_sites(model, kinds), seed=seed)
+        return texts, statistics, find_costs(model, "flops", texts, kinds=kinds)
 
     def _prune(self, name: str, cut: str, seed: int) -> tuple[PreTrainedModel, float]:
         """The repaired cut, from the cache or made, and its share of the FLOPs."""
         model, tokenizer = self._dense()
-        folder = CACHE / "recovery" / f"{name}-{cut}-{seed}"
+        folder = CACHE / "recovery" / f"{name}-{cut.replace(', ', '-')}-{seed}"
         if not folder.is_dir():
-            save(self._repaired(CRITERIA[name], cut, seed), folder, tokenizer)
+            save(self._repaired(CRITERIA[name], CUTS[cut], seed), folder, tokenizer)
         small = load(folder)
         small.set_attn_implementation("eager")
-        costs = find_costs(model, "flops", calibration(tokenizer, seed))
+        costs = find_costs(model, "flops", calibration(tokenizer, seed), kinds=CUTS[cut].kinds)
         kept = {site: left for site, (left, _) in plan_of(small).counts.items()}
         return small, costs.of(kept) / costs.dense
 
-    def _repaired(self, criterion: Criterion, cut: str, seed: int) -> PreTrainedModel:
+    def _repaired(self, criterion: Criterion, cut: Cut, seed: int) -> PreTrainedModel:
         """A cut with sizes chosen by the losses where these are nats, otherwise with the same share everywhere."""
         model = self._dense()[0]
-        texts, statistics, costs = self._collected(seed)
-        budget = Budget("flops", CUTS[cut])
+        texts, statistics, costs = self._collected(seed, cut.kinds)
+        budget = Budget("flops", cut.share)
         known, sizes = statistics, None
         if isinstance(criterion, PairedCriterion):
             units = {name: site.site.units for name, site in statistics.sites.items()}
             sizes = Counts(even_counts(units, costs, budget.limit(costs)))
             known = collect_pairs(model, texts, statistics, criterion.pairing, seed=seed)
-        plan = allocate(rank(known, criterion, budget=sizes, seed=seed), sizes or budget, costs)
+        shape = uniform_shape(model, cut.kinds) if cut.uniform else None
+        plan = allocate(rank(known, criterion, budget=sizes, seed=seed), sizes or budget, costs, shape)
         return repair(prune(model, plan, statistics), model, texts, statistics=statistics)
 
 

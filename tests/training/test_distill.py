@@ -215,6 +215,15 @@ def test_unlike_widths_meet_through_maps_that_are_dropped(make_tiny_bert):
     assert state(result.model).keys() == state(narrow).keys()
 
 
+def test_widths_are_those_of_the_hidden_states_whatever_the_config_says(make_tiny_bert):
+    dense, narrow = make_tiny_bert(), make_tiny_bert(hidden_size=16, seed=1)
+    plain = Lesson(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
+    narrow.config.hidden_size = dense.config.hidden_size
+    told = Lesson(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
+    assert [tuple(map_.weight.shape) for map_ in told.maps] == [(dense.config.hidden_size, 16)] * 2
+    assert same(state(plain.maps), state(told.maps))
+
+
 def test_layers_are_matched_by_height():
     ours, theirs = ([torch.tensor(i) for i in range(n + 1)] for n in (2, 6))
     assert [(int(g), int(h)) for g, h in matched(ours, theirs)] == [(1, 3), (2, 6)]

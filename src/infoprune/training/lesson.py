@@ -158,29 +158,38 @@ def matched(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> list[tuple[Tens
 
 
 def _maps(student: PreTrainedModel, teacher: PreTrainedModel, batches: Sequence[Batch]) -> list[nn.Module]:
-    """For every layer the identity, or the linear map that is best before training where the widths differ."""
-    width, whole = student.config.hidden_size, teacher.config.hidden_size
-    layers = range(student.config.num_hidden_layers)
-    if width == whole:
-        return [nn.Identity() for _ in layers]
-    pairs: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layers]
-    device = next(student.parameters()).device
+    """For every layer the identity, or the linear map that is best before training where the widths differ.
+
+    The widths are those of the hidden states themselves: a config has one for all layers.
+    """
     student.eval()
     with torch.no_grad():
-        for batch in batches:
-            both = [_hidden(model, batch) for model in (student, teacher)]
-            for pair, (g, h) in zip(pairs, matched(*both), strict=True):
+        widths = [(g.shape[-1], h.shape[-1]) for g, h in _both(student, teacher, batches[0])]
+        unlike = [layer for layer, (width, whole) in enumerate(widths) if width != whole]
+        seen: dict[int, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in unlike}
+        for batch in batches if unlike else ():
+            pairs = _both(student, teacher, batch)
+            for layer in unlike:
+                g, h = (state.cpu() for state in pairs[layer])
                 real = real_tokens(batch).expand(h.shape[:2]).cpu()
-                pair.append((g.cpu()[real].double(), h.cpu()[real].double()))
-    maps: list[nn.Module] = []
-    for pair in pairs:
-        g, h = (torch.cat(side) for side in zip(*pair, strict=True))
-        gram = g.T @ g
-        ridge = 1e-2 * gram.diagonal().mean() * torch.eye(width, dtype=gram.dtype)
-        map_ = nn.Linear(width, whole, bias=False)
-        map_.weight.data = torch.linalg.solve(gram + ridge, g.T @ h).T.float().contiguous()
-        maps.append(map_.to(device))
+                seen[layer].append((g[real].double(), h[real].double()))
+    device = next(student.parameters()).device
+    maps: list[nn.Module] = [nn.Identity() for _ in widths]
+    for layer in unlike:
+        maps[layer] = _least_squares(*(torch.cat(side) for side in zip(*seen[layer], strict=True))).to(device)
     return maps
+
+
+def _least_squares(g: Float[Tensor, "n width"], h: Float[Tensor, "n whole"]) -> nn.Linear:
+    gram = g.T @ g
+    ridge = 1e-2 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    map_ = nn.Linear(g.shape[1], h.shape[1], bias=False)
+    map_.weight.data = torch.linalg.solve(gram + ridge, g.T @ h).T.float().contiguous()
+    return map_
+
+
+def _both(student: PreTrainedModel, teacher: PreTrainedModel, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    return matched(_hidden(student, batch), _hidden(teacher, batch))
 
 
 def _hidden(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
