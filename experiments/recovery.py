@@ -4,7 +4,6 @@ Run: python -m experiments.recovery [--seeds 3] [--split validation] [--cuts 4x 
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -13,7 +12,7 @@ from statistics import fmean
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from experiments.cells import cell, console
+from experiments.cells import cell, cells, console
 from experiments.movie_reviews import Batches, calibration, dense_model, fresh, labelled, unlabelled
 from experiments.task import CACHE
 from infoprune.budgets.allocate import allocate, even_counts
@@ -68,26 +67,31 @@ class Run:
 
     Args:
         criterion: of the cut.
-        texts: trained on: "none", the "task"'s own training texts, or these and as many "fresh" ones.
-        epochs: over them.
+        texts: trained on, a key of `TEXTS`; None leaves out the training.
         rate: of learning; None is what `distill` chooses.
     """
 
-    criterion: str
-    texts: str = "none"
-    epochs: float = 2
+    criterion: str = "information"
+    texts: str | None = None
     rate: float | None = None
 
 
+TEXTS = {"own": (1, 0, 2.0), "mixed": (1, 1, 1.0), "fresh": (0, 2, 1.0)}
+"""The task's own training texts, fresh ones (as many, in units of those), and epochs: always as many steps."""
+
 RUNS = {
-    "no training": Run("information"),
-    "own texts": Run("information", "task"),
-    "own and fresh texts": Run("information", "fresh", 1),
-    "fan2021, own and fresh texts": Run("fan2021", "fresh", 1),
-    "magnitude, own and fresh texts": Run("magnitude", "fresh", 1),
+    "no training": Run(),
+    "own texts": Run(texts="own"),
+    "own and fresh texts": Run(texts="mixed"),
+    "fresh texts": Run(texts="fresh"),
+    "fan2021, fresh texts": Run("fan2021", "fresh"),
+    "magnitude, fresh texts": Run("magnitude", "fresh"),
 }
-CHOICES = {f"rate {rate:g}": Run("information", "fresh", 1, rate) for rate in (2.5e-4, 5e-4, 1e-3, 2e-3)}
+CHOICES = {f"rate {rate:g}": Run("information", "fresh", rate) for rate in (1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3)}
 """What the defaults were chosen among, on the validation split."""
+
+RECIPE = 2
+"""Of the cells: a number that goes up with every change of what `distill` does by default."""
 
 
 def main() -> None:
@@ -104,10 +108,10 @@ def main() -> None:
         for seed in range(options.seeds):
             for cut in options.cuts:
                 for name in options.runs:
-                    key = {"split": options.split, "cut": cut, "run": name, "seed": seed}
+                    key = {"recipe": RECIPE, "split": options.split, "cut": cut, "run": name, "seed": seed}
                     cell(RESULTS, key, partial(bench.measure, cut, (RUNS | CHOICES)[name], seed))
     if options.split == "test":
-        write_page([row for row in map(json.loads, RESULTS.read_text("utf-8").splitlines()) if row["split"] == "test"])
+        write_page([row for row in cells(RESULTS) if (row["recipe"], row["split"]) == (RECIPE, "test")])
         console.print(f"wrote {PAGE.name}")
 
 
@@ -126,8 +130,8 @@ class Bench:
         """One cell: cut and repair, train, evaluate."""
         small, flops = self._cut(run.criterion, cut, seed)
         seconds = 0.0
-        if run.texts != "none":
-            how = Distillation(epochs=run.epochs, learning_rate=run.rate)
+        if run.texts is not None:
+            how = Distillation(epochs=TEXTS[run.texts][2], learning_rate=run.rate)
             distilled = distill(small, self._dense()[0], self._lessons(run.texts), how=how, seed=seed)
             small, seconds = distilled.model, distilled.seconds
         questions, dense = self._asked()
@@ -146,15 +150,14 @@ class Bench:
         questions = labelled(tokenizer, model, self._split)
         return questions, evaluate(model, questions)
 
-    def _pack(self, texts: str) -> Batches:
+    def _pack(self, name: str) -> Batches:
         """Training texts of one kind."""
         tokenizer = self._dense()[1]
+        own, others, _ = TEXTS[name]
         batches = unlabelled(tokenizer)
-        if texts == "fresh":
-            own = sum(len(batch["input_ids"]) for batch in batches)
-            others = TextData(tuple(fresh(own)), None, None, "fresh")
-            batches += make_batches(others, tokenizer, max_length=128)
-        return batches
+        count = others * sum(len(batch["input_ids"]) for batch in batches)
+        sentences = TextData(tuple(fresh(count)), None, None, "fresh")
+        return own * batches + (make_batches(sentences, tokenizer, max_length=128) if count else [])
 
     def _collect(self, seed: int, kinds: tuple[str, ...] | None) -> tuple[Batches, Statistics, Costs]:
         model, tokenizer = self._dense()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,8 +15,9 @@ from infoprune.statistics.answer import Answer, answer_of
 from infoprune.statistics.calibration import Batch, model_inputs, real_tokens
 
 SAMPLE = 16
-"""Batches from which the maps between unlike widths start."""
+"""Batches from which the maps between unlike widths start, and by which the learning rate is chosen."""
 
+T = TypeVar("T")
 
 ROOM = 1 << 30
 """Bytes of the teacher's answers that are remembered, so that an epoch after the first need not ask again."""
@@ -85,7 +87,7 @@ class Lesson(nn.Module):
         self._teacher = Teacher(teacher)
         self._temperature, self._hidden, self._labels = temperature, hidden, labels
         self.register_state_dict_post_hook(_tied_once)  # type: ignore[no-untyped-call]
-        self.maps = nn.ModuleList(_maps(student, teacher, batches[:: -(-len(batches) // SAMPLE)]) if hidden else ())
+        self.maps = nn.ModuleList(_maps(student, teacher, sample(batches)))
 
     def train(self, mode: bool = True) -> Lesson:
         """Training without dropout: the answers that are to be met were given without."""
@@ -109,6 +111,17 @@ class Lesson(nn.Module):
             loss = loss + self._labels * output["loss"]
         return {"loss": loss}
 
+    def missed(self, number: int, batch: Batch) -> float:
+        """The share of the variance of the teacher's hidden states that the student's miss on the batch of that number.
+
+        The mean over layers: 0 where all are alike, 1 where the student's say no more than their mean would.
+        """
+        inputs = model_inputs(batch, next(self.student.parameters()).device)
+        _, *states = self._teacher.answer(number, batch, deep=True)
+        with torch.no_grad():
+            ours = self.student(**inputs, output_hidden_states=True)["hidden_states"]
+            return float(self._unlikeness(ours, [state.to(ours[0].device) for state in states], _mask(batch, inputs)))
+
     def _unlikeness(self, ours: Sequence[Tensor], theirs: Sequence[Tensor], mask: Bool[Tensor, "b t"]) -> Tensor:
         """Mean over layers of the share of the teacher's variance that the student's hidden states miss."""
         missed = []
@@ -118,6 +131,11 @@ class Lesson(nn.Module):
             spread = (wanted - wanted.mean(0)).square().sum()
             missed.append((map_(g[real].float()).float() - wanted).square().sum() / spread.clamp_min(1e-12))
         return torch.stack(missed).mean()
+
+
+def sample(batches: Sequence[T]) -> Sequence[T]:
+    """Some of them, evenly spread."""
+    return batches[:: -(-len(batches) // SAMPLE)]
 
 
 def _mask(batch: Batch, inputs: Mapping[str, Tensor]) -> Bool[Tensor, "batch length"]:
