@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from infoprune.checkpoint import new_folder
 from infoprune.drafts import draft_beside
+from infoprune.folders import new_folder
 
 WRITER = """
 import sys, time

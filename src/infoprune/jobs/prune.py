@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedModel
 
 from infoprune.budgets.shape import share_counts
-from infoprune.checkpoint import PLAN, new_folder, read_config, write_model
+from infoprune.checkpoint import PLAN, read_config, write_model
 from infoprune.clock import StageProgress
 from infoprune.compress import Result, compress, shape_of
 from infoprune.errors import InputError
+from infoprune.folders import new_folder
 from infoprune.jobs.cut import Cut, Sources, check_cut
 from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
 from infoprune.jobs.models import check_family, chosen_task, open_model
