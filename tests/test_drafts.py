@@ -1,20 +1,25 @@
 """What a killed process leaves is cleared by the next one that writes there, and nothing else is."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 
 import pytest
+from tiny import make_batches
 
 from infoprune.drafts import draft_beside
 from infoprune.folders import new_folder
+from infoprune.statistics.collect import collect
 
 WRITER = """
 import sys, time
 from pathlib import Path
 from infoprune.drafts import draft_beside
+from infoprune.statistics.collect import collect
 with draft_beside(Path(sys.argv[1]), sys.argv[2]) as draft:
     (draft / "half").write_text("half")
     print(draft.name, flush=True)
@@ -100,3 +105,15 @@ def test_a_place_that_cannot_be_listed_is_no_reason_to_fail(tmp_path):
         pass
     assert (tmp_path / "shut" / "out").is_dir()
     (tmp_path / "shut").chmod(0o755)
+
+
+def test_statistics_on_disk_go_with_their_value_or_with_the_next_ones(tiny_bert, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead = killed(tmp_path / "infoprune-statistics")
+    statistics = collect(tiny_bert, make_batches(), memory=150_000)
+    there = os.listdir(tmp_path)
+    assert there
+    assert dead not in there
+    del statistics
+    gc.collect()
+    assert os.listdir(tmp_path) == []

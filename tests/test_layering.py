@@ -118,3 +118,12 @@ def test_nothing_unsafe_and_no_print(path):
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_errors_are_raised_not_asserted(path):
     assert not [node.lineno for node in ast.walk(tree_of(path)) if isinstance(node, ast.Assert)]
+
+
+def test_nouns_are_frozen():
+    """All but what adds up, goes on, or is filled in."""
+    growing = {"Moments", "Sums", "Tally", "Rounds", "_Nearness", "_Dense"}
+    for path in SOURCES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ClassDef) and node.name not in growing:
+                assert "dataclass" not in map(ast.unparse, node.decorator_list), f"{node.name} in {path.name}"

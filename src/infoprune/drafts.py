@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,18 @@ Suffix = Literal["draft", "old"]
 def draft_beside(out: Path, suffix: Suffix = "draft") -> Iterator[Path]:
     """A new hidden folder beside a file or folder that is to be made; it is gone when the block ends.
 
+    Args and what is cleared: as in `open_draft`.
+    """
+    draft, drop = open_draft(out, suffix)
+    try:
+        yield draft
+    finally:
+        drop()
+
+
+def open_draft(out: Path, suffix: Suffix = "draft") -> tuple[Path, Callable[[], None]]:
+    """A new hidden folder beside a file or folder that is to be made, and what removes it.
+
     Its process holds a lock on it, which the system takes back from one that was killed. What such a one has left for
     the same `out` is removed first. An old result that was put aside stays as long as there is no new one.
 
@@ -32,13 +44,14 @@ def draft_beside(out: Path, suffix: Suffix = "draft") -> Iterator[Path]:
     """
     _clear(out)
     draft, lock = _locked_folder(out, suffix)
-    try:
-        yield draft
-    finally:
+
+    def drop() -> None:
         if _needless(suffix, out):
             shutil.rmtree(draft, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+    return draft, drop
 
 
 def _clear(out: Path) -> None:

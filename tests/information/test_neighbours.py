@@ -11,7 +11,13 @@ from sklearn.preprocessing import scale
 from tiny import normal
 
 from infoprune.errors import InputError
-from infoprune.information import ksg_information, ross_information
+from infoprune.information import (
+    ksg_information,
+    ksg_of_distances,
+    max_distances,
+    ross_information,
+    ross_of_distances,
+)
 
 COUNT = 300
 
@@ -155,6 +161,23 @@ def test_repeated_values_stay_finite():
     assert math.isfinite(ksg_information(x, y))
     assert math.isfinite(ksg_information(x, y, variant=2))
     assert math.isfinite(ross_information(x, y[:, 0].long()))
+
+
+def test_equal_samples_are_as_near_as_can_be():
+    """Every radius is zero, and every sample within it."""
+    same, labels = torch.zeros(10, 1), torch.arange(10) % 2
+    assert ksg_information(same, same) == pytest.approx(digamma(3) - digamma(10), abs=1e-12)
+    assert ross_information(same, labels) == pytest.approx(digamma(3) - digamma(5), abs=1e-12)
+
+
+def test_three_neighbours_and_the_first_variant_are_usual():
+    x, y = pairs(50)
+    labels = (y[:, 0] > 0).long()
+    expected = ksg_information(x, y, neighbours=3, variant=1)
+    assert ksg_information(x, y) == expected
+    assert ksg_of_distances(max_distances(x), max_distances(y)) == expected
+    expected = ross_information(x, labels, neighbours=3)
+    assert ross_information(x, labels) == ross_of_distances(max_distances(x), labels) == expected
 
 
 def test_refusals():

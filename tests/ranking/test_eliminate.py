@@ -5,7 +5,7 @@ import torch
 from tiny import normal, spread
 from torch.testing import assert_close
 
-from infoprune.ranking.eliminate import compensate, eliminate
+from infoprune.ranking.eliminate import by_score, compensate, eliminate
 
 N, OUTPUTS = 18, 8
 
@@ -196,3 +196,10 @@ def test_compensation_is_least_squares():
 def test_compensation_of_everything_changes_nothing():
     covariance, reader, _ = problem()
     assert_close(compensate(covariance, reader, torch.arange(N)), reader)
+
+
+def test_of_equal_scores_the_first_goes_first():
+    score = torch.arange(40) % 3
+    found = by_score(score.double())
+    assert found.order.tolist() == sorted(range(40), key=score.tolist().__getitem__)
+    assert found.losses.tolist() == sorted(score.tolist())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
+from infoprune.drafts import open_draft
 from infoprune.errors import InputError
 from infoprune.statistics.statistics import Statistics
 from infoprune.statistics.stored import read_statistics, write_statistics
@@ -56,15 +56,16 @@ def groups(model: nn.Module, sites: Sequence[Site], memory: int | None) -> list[
 def on_disk(statistics: Statistics) -> Statistics:
     """The same statistics, whose sites are read from disk when they are asked for.
 
-    The files lie in the folder for temporary files (TMPDIR moves it) and go with the value.
+    The files lie in the folder for temporary files (TMPDIR moves it) and go with the value; those of a process that was
+    killed go with the next call.
     """
-    folder = Path(tempfile.mkdtemp(prefix="infoprune-"))
+    folder, drop = open_draft(Path(tempfile.gettempdir()) / "infoprune-statistics")
     try:
         device = next(iter(statistics.sites.values())).demand.device
         write_statistics(statistics, folder)
         stored = read_statistics(folder, device)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        drop()
         raise
-    weakref.finalize(stored.sites, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(stored.sites, drop)
     return stored
