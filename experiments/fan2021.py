@@ -2,13 +2,13 @@
 
 Every option of `Fan2021` is looked at on the validation split of movie reviews; its defaults and the rivals are
 reported on the test split of two tasks, cut and repaired, and both of these fine-tuned alike for a few steps.
-Run: python -m experiments.fan2021 [--seeds 1] [--only test] [--tasks topics]
+Run: python -m experiments.fan2021 [--seeds 1] [--only test] [--tasks topics] [--keep 0.5]
 """
 
 import argparse
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="calibration draws")
     parser.add_argument("--only", choices=("validation", "test"), help="compute some cells, write no page")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--keep", nargs="+", type=float, help="compute the cells of these shares alone")
     parser.add_argument("--page", action="store_true", help="write the page from the cells that are there")
     options = parser.parse_args()
     for name in () if options.page else options.tasks:
@@ -85,16 +86,16 @@ def main() -> None:
         for seed in range(options.seeds):
             for split in ("test", "validation") if options.only is None else (options.only,):
                 if split == "test" or name == "movie_reviews":
-                    compute(bench, Calibration(bench, seed, SAMPLES[split]), split)
+                    compute(bench, Calibration(bench, seed, SAMPLES[split]), split, options.keep or KEEPS[split])
     if options.only is None:
         rows = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
         write_page(rows)
         console.print(f"wrote {PAGE.name}")
 
 
-def compute(bench: "Bench", calibration: "Calibration", split: str) -> None:
+def compute(bench: "Bench", calibration: "Calibration", split: str, keeps: Iterable[float]) -> None:
     """The missing cells of a draw."""
-    for keep in KEEPS[split]:
+    for keep in keeps:
         for name, criterion in CELLS[split].items():
             key = {"task": bench.name, "split": split, "criterion": name, "keep": keep, "seed": calibration.seed}
             cell(RESULTS, key, partial(measure, bench, calibration, criterion, key))
@@ -177,9 +178,18 @@ def write_page(rows: list[dict]) -> None:
         "",
         "## Against other criteria",
         "",
-        f"{SAMPLES['test']} calibration texts. *Tuned*: then fine-tuned with the labels of these same texts, each seen",
-        f"once: {SAMPLES['test'] // BATCH} steps of {BATCH} texts, learning rate {LEARNING_RATE:.0e}, by the same",
-        "recipe for all. News articles are cut after 64 tokens, for the dense model as well.",
+        f"{SAMPLES['test']} calibration texts. *Tuned*: then fine-tuned with the labels of these same texts, each",
+        f"seen once: {SAMPLES['test'] // BATCH} steps of {BATCH} texts, learning rate {LEARNING_RATE:.0e}, for",
+        "all. News articles are cut after 64 tokens, for the dense model as well. The KL is to the dense model's",
+        "answers, which tuning on labels does not aim at.",
+        "",
+        "On movie reviews, while nothing is repaired, the paper's selection is far above magnitude and random;",
+        "after the repair it is within two points of them, and ahead by the KL. `information` is above it by two",
+        "to seven points, and by more the fewer units stay. The repair is worth more than the choice of the",
+        "units, since random ones, repaired, are above any that are merely cut, and more than these few steps of",
+        "tuning, for every criterion. On top of the repair the steps change the accuracy by about a point at",
+        "most, either way. News tell repaired models at keep 0.5 apart by the KL only: of 500 texts, five are a",
+        "point. One draw: on movie reviews differences below a point mean little.",
         "",
     ]
     for task in dict.fromkeys(row["task"] for row in rows if row["split"] == "test"):
