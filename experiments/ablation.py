@@ -2,7 +2,7 @@
 
 Then the order in which the sites are chosen: from the top down, from the bottom up, or all at one look.
 
-Run: python -m experiments.ablation [--seeds 3] [--keep 0.25] [--only orders]
+Run: python -m experiments.ablation [--seeds 3] [--keep 0.25] [--only orders] [--rows "as shipped" "same share"]
 """
 
 import argparse
@@ -67,20 +67,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
     parser.add_argument("--keep", type=float, default=0.25, help="share of neurons and heads, or of FLOPs, that stays")
     parser.add_argument("--only", choices=("choices", "orders"), help="compute one table's cells, write no page")
+    parser.add_argument("--rows", nargs="+", help="compute the cells of these choices and sizes alone")
     parser.add_argument("--page", action="store_true", help="write the page from the cells that are there")
     options = parser.parse_args()
+    variants, shares = ([name for name in names if name in (options.rows or names)] for names in (VARIANTS, SIZES))
     model, tokenizer = dense_model()
     batches = labelled(tokenizer, model, "validation")
     dense = evaluate(model, batches)
     for seed in range(0 if options.page else options.seeds):
         texts = calibration(tokenizer, seed)
-        for name in VARIANTS if options.only != "orders" else ():
+        for name in variants if options.only != "orders" else ():
             key = {"variant": name, "keep": options.keep, "seed": seed}
             cell(RESULTS, key, partial(measure, model, texts, batches, dense, name, options.keep, seed))
         whole = cache(partial(collect, model, texts, seed=seed))
-        for sizes in SIZES if options.only != "choices" else ():
+        for share in shares if options.only != "choices" else ():
             for order in ORDERS:
-                key = {"order": order, "sizes": sizes, "keep": options.keep, "seed": seed}
+                key = {"order": order, "sizes": share, "keep": options.keep, "seed": seed}
                 cell(RESULTS, key, partial(measure_order, model, texts, batches, dense, whole, key))
     if options.only is None:
         rows = [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
@@ -153,6 +155,8 @@ def chosen(model: PreTrainedModel, texts: Batches, statistics: Statistics, sizes
 
 def write_page(rows: list[dict], dense: float, keep: float) -> None:
     """docs/ablation.md from the cells."""
+    shipped = [row["kl"] for row in rows if row.get("earlier") == "as shipped"]
+    then = f" (KL {fmean(shipped):.4f})" if shipped else ""
     lines = [
         "# Ablation: what each choice buys",
         "",
@@ -160,7 +164,7 @@ def write_page(rows: list[dict], dense: float, keep: float) -> None:
         "unlabelled calibration texts, no training after the cut; validation split (900 texts), on which these",
         "choices were made; mean over calibration draws.",
         f"Dense accuracy there: {dense:.2%}. One choice is changed at a time. *Earlier code*: not measured",
-        "again since the code has changed, and compared with what was shipped then.",
+        f"again since the code has changed, and compared with what was shipped then{then}.",
         "The seconds are of one run on a shared two-core machine: compare them loosely.",
         "",
         "Made by `python -m experiments.ablation`.",

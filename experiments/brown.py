@@ -22,9 +22,10 @@ from transformers import (
 )
 
 from experiments.task import CACHE, Batches, Task, package_path
-from infoprune.checkpoint import new_folder, write_model
+from infoprune.checkpoint import write_model
 from infoprune.data.batches import IGNORED
 from infoprune.data.texts import read_texts
+from infoprune.folders import new_folder
 from infoprune.tasks.evaluate import Progress
 from infoprune.tasks.targets import with_tags
 from infoprune.training.trainer import Schedule, embeddings_of, frozen, train

@@ -17,8 +17,9 @@ from transformers import ViTConfig, ViTForImageClassification
 from experiments.cells import cell, cells, console
 from experiments.pages import write_part
 from experiments.task import CACHE, Batches
-from infoprune.checkpoint import load, new_folder, save
+from infoprune.checkpoint import load, save
 from infoprune.compress import compress
+from infoprune.folders import new_folder
 from infoprune.ranking.criteria import criterion_named
 from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 

@@ -40,7 +40,8 @@ from infoprune.statistics.calibration import model_inputs, real_tokens
 from infoprune.statistics.collect import collect
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.statistics import SiteStatistics, Statistics
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 from infoprune.tasks.evaluate import Evaluation, evaluate, mean_kl
 

@@ -4,7 +4,6 @@ Run: python -m experiments.recovery [--seeds 3] [--split validation] [--cuts 4x 
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -13,12 +12,13 @@ from statistics import fmean
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from experiments.cells import cell, console
+from experiments.cells import cell, cells, console
 from experiments.movie_reviews import Batches, calibration, dense_model, fresh, labelled, unlabelled
 from experiments.task import CACHE
 from infoprune.budgets.allocate import allocate, even_counts
 from infoprune.budgets.budget import Budget, Counts
 from infoprune.budgets.costs import Costs, find_costs
+from infoprune.budgets.shape import uniform_shape
 from infoprune.checkpoint import load, save
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
@@ -30,6 +30,7 @@ from infoprune.repair.repair import repair
 from infoprune.statistics.collect import collect
 from infoprune.statistics.collect_pairs import collect_pairs
 from infoprune.statistics.statistics import Statistics
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 from infoprune.training.distill import Distillation, distill
@@ -37,8 +38,25 @@ from infoprune.training.distill import Distillation, distill
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "recovery.jsonl"
 PAGE = ROOT / "docs" / "recovery.md"
-CUTS = {"4x": 0.25, "10x": 0.1, "20x": 0.05}
-"""Share of the dense model's FLOPs that may stay; the sizes of the sites are free."""
+UNIFORM = ("heads", "ffn", "width", "pooler")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How much is cut.
+
+    Args:
+        share: of the dense model's FLOPs that may stay.
+        kinds: of site to cut; None means what a cut takes by default.
+        uniform: choose among the sizes that plain transformers can open.
+    """
+
+    share: float
+    kinds: tuple[str, ...] | None = None
+    uniform: bool = False
+
+
+CUTS = {"4x": Cut(0.25), "4x, uniform": Cut(0.25, UNIFORM, uniform=True), "10x": Cut(0.1), "20x": Cut(0.05)}
 
 CRITERIA: dict[str, Criterion] = {"information": ChannelInformation(), "fan2021": Fan2021(), "magnitude": Magnitude()}
 
@@ -49,26 +67,31 @@ class Run:
 
     Args:
         criterion: of the cut.
-        texts: trained on: "none", the "task"'s own training texts, or these and as many "fresh" ones.
-        epochs: over them.
+        texts: trained on, a key of `TEXTS`; None leaves out the training.
         rate: of learning; None is what `distill` chooses.
     """
 
-    criterion: str
-    texts: str = "none"
-    epochs: float = 2
+    criterion: str = "information"
+    texts: str | None = None
     rate: float | None = None
 
 
+TEXTS = {"own": (1, 0, 2.0), "mixed": (1, 1, 1.0), "fresh": (0, 2, 1.0)}
+"""The task's own training texts, fresh ones (as many, in units of those), and epochs: always as many steps."""
+
 RUNS = {
-    "no training": Run("information"),
-    "own texts": Run("information", "task"),
-    "own and fresh texts": Run("information", "fresh", 1),
-    "fan2021, own and fresh texts": Run("fan2021", "fresh", 1),
-    "magnitude, own and fresh texts": Run("magnitude", "fresh", 1),
+    "no training": Run(),
+    "own texts": Run(texts="own"),
+    "own and fresh texts": Run(texts="mixed"),
+    "fresh texts": Run(texts="fresh"),
+    "fan2021, fresh texts": Run("fan2021", "fresh"),
+    "magnitude, fresh texts": Run("magnitude", "fresh"),
 }
-CHOICES = {f"rate {rate:g}": Run("information", "fresh", 1, rate) for rate in (2.5e-4, 5e-4, 1e-3, 2e-3)}
+CHOICES = {f"rate {rate:g}": Run("information", "fresh", rate) for rate in (1e-4, 2.5e-4, 5e-4, 1e-3, 2e-3)}
 """What the defaults were chosen among, on the validation split."""
+
+RECIPE = 2
+"""Of the cells: a number that goes up with every change of what `distill` does by default."""
 
 
 def main() -> None:
@@ -85,10 +108,10 @@ def main() -> None:
         for seed in range(options.seeds):
             for cut in options.cuts:
                 for name in options.runs:
-                    key = {"split": options.split, "cut": cut, "run": name, "seed": seed}
+                    key = {"recipe": RECIPE, "split": options.split, "cut": cut, "run": name, "seed": seed}
                     cell(RESULTS, key, partial(bench.measure, cut, (RUNS | CHOICES)[name], seed))
     if options.split == "test":
-        write_page([row for row in map(json.loads, RESULTS.read_text("utf-8").splitlines()) if row["split"] == "test"])
+        write_page([row for row in cells(RESULTS) if (row["recipe"], row["split"]) == (RECIPE, "test")])
         console.print(f"wrote {PAGE.name}")
 
 
@@ -98,7 +121,7 @@ class Bench:
     def __init__(self, split: str) -> None:
         self._split = split
         self._dense: Callable[[], tuple] = cache(quick_dense_model)
-        self._collected: Callable[[int], tuple] = cache(self._collect)
+        self._collected: Callable[..., tuple] = cache(self._collect)
         self._cut: Callable[..., tuple] = cache(self._prune)
         self._lessons: Callable[[str], Batches] = cache(self._pack)
         self._asked: Callable[[], tuple] = cache(self._ask)
@@ -106,11 +129,12 @@ class Bench:
     def measure(self, cut: str, run: Run, seed: int) -> dict:
         """One cell: cut and repair, train, evaluate."""
         small, flops = self._cut(run.criterion, cut, seed)
-        seconds = 0.0
-        if run.texts != "none":
-            how = Distillation(epochs=run.epochs, learning_rate=run.rate)
+        seconds, kept = 0.0, None
+        if run.texts is not None:
+            how = Distillation(epochs=TEXTS[run.texts][2], learning_rate=run.rate)
             distilled = distill(small, self._dense()[0], self._lessons(run.texts), how=how, seed=seed)
             small, seconds = distilled.model, distilled.seconds
+            kept = distilled.kl < distilled.kl_before
         questions, dense = self._asked()
         answers = evaluate(small, questions)
         return {
@@ -120,6 +144,7 @@ class Bench:
             "agreement": agreement(dense.logits, answers.logits),
             "flops": flops,
             "distill_seconds": round(seconds, 1),
+            "kept": kept,
         }
 
     def _ask(self) -> tuple[Batches, Evaluation]:
@@ -127,44 +152,45 @@ class Bench:
         questions = labelled(tokenizer, model, self._split)
         return questions, evaluate(model, questions)
 
-    def _pack(self, texts: str) -> Batches:
+    def _pack(self, name: str) -> Batches:
         """Training texts of one kind."""
         tokenizer = self._dense()[1]
+        own, others, _ = TEXTS[name]
         batches = unlabelled(tokenizer)
-        if texts == "fresh":
-            own = sum(len(batch["input_ids"]) for batch in batches)
-            others = TextData(tuple(fresh(own)), None, None, "fresh")
-            batches += make_batches(others, tokenizer, max_length=128)
-        return batches
+        count = others * sum(len(batch["input_ids"]) for batch in batches)
+        sentences = TextData(tuple(fresh(count)), None, None, "fresh")
+        return own * batches + (make_batches(sentences, tokenizer, max_length=128) if count else [])
 
-    def _collect(self, seed: int) -> tuple[Batches, Statistics, Costs]:
+    def _collect(self, seed: int, kinds: tuple[str, ...] | None) -> tuple[Batches, Statistics, Costs]:
         model, tokenizer = self._dense()
         texts = calibration(tokenizer, seed)
-        return texts, collect(model, texts, seed=seed), find_costs(model, "flops", texts)
+        statistics = collect(model, texts, sites=find_sites(model, kinds), seed=seed)
+        return texts, statistics, find_costs(model, "flops", texts, kinds=kinds)
 
     def _prune(self, name: str, cut: str, seed: int) -> tuple[PreTrainedModel, float]:
         """The repaired cut, from the cache or made, and its share of the FLOPs."""
         model, tokenizer = self._dense()
-        folder = CACHE / "recovery" / f"{name}-{cut}-{seed}"
+        folder = CACHE / "recovery" / f"{name}-{cut.replace(', ', '-')}-{seed}"
         if not folder.is_dir():
-            save(self._repaired(CRITERIA[name], cut, seed), folder, tokenizer)
+            save(self._repaired(CRITERIA[name], CUTS[cut], seed), folder, tokenizer)
         small = load(folder)
         small.set_attn_implementation("eager")
-        costs = find_costs(model, "flops", calibration(tokenizer, seed))
+        costs = find_costs(model, "flops", calibration(tokenizer, seed), kinds=CUTS[cut].kinds)
         kept = {site: left for site, (left, _) in plan_of(small).counts.items()}
         return small, costs.of(kept) / costs.dense
 
-    def _repaired(self, criterion: Criterion, cut: str, seed: int) -> PreTrainedModel:
+    def _repaired(self, criterion: Criterion, cut: Cut, seed: int) -> PreTrainedModel:
         """A cut with sizes chosen by the losses where these are nats, otherwise with the same share everywhere."""
         model = self._dense()[0]
-        texts, statistics, costs = self._collected(seed)
-        budget = Budget("flops", CUTS[cut])
+        texts, statistics, costs = self._collected(seed, cut.kinds)
+        budget = Budget("flops", cut.share)
         known, sizes = statistics, None
         if isinstance(criterion, PairedCriterion):
             units = {name: site.site.units for name, site in statistics.sites.items()}
             sizes = Counts(even_counts(units, costs, budget.limit(costs)))
             known = collect_pairs(model, texts, statistics, criterion.pairing, seed=seed)
-        plan = allocate(rank(known, criterion, budget=sizes, seed=seed), sizes or budget, costs)
+        shape = uniform_shape(model, cut.kinds) if cut.uniform else None
+        plan = allocate(rank(known, criterion, budget=sizes, seed=seed), sizes or budget, costs, shape)
         return repair(prune(model, plan, statistics), model, texts, statistics=statistics)
 
 
@@ -182,36 +208,40 @@ def write_page(rows: list[dict]) -> None:
         "",
         "MiniLM fine-tuned on short movie reviews, cut to a share of its FLOPs, repaired, and then trained on the",
         "dense model's answers, without labels, with the default settings of `infoprune prune --distill`; mean over",
-        f"the draws, test split (1,700 texts). Dense accuracy: {rows[0]['dense_accuracy']:.2%}. Every training has as",
-        "many steps as the fine-tuning of the dense model had (2 epochs of 5,930 texts):",
+        f"the draws, test split (1,700 texts). Dense accuracy: {rows[0]['dense_accuracy']:.2%}. No training has more",
+        "steps than the fine-tuning of the dense model had (2 epochs of 5,930 texts, 32 a step):",
         "",
         "* *own texts*: those that the dense model was fine-tuned on, twice;",
-        "* *own and fresh texts*: these once, and once as many sentences of other reviews that nobody has labelled.",
+        "* *own and fresh texts*: these once, and once as many sentences of other reviews that nobody has labelled;",
+        "* *fresh texts*: twice as many of such sentences, once.",
         "",
         "The sizes of the layers are chosen by their losses in nats; `fan2021` and `magnitude`, whose losses are not",
-        "nats, cut every layer alike. Cut, compensation, repair and training are the same for all criteria.",
+        "nats, cut every layer alike. *uniform* is `--shape uniform` with width, heads, neurons and pooler: plain",
+        "transformers can open it. Cut, compensation, repair (1,024 unlabelled texts) and training are the same for",
+        "all criteria. Movement pruning, which chooses while it trains, is not built and not in the table.",
         "",
-        "Texts that are held out decide whether the training is kept: where it came no nearer to the dense model's",
-        "answers on them, the row is that without training, as at a quarter of the FLOPs so far.",
+        "Texts that are held out decide whether the training is kept: *kept* says in how many draws it was. Where it",
+        "was not, the row counts the model from before the training.",
         "",
         "Made by `python -m experiments.recovery`; only cells that have been computed are shown.",
         "",
-        "| FLOPs | after the cut | draws | accuracy | points lost (lowest to highest) | KL (nats) | agreement "
-        "| seconds of training |",
-        "|---|---|---|---|---|---|---|---|",
+        "| cut | FLOPs | after the cut | draws | kept | accuracy | points lost (lowest to highest) | KL (nats) "
+        "| agreement | seconds of training |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for cut in CUTS:
         for name in RUNS:
-            cells = [row for row in rows if (row["cut"], row["run"]) == (cut, name)]
-            if not cells:
+            some = [row for row in rows if (row["cut"], row["run"]) == (cut, name)]
+            if not some:
                 continue
-            lost = [100 * (row["dense_accuracy"] - row["accuracy"]) for row in cells]
+            kept = "" if RUNS[name].texts is None else sum(row["kept"] for row in some)
+            lost = [100 * (row["dense_accuracy"] - row["accuracy"]) for row in some]
             mean = {
-                key: fmean(row[key] for row in cells)
+                key: fmean(row[key] for row in some)
                 for key in ("flops", "accuracy", "kl", "agreement", "distill_seconds")
             }
             lines.append(
-                f"| {mean['flops']:.1%} | {name} | {len(cells)} | {mean['accuracy']:.2%} "
+                f"| {cut} | {mean['flops']:.1%} | {name} | {len(some)} | {kept} | {mean['accuracy']:.2%} "
                 f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {mean['kl']:.4f} "
                 f"| {mean['agreement']:.2%} | {mean['distill_seconds']:.0f} |"
             )

@@ -8,9 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from experiments.task import CACHE, Batches, package_path
-from infoprune.checkpoint import load, new_folder
+from infoprune.checkpoint import load
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
+from infoprune.folders import new_folder
 
 LENGTH = 256
 """Tokens of a text, from its start; shorter texts are left out."""

@@ -10,9 +10,10 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from infoprune.checkpoint import load, new_folder, write_model
+from infoprune.checkpoint import load, write_model
 from infoprune.data.batches import label_ids, make_batches
 from infoprune.data.texts import TextData, read_texts
+from infoprune.folders import new_folder
 from infoprune.tasks.evaluate import Progress
 from infoprune.training.finetune import finetune, load_for_finetuning
 

@@ -15,7 +15,8 @@ from transformers import MarianConfig, MarianMTModel, PreTrainedTokenizerBase, P
 
 from experiments.cells import console
 from experiments.task import CACHE
-from infoprune.checkpoint import load, new_folder, write_model
+from infoprune.checkpoint import load, write_model
+from infoprune.folders import new_folder
 
 FOLDER = CACHE / "verses"
 SWORD = Path(os.environ.get("SWORD", "/usr/share/sword"))

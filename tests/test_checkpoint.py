@@ -6,8 +6,9 @@ import torch
 from tiny import logits_of, make_batches
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
 
-from infoprune.checkpoint import load, new_folder, save
+from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
+from infoprune.folders import new_folder
 from infoprune.plan import Plan, plan_of
 from infoprune.structure.sites import find_sites
 from infoprune.structure.stock import loads_in

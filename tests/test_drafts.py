@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import pytest
 from tiny import make_batches
 
-from infoprune.checkpoint import new_folder
 from infoprune.drafts import draft_beside
+from infoprune.folders import new_folder
 from infoprune.statistics.collect import collect
 
 WRITER = """

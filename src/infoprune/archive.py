@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from infoprune.checkpoint import new_folder
+from infoprune.folders import new_folder
 from infoprune.statistics.statistics import Statistics
 from infoprune.statistics.stored import read_statistics, write_statistics
 

@@ -1,4 +1,4 @@
-"""Checkpoint: a pruned model as a folder that appears whole or not at all, and back again bit by bit."""
+"""Checkpoint: a pruned model as a folder, and back again bit by bit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import inspect
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,64 +15,19 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.drafts import draft_beside
 from infoprune.errors import InputError
+from infoprune.folders import new_folder
 from infoprune.json_file import read_json, read_text
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.structure.embeddings import count_tokens
-from infoprune.structure.sites import every_site
+from infoprune.structure.narrow import narrow_layers
+from infoprune.structure.sites import layer_entries, sites_by_name
 from infoprune.surgery import cut_site
 
 PLAN = "plan.json"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 POOLER = "add_pooling_layer"
-
-
-@contextmanager
-def new_folder(folder: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """A folder to fill beside its destination; it takes the destination's name only when the block ends without error.
-
-    Raises:
-        InputError: the destination is there and not empty, and `force` is not set.
-    """
-    out = Path(folder).absolute()
-    check_new(out, force=force)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with draft_beside(out) as draft:
-        draft.chmod(0o755)
-        yield draft
-        if not out.exists():
-            draft.rename(out)
-            return
-        with draft_beside(out, "old") as old:
-            out.rename(old / out.name)
-            try:
-                draft.rename(out)
-            except BaseException:
-                (old / out.name).rename(out)
-                raise
-
-
-def check_new(folder: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Raises InputError where results must not be written: a file, or a folder that holds something already."""
-    out = Path(folder)
-    if out.is_file():
-        raise InputError(f"{out} is a file, expected the name of a new folder; choose another name")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise InputError(f"{out} exists and is not empty, expected a new folder; choose another name or pass --force")
-    check_place(out)
-
-
-def check_place(out: Path) -> None:
-    """Raises InputError where a file or folder cannot be made: known now, and not after hours of work."""
-    place = out.absolute().parent
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        raise InputError(f"{out} cannot be made, since {place} is a file, expected a folder; choose another place")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{out} cannot be made, since {place} may not be written to; choose another place")
 
 
 def save(
@@ -134,8 +88,7 @@ def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTraine
     model.__class__ = kind
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()  # from the mapped file into aligned memory, on which the last bits depend
-    carry_plan(model, plan)
-    return model
+    return _with_plan(model, plan)
 
 
 def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
@@ -158,6 +111,13 @@ def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> Pr
     model.__class__ = kind
     model.to(config.dtype or torch.float32)  # type: ignore[arg-type]
     model.eval()
+    return _with_plan(model, read_plan(path)) if (path / PLAN).is_file() else model
+
+
+def _with_plan(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
+    """The model, cut along the plan already, with what no weight says: the plan, and which coordinates layers drop."""
+    narrow_layers(model, layer_entries(model), plan.kept, plan.units)
+    carry_plan(model, plan)
     return model
 
 
@@ -169,7 +129,7 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
 
     def construct(self: PreTrainedModel, config: PretrainedConfig, *args: object, **kwargs: object) -> None:
         kind.__init__(self, config, *args, **kwargs)
-        sites = {site.name: site for site in every_site(self)}
+        sites = sites_by_name(self)
         counts = dict(plan.counts)
         tokens, _ = counts.pop(VOCABULARY, (count_tokens(self), 0))
         if tokens != count_tokens(self):  # a stock config says it
@@ -188,7 +148,8 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
                     f"{path / PLAN} keeps {units} units of {name}, {path / CONFIG} has {sites[name].units}; "
                     "the folder is damaged, prune again"
                 )
-            cut_site(self, sites[name], torch.arange(units))
+            if units < sites[name].units:
+                cut_site(self, sites[name], torch.arange(units))
 
     return type(kind.__name__, (kind,), {"__init__": construct, "__module__": kind.__module__})
 

@@ -11,7 +11,7 @@ from infoprune.budgets.budget import Budget
 from infoprune.budgets.shape import Shape, uniform_kinds, uniform_shape
 from infoprune.clock import Clock, StageProgress
 from infoprune.errors import InputError
-from infoprune.plan import WIDTH, Plan, plan_of
+from infoprune.plan import LAYER_WIDTH, Plan, plan_of
 from infoprune.processes import process_count, total
 from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.repair.repair import check_repairable
@@ -21,7 +21,8 @@ from infoprune.schedule import schedule
 from infoprune.settings import Settings
 from infoprune.statistics.calibration import Batch, check_batches, typical_shape, warn_few_tokens, with_targets
 from infoprune.statistics.statistics import Statistics
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 from infoprune.tasks.table import task_of
 from infoprune.training.distill import Recovery
 
@@ -134,10 +135,16 @@ def _check(
             "shape uniform and depth were asked for, but no stock config can say that a block is left out; "
             "leave depth out, or use shape free"
         )
-    if isinstance(criterion, PairedCriterion) and any(site.name == WIDTH for site in sites):
+    stream = next((site.kind for site in sites if site.streams), None)
+    if isinstance(criterion, PairedCriterion) and stream is not None:
         raise InputError(
             f"criterion {criterion.name!r} looks at one site above another, and the width is read everywhere, expected "
-            "a criterion that does not; leave width out of sites, or use criterion 'information'"
+            f"a criterion that does not; leave {stream} out of sites, or use criterion 'information'"
+        )
+    if stream == LAYER_WIDTH and (settings.rounds > 1 or settings.refresh == "site"):
+        raise InputError(
+            f"{LAYER_WIDTH} was asked for with rounds {settings.rounds} and refresh {settings.refresh!r}, expected one "
+            "round: the layers' widths depend on one another and are chosen together; leave rounds and refresh out"
         )
     if settings.repair:
         check_repairable(sites)

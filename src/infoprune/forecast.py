@@ -16,7 +16,6 @@ from infoprune.budgets.budget import Keep
 from infoprune.errors import InputError
 from infoprune.measuring.machine import remembered
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch, example_length
-from infoprune.plan import WIDTH
 from infoprune.repair.repair import FOLDS
 from infoprune.repair.ridge import GRID, MIXTURES
 from infoprune.statistics.answer import read_answer
@@ -25,7 +24,8 @@ from infoprune.statistics.demand import direction_count
 from infoprune.statistics.groups import EIGHT, groups, site_bytes
 from infoprune.structure.linear import linear
 from infoprune.structure.offload import hollow
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 
 STAGES = ("collect", "rank", "repair")
 SLACK = 1.15
@@ -156,8 +156,11 @@ def forecast(
         1196789760
     """
     sites = find_sites(model, kinds)
-    if any(site.kind == WIDTH for site in sites):
-        raise InputError("the site width was asked for, which a forecast does not know yet; leave it out of --sites")
+    stream = next((site.kind for site in sites if site.streams), None)
+    if stream is not None:
+        raise InputError(
+            f"the site {stream} was asked for, which a forecast does not know yet; leave it out of --sites"
+        )
     shapes = {site.name: _shape(model, site) for site in sites}
     parts = groups(model, sites, work.memory)
     taken = {name: shape.bytes for name, shape in shapes.items()}

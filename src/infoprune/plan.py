@@ -17,6 +17,9 @@ CARRIED = "infoprune_plan"
 MOST_UNITS = 1 << 24
 WIDTH = "width"
 """The site whose units are the coordinates of the residual stream."""
+LAYER_WIDTH = "layer-width"
+"""Kind of the sites that are the coordinates with which one layer goes on: each layer some of those below it."""
+STREAMS = (WIDTH, LAYER_WIDTH)
 VOCABULARY = "vocabulary"
 """The site whose units are tokens; the only one that is outside the layers."""
 

@@ -20,7 +20,7 @@ from infoprune.statistics.calibration import Batch
 from infoprune.statistics.collect import collect, collect_worth
 from infoprune.statistics.collect_pairs import collect_pairs
 from infoprune.statistics.statistics import Statistics
-from infoprune.structure.sites import every_site, find_sites
+from infoprune.structure.sites import find_sites, sites_by_name
 from infoprune.surgery import prune
 from infoprune.training.distill import Recovery, distill
 
@@ -142,13 +142,13 @@ class Rounds:
 
     def _collected(self, model: PreTrainedModel, names: Sequence[str]) -> Statistics:
         if self.given is not None and model is self.dense:
-            known = [site for site in every_site(model) if site.name in names]
-            return self.given.of_sites([each.name for site in known for each in site.measured])
+            known = sites_by_name(model)
+            return self.given.of_sites([each.name for name in names for each in known[name].measured])
         with self.clock.stage("collect") as report:
             return collect(
                 model,
                 self.batches,
-                sites=[site for site in every_site(model) if site.name in names],
+                sites=[site for name, site in sites_by_name(model).items() if name in names],
                 floor=self.settings.floor,
                 ridge=self.settings.shrinkage,
                 extras=extras_of(self.criterion),

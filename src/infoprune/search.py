@@ -27,7 +27,8 @@ from infoprune.settings import Settings
 from infoprune.statistics.calibration import Batch, Progress, typical_shape
 from infoprune.statistics.collect import collect, collect_worth
 from infoprune.statistics.statistics import Statistics
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 from infoprune.tasks.compare import between
 from infoprune.tasks.evaluate import Evaluation, evaluate

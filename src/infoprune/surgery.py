@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.plan import VOCABULARY, WIDTH, Plan, carry_plan, plan_of
+from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.ranking.eliminate import compensate
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.embeddings import count_tokens, cut_tokens, replace_parameter
 from infoprune.structure.linear import LinearMap, linear, upright
+from infoprune.structure.narrow import narrow_layers, steps_between
 from infoprune.structure.offload import bring_home, hollow, is_offloaded, present
 from infoprune.structure.silent import Silent
-from infoprune.structure.sites import Site, Size, every_site
+from infoprune.structure.site import Site, Size
+from infoprune.structure.sites import every_site, layer_entries, sites_by_name
 from infoprune.structure.slices import unit_coordinates
 from infoprune.structure.stock import fields_of
 from infoprune.structure.stream import Stream
@@ -41,7 +43,7 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         InputError: the plan names sites that the model does not have, or other numbers of units; or the statistics
             are not of this model.
     """
-    sites = {site.name: site for site in every_site(model)}
+    sites = sites_by_name(model)
     _check_fit(model, sites, plan)
     small = bring_home(copy.deepcopy(model))
     for name, kept in plan.kept.items():
@@ -56,6 +58,7 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         cut_site(small, sites[name], chosen)
         for path, (weight, lost) in readers.items():
             _rewrite(linear(small, path), weight, lost)
+    narrow_layers(small, layer_entries(small), plan.kept, plan.units)
     _update_config(small)
     before = plan_of(model)
     carry_plan(small, plan if before is None else before.then(plan))
@@ -73,9 +76,12 @@ def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedMode
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     small = hollow(model) if is_offloaded(model) else copy.deepcopy(model, shared)
-    for site in every_site(small):
-        if site.name in counts:
-            cut_site(small, site, torch.arange(min(counts[site.name], site.units)))
+    sites = {name: site for name, site in sites_by_name(small).items() if name in counts}
+    kept = {name: torch.arange(min(counts[name], site.units)) for name, site in sites.items()}
+    for name, site in sites.items():
+        cut_site(small, site, kept[name])
+    units = {name: site.units for name, site in sites.items()}
+    narrow_layers(small, layer_entries(small), {name: each.tolist() for name, each in kept.items()}, units)
     return small
 
 
@@ -171,6 +177,7 @@ def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> No
                 f"the plan counts {units} units in {name}, which {there} in this model; "
                 "use the model that the plan was made for"
             )
+    steps_between(layer_entries(model), plan.kept, plan.units)
 
 
 def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatistics:
@@ -178,7 +185,7 @@ def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatis
     found = statistics.sites.get(site.name)
     with present(model, site.reader):
         reader = exact(linear(model, site.reader).weight)
-    known = site.kind == WIDTH or (found is not None and torch.equal(found.reader.to(reader.device), reader))
+    known = site.streams or (found is not None and torch.equal(found.reader.to(reader.device), reader))
     if found is None or found.site != site or not known:
         raise InputError(
             f"the statistics are not of {site.name} with {site.units} units and the weights of this model; "

@@ -192,6 +192,19 @@ def test_the_same_seed_gives_the_same_plan(run, saved_bert, reviews, tmp_path):
     assert plans[0] == plans[1]
 
 
+def test_every_layer_has_a_width_of_its_own(run, saved_bert, reviews, out):
+    options = ("--sites", "ffn,heads,layer-width", "--budget", "flops=0.5")
+    status, printed, err = run("prune", saved_bert, out, "--data", reviews, "--eval", reviews, *options)
+    assert (status, err) == (0, "")
+    report = json.loads((out / "report.json").read_text())
+    widths = [kept for name, (kept, _) in report["kept"].items() if name.endswith(".width")]
+    assert len(widths) == 2
+    assert widths == sorted(widths, reverse=True)
+    assert report["loads_in"] == "infoprune"
+    assert report["pruned"]["flops"] <= report["dense"]["flops"] / 2
+    assert "coordinates" in printed
+
+
 def test_plan_only_writes_the_plan_of_a_full_run_and_nothing_else(run, saved_bert, reviews, small, tmp_path):
     folder = tmp_path / "plan"
     status, printed, err = run("prune", saved_bert, folder, "--data", reviews, "--plan-only")

@@ -108,6 +108,25 @@ def test_rare_tokens_go(run, saved_bert, texts, tmp_path):
     assert sizes[0] > sizes[1] > sizes[2]
 
 
+def test_extra_tokens_stay_and_the_report_says_what_will_be_split(run, saved_bert, texts, tmp_path):
+    sizes, shares = [], []
+    for extra in (0, 3):
+        folder = tmp_path / f"out{extra}"
+        arguments = ("--data", texts, "--sites", "vocabulary", "--extra-tokens", extra)
+        status, printed, _ = run("prune", saved_bert, folder, *arguments)
+        report = json.loads((folder / "report.json").read_text())
+        sentence = f"About {report['pieces']:.1%} of the tokens of new texts like these"
+        assert status == 0
+        assert sentence in printed
+        assert sentence in (folder / "report.md").read_text()
+        sizes.append(report["kept"]["vocabulary"][0])
+        shares.append(report["pieces"])
+    assert sizes[1] == sizes[0] + 3
+    assert 0 <= shares[1] <= shares[0] < 1
+    assert run("prune", saved_bert, tmp_path / "ffn", "--data", texts, "--sites", "ffn")[0] == 0
+    assert json.loads((tmp_path / "ffn" / "report.json").read_text())["pieces"] is None
+
+
 def test_a_teacher_with_all_tokens_teaches_the_small_one(run, saved_bert, texts, out, tmp_path):
     assert run("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary,ffn")[0] == 0
     better = tmp_path / "better"
@@ -124,7 +143,9 @@ def test_options_that_would_change_nothing(refused, saved_bert, texts, out):
     for option in (("--keep", "0.25"), ("--budget", "flops=0.5"), ("--distill", "1")):
         refused(*alone, *option, words=["only the vocabulary", "add e.g. ffn"])
     refused("prune", saved_bert, out, "--data", texts, "--min-count", "2", words=["min-count", "vocabulary"])
+    refused("prune", saved_bert, out, "--data", texts, "--extra-tokens", "2", words=["extra-tokens", "vocabulary"])
     refused(*alone, "--min-count", "0", words=["min_count is 0", "--min-count"])
+    refused(*alone, "--extra-tokens", "-1", words=["-1 extra tokens", "--extra-tokens"])
 
 
 def test_a_site_that_is_none(refused, saved_bert, texts, out):

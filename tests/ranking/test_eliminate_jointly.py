@@ -25,10 +25,11 @@ def lost(covariance, metric, kept, log):
     return (metric @ left).trace() / 2
 
 
+@pytest.mark.parametrize("panel", [1, 2, 128])
 @pytest.mark.parametrize("log", [False, True])
-def test_losses_add_up_to_what_all_places_lose(log):
+def test_losses_add_up_to_what_all_places_lose(log, panel):
     covariances, metrics = problems(3)
-    found = eliminate_jointly(covariances, metrics, log=log, keep=3)
+    found = eliminate_jointly(covariances, metrics, log=log, keep=3, panel=panel)
     kept = torch.tensor(sorted(set(range(N)) - set(found.order.tolist())))
     expected = sum(lost(c, g, kept, log) for c, g in zip(covariances, metrics, strict=True))
     assert float(found.losses.sum()) == pytest.approx(float(expected), rel=1e-9)
@@ -53,3 +54,13 @@ def test_one_place_is_plain_elimination(log):
 
 def test_nothing_is_removed_where_all_is_kept():
     assert len(eliminate_jointly(*problems(2), keep=N).order) == 0
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_the_losses_of_some_places_in_the_order_of_all(log):
+    covariances, metrics = problems(3, seed=3)
+    some = eliminate_jointly(covariances, metrics, log=log, keep=3, counted=2, panel=4)
+    assert torch.equal(some.order, eliminate_jointly(covariances, metrics, log=log, keep=3).order)
+    kept = torch.tensor(sorted(set(range(N)) - set(some.order.tolist())))
+    expected = sum(lost(c, g, kept, log) for c, g in zip(covariances[:2], metrics[:2], strict=True))
+    assert float(some.losses.sum()) == pytest.approx(float(expected), rel=1e-9)

@@ -160,6 +160,14 @@ def test_blocks_that_are_left_out(tiny_bert, tmp_path):
     assert exported.difference < 0.1 * exported.scale
 
 
+def test_layers_that_drop_coordinates(tiny_bert, tmp_path):
+    widths = [site.name for site in find_sites(tiny_bert, ["layer-width"])]
+    units = dict.fromkeys(widths, find_sites(tiny_bert, ["width"])[0].units)
+    kept = {name: tuple(range(layer, units[name] - 3 * layer, 1 + layer)) for layer, name in enumerate(widths)}
+    exported = export(prune(tiny_bert, Plan("bert", units, kept, "some", 0)), tmp_path / "a.onnx", make_batches())
+    assert exported.difference < 1e-4 * exported.scale
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", ["distilbert", "deberta-v2", "modernbert"])
 def test_other_families(model_type, tmp_path):

@@ -19,9 +19,14 @@ BATCHES = make_batches(((7, 12, 9, 10), (12, 8, 11, 5)) * 16)
 QUICK = Distillation(epochs=2, learning_rate=5e-3, bf16=False)
 
 
+def cut(dense, share, kinds=None):
+    units = {site.name: site.units for site in find_sites(dense, kinds)}
+    kept = {name: tuple(range(int(n * share))) for name, n in units.items()}
+    return prune(dense, Plan("bert", units, kept, "first", 0))
+
+
 def quartered(dense):
-    units = {site.name: site.units for site in find_sites(dense)}
-    return prune(dense, Plan("bert", units, {name: tuple(range(n // 4)) for name, n in units.items()}, "first", 0))
+    return cut(dense, 0.25)
 
 
 def state(model):
@@ -215,6 +220,15 @@ def test_unlike_widths_meet_through_maps_that_are_dropped(make_tiny_bert):
     assert state(result.model).keys() == state(narrow).keys()
 
 
+def test_widths_are_those_of_the_hidden_states_whatever_the_config_says(make_tiny_bert):
+    dense, narrow = make_tiny_bert(), make_tiny_bert(hidden_size=16, seed=1)
+    plain = Lesson(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
+    narrow.config.hidden_size = dense.config.hidden_size
+    told = Lesson(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
+    assert [tuple(map_.weight.shape) for map_ in told.maps] == [(dense.config.hidden_size, 16)] * 2
+    assert same(state(plain.maps), state(told.maps))
+
+
 def test_layers_are_matched_by_height():
     ours, theirs = ([torch.tensor(i) for i in range(n + 1)] for n in (2, 6))
     assert [(int(g), int(h)) for g, h in matched(ours, theirs)] == [(1, 3), (2, 6)]
@@ -236,7 +250,8 @@ def test_a_training_that_does_harm_gives_back_what_went_in(tiny_bert):
     small = copy.deepcopy(tiny_bert)  # nothing can be nearer
     calls = []
     how = Distillation(epochs=8, learning_rate=1e-2, bf16=False)
-    result = distill(small, tiny_bert, BATCHES[:20], how=how, progress=lambda done, of: calls.append((done, of)))
+    with pytest.warns(UserWarning, match=r"KL .* on held-out inputs, .* before, so the model from before .* is kept"):
+        result = distill(small, tiny_bert, BATCHES[:20], how=how, progress=lambda done, of: calls.append((done, of)))
     assert same(state(result.model), state(small))
     assert result.kl == result.kl_before == pytest.approx(0, abs=1e-9)
 
@@ -253,20 +268,35 @@ def test_it_ends_early_where_it_gets_no_better(tiny_bert, batches, patience, lea
     how = Distillation(epochs=20, learning_rate=1e-2, patience=patience, bf16=False)
     calls = []
     small = copy.deepcopy(tiny_bert)  # nothing can be nearer, so the first look is the best
-    distill(small, tiny_bert, BATCHES[:batches], how=how, progress=lambda *call: calls.append(call))
+    with pytest.warns(UserWarning, match="is kept"):
+        distill(small, tiny_bert, BATCHES[:batches], how=how, progress=lambda *call: calls.append(call))
     done, of = calls[-1]
     assert least <= done <= least + 10, "found at the next look"
     assert (done < of) == (patience < 1)
 
 
-def test_the_less_is_left_the_faster_it_learns(make_tiny_bert):
-    dense, huge = make_tiny_bert(), make_tiny_bert(intermediate_size=30_000)
-    small = quartered(dense)
-    own, whole = (sum(p.numel() for n, p in m.named_parameters() if "embeddings" not in n) for m in (small, dense))
-    assert learning_rate(small, dense) == pytest.approx(2.5e-4 * (whole / own) ** 0.5)
-    assert learning_rate(dense, dense) == learning_rate(dense, small) == 2.5e-4, "there is no way to go"
-    assert learning_rate(small, make_tiny_bert(vocab_size=5_000)) == learning_rate(small, dense)
-    assert learning_rate(small, huge) == 1.5e-3, "as fast as was found to be good"
+def test_the_more_hidden_states_miss_the_faster_it_learns(make_tiny_bert):
+    dense, other = make_tiny_bert(), make_tiny_bert(seed=1)
+    examples = [{"number": number, "batch": batch} for number, batch in enumerate(BATCHES[:3])]
+    shares, small = [], cut(dense, 0.9, ["ffn"])
+    for batch in BATCHES[:3]:
+        real = batch["attention_mask"].bool()
+        with torch.no_grad():
+            ours, theirs = (model(**batch, output_hidden_states=True).hidden_states for model in (small, dense))
+        for g, h in zip(ours[1:], theirs[1:], strict=True):
+            shares.append(float((g[real] - h[real]).square().sum() / (len(h[real]) - 1) / h[real].var(0).sum()))
+    rates = {
+        name: learning_rate(Lesson(student, dense, BATCHES[:3], 2.0, hidden, 0.0), examples)
+        for name, student, hidden in [
+            ("small", small, 1.0),
+            ("small, logits alone", small, 0.0),
+            ("whole", dense, 1.0),
+            ("another", other, 1.0),
+        ]
+    }
+    assert rates["small"] == pytest.approx(2e-3 * (sum(shares) / len(shares)) ** 2, rel=1e-2)
+    assert rates["small, logits alone"] == rates["small"]
+    assert rates["whole"] == 2.5e-5 < rates["small"] < rates["another"] == 1.5e-3
 
 
 def test_one_batch_is_enough(tiny_bert):

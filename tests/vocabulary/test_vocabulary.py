@@ -296,6 +296,11 @@ def test_a_count_below_one():
         prune_vocabulary(*dense("bert"), SEEN, min_count=0)
 
 
+def test_less_than_no_extra_token():
+    with pytest.raises(InputError, match=r"-1 extra tokens.*0 keeps none"):
+        prune_vocabulary(*dense("bert"), SEEN, extra=-1)
+
+
 def test_lists_of_tokens_by_number():
     model, tokenizer = dense("llama")
     model.generation_config.sequence_bias = {(5,): 1.0}

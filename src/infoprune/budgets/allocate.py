@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -12,14 +12,11 @@ from torch import Tensor
 
 from infoprune.budgets.budget import Budget, Counts, Keep
 from infoprune.budgets.costs import Costs
-from infoprune.budgets.lagrange import Curve, least_loss
-from infoprune.budgets.shape import Shape, free_shape
+from infoprune.budgets.divide import ROUNDING, check_sites, divide
+from infoprune.budgets.shape import Shape
 from infoprune.errors import InputError
-from infoprune.plan import WIDTH, Plan
+from infoprune.plan import LAYER_WIDTH, Plan
 from infoprune.ranking.rank import Rankings
-
-ROUNDING = 1e-12
-"""Room for rounding errors alone: what is to be kept whole has to fit."""
 
 
 def allocate(
@@ -53,10 +50,16 @@ def allocate(
             )
         budget = Counts(choose_counts(rankings, costs, budget.limit(costs), budget.allocation, shape))
     kept, lost = {}, 0.0
+    below: set[int] | None = None  # coordinates that the layer below keeps
     for name, ranking in rankings.sites.items():
         removed = ranking.site.units - budget.count(ranking.site)
-        kept[name] = tuple(sorted(ranking.order[removed:].tolist()))
-        lost += float(ranking.losses[:removed].sum())
+        order = ranking.order.tolist()
+        if ranking.site.kind == LAYER_WIDTH:
+            order = order if below is None else [unit for unit in order if unit in below]
+            removed = max(0, len(order) - budget.count(ranking.site))
+            below = set(order[removed:])
+        kept[name] = tuple(sorted(order[removed:]))
+        lost += float(ranking.losses[: ranking.site.units - len(kept[name])].sum())
     units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
     nats = lost if rankings.nats else None
     return Plan(rankings.model_type, units, kept, rankings.criterion, rankings.seed, nats)
@@ -98,7 +101,7 @@ def least_counts(rankings: Rankings, costs: Costs, limit: float, shape: Shape | 
         InputError: the costs are of other sites, or no shape is small enough.
     """
     units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
-    return _divided(units, costs, limit, {name: ranking.lost for name, ranking in rankings.sites.items()}, shape)
+    return divide(units, costs, limit, {name: ranking.lost for name, ranking in rankings.sites.items()}, shape)
 
 
 def threshold_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str, int]:
@@ -115,7 +118,7 @@ def threshold_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str
     Raises:
         InputError: the costs are of other sites.
     """
-    _check_sites(rankings.sites.keys(), costs)
+    check_sites(rankings.sites.keys(), costs)
     pooled = torch.cat([ranking.losses for ranking in rankings.sites.values()]).sort().values
 
     def counts(gone: int) -> dict[str, int]:
@@ -144,9 +147,8 @@ def even_counts(units: Mapping[str, int], costs: Costs, limit: float, shape: Sha
         InputError: the costs are of other sites, or no shape is small enough.
     """
     losses = {name: _even_losses(cost) for name, cost in costs.sites.items()}
-    if WIDTH in costs.sizes:
-        losses[WIDTH] = _even_losses(costs.width_curve())
-    return _divided(units, costs, limit, losses, shape)
+    losses |= {name: _even_losses(costs.width_curve(name)) for name in costs.streams}
+    return divide(units, costs, limit, losses, shape)
 
 
 def check_nats(allocation: str | None, criterion: str, nats: bool) -> None:
@@ -156,67 +158,6 @@ def check_nats(allocation: str | None, criterion: str, nats: bool) -> None:
             f"allocation 'nats' needs losses in nats, which criterion {criterion!r} does not give; "
             "use allocation 'uniform' or criterion 'information'"
         )
-
-
-def _divided(
-    units: Mapping[str, int],
-    costs: Costs,
-    limit: float,
-    losses: Mapping[str, Float[Tensor, " _"]],
-    shape: Shape | None,
-) -> dict[str, int]:
-    """Sizes by site name with the least sum of losses, (units + 1,) by site name, within the limit."""
-    _check_sites(units.keys(), costs)
-    chosen = shape or free_shape({name: costs.sizes[name] for name in units})
-    room = limit * (1 + ROUNDING)
-    tried = (_beside(fixed, chosen.groups, units, costs, room, losses) for fixed in chosen.fixed)
-    found = [each for each in tried if each is not None]
-    if not found:
-        raise InputError(
-            f"budget of {costs.quantity} cannot be met: the smallest shape that a stock config can say costs more; "
-            "allow more, or use shape free"
-        )
-    return min(found, key=lambda each: each[0])[1]
-
-
-def _beside(
-    fixed: Mapping[str, int],
-    groups: Sequence[Sequence[str]],
-    units: Mapping[str, int],
-    costs: Costs,
-    room: float,
-    losses: Mapping[str, Float[Tensor, " _"]],
-) -> tuple[float, dict[str, int]] | None:
-    """(loss, sizes by site name) of the best plan with some sizes given; None where these do not fit."""
-    if any(count > units[name] for name, count in fixed.items()):
-        return None
-    here = costs.at(fixed[WIDTH]) if WIDTH in fixed else costs
-    spent = here.rest + sum(float(here.sites[name][count]) for name, count in fixed.items() if name != WIDTH)
-    permitted = [_common([set(costs.sizes[name]) for name in group], min(units[n] for n in group)) for group in groups]
-    curves = [
-        Curve(
-            sum((here.sites[name][each] for name in group), torch.zeros(())).tolist(),
-            sum((losses[name][each] for name in group), torch.zeros(())).tolist(),
-        )
-        for group, each in zip(groups, permitted, strict=True)
-    ]
-    chosen = least_loss(curves, room - spent)
-    if chosen is None:
-        return None
-    lost = sum(float(losses[name][count]) for name, count in fixed.items())
-    lost += sum(curve.losses[index] for curve, index in zip(curves, chosen, strict=True))
-    picked = zip(groups, permitted, chosen, strict=True)
-    return lost, {**fixed, **{name: each[index] for group, each, index in picked for name in group}}
-
-
-def _common(sizes: Sequence[set[int]], most: int) -> list[int]:
-    """The numbers of units that all sites of a group may keep, ascending."""
-    return sorted(size for size in set.intersection(*sizes) if size <= most)
-
-
-def _check_sites(names: Collection[str], costs: Costs) -> None:
-    if set(names) != costs.sites.keys() | ({WIDTH} if costs.thinner else set()):
-        raise InputError("the costs are of other sites than the rankings; find both for the same model and kinds")
 
 
 def _even_losses(cost: Float[Tensor, " _"]) -> Float[Tensor, " _"]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from infoprune.budgets.costs import Costs, check_quantity
 from infoprune.budgets.rounding import FINEST
 from infoprune.errors import InputError
-from infoprune.plan import WIDTH
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 ALLOCATIONS = ("nats", "uniform")
 
@@ -43,10 +42,10 @@ class Keep:
             InputError: that would be none; the message says the least share that leaves one.
         """
         kept = math.floor(site.units * self.share + 0.5)
-        if site.kind == WIDTH and self.share < 1 and site.units > FINEST:
+        if site.streams and self.share < 1 and site.units > FINEST:
             kept = max(FINEST, FINEST * math.floor(kept / FINEST + 0.5))  # what kernels like, for all matrices at once
         if kept == 0:
-            unit = {"heads": "head", "cross-heads": "head", WIDTH: "coordinate"}.get(site.kind, "neuron")
+            unit = {"heads": "head", "cross-heads": "head"}.get(site.kind, "coordinate" if site.streams else "neuron")
             raise InputError(
                 f"keep {self.share:g} leaves no {unit} of {site.units} in {site.name}, expected at least one; "
                 f"use keep {math.ceil(500 / site.units) / 1000:g} or more"

@@ -16,13 +16,31 @@ from infoprune.budgets.latency import time_table
 from infoprune.budgets.rounding import preferred_multiple, sizes
 from infoprune.errors import InputError
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, device_of, example_batch
-from infoprune.plan import WIDTH
+from infoprune.plan import LAYER_WIDTH, WIDTH
 from infoprune.statistics.calibration import Batch, Progress, check_batches, typical_shape
 from infoprune.structure.offload import is_offloaded
-from infoprune.structure.sites import Site, every_site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import every_site, find_sites
 from infoprune.surgery import outline
 
 QUANTITIES = ("flops", "params", "bytes", "latency")
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """What one coordinate of the residual stream costs in one layer.
+
+    Args:
+        alone: whatever the layer's units.
+        sites: by site name, (units + 1,): beside 0, 1, ... of its units.
+    """
+
+    alone: float
+    sites: dict[str, Float[Tensor, " _"]]
+
+    def beside(self, counts: Mapping[str, int]) -> float:
+        """What it costs in a layer of so many units."""
+        return self.alone + sum(float(curve[counts[name]]) for name, curve in self.sites.items())
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,8 @@ class Costs:
         sizes: by site name, the numbers of units that it may keep, ascending; the last is all of them.
         thinner: where the width may be cut: the costs of three models that differ in it, by width. All others are on
             the parabola through these, since a coordinate meets units, and no more than other coordinates, in products.
+        layers: where every layer may have a width of its own: what a coordinate costs there, by name of that width,
+            bottom to top.
 
     Raises:
         InputError: the quantity is not known.
@@ -49,6 +69,7 @@ class Costs:
     sites: dict[str, Float[Tensor, " _"]]
     sizes: dict[str, tuple[int, ...]]
     thinner: dict[int, Costs] = field(default_factory=dict)
+    layers: dict[str, Coordinate] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_quantity(self.quantity)
@@ -63,27 +84,51 @@ class Costs:
         """Cost of the smallest model that may be asked for."""
         return self.of({name: each[0] for name, each in self.sizes.items()})
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the widths that may be cut."""
+        return (WIDTH,) if self.thinner else tuple(self.layers)
+
     def of(self, counts: Mapping[str, int]) -> float:
         """Cost of the model that keeps so many units of every site."""
-        if self.thinner:
-            return self.at(counts[WIDTH]).of(counts)
+        if self.streams:
+            return self.at(counts).of(counts)
         return self.rest + sum(float(curve[counts[name]]) for name, curve in self.sites.items())
 
-    def at(self, width: int) -> Costs:
-        """The costs of the model whose residual stream is so wide, by how many units its other sites keep."""
+    def at(self, widths: Mapping[str, int]) -> Costs:
+        """The costs of the model whose residual stream is so wide, by how many units its other sites keep.
+
+        Args:
+            widths: by name of the width; other names are passed over.
+        """
+        permitted = {name: sizes for name, sizes in self.sizes.items() if name not in self.streams}
+        rest, curves = self._on_parabola(widths[WIDTH]) if self.thinner else self._without(widths)
+        return Costs(self.quantity, self.shape, rest, curves, permitted)
+
+    def _on_parabola(self, width: int) -> tuple[float, dict[str, Tensor]]:
+        """Rest and curves, by Lagrange's polynomials."""
         known = list(self.thinner)
-        parts = [
-            math.prod((width - other) / (own - other) for other in known if other != own) for own in known
-        ]  # Lagrange's polynomials
+        parts = [math.prod((width - other) / (own - other) for other in known if other != own) for own in known]
         each = list(zip(parts, self.thinner.values(), strict=True))
         curves = {name: sum((p * c.sites[name] for p, c in each), torch.zeros(())) for name in self.sites}
-        permitted = {name: sizes for name, sizes in self.sizes.items() if name != WIDTH}
-        return Costs(self.quantity, self.shape, sum(p * c.rest for p, c in each), curves, permitted)
+        return sum(p * c.rest for p, c in each), curves
 
-    def width_curve(self) -> Float[Tensor, " _"]:
-        """(width + 1,): cost of the model with 0, 1, ... coordinates and all other units."""
+    def _without(self, widths: Mapping[str, int]) -> tuple[float, dict[str, Tensor]]:
+        """Rest and curves of a model whose layers lack some coordinates."""
+        rest, curves = self.rest, dict(self.sites)
+        for name, coordinate in self.layers.items():
+            gone = self.sizes[name][-1] - widths[name]
+            rest -= gone * coordinate.alone
+            curves |= {site: self.sites[site] - gone * curve for site, curve in coordinate.sites.items()}
+        return rest, curves
+
+    def width_curve(self, name: str) -> Float[Tensor, " _"]:
+        """(width + 1,): cost of the model with 0, 1, ... coordinates of one width and all other units."""
         whole = {name: sizes[-1] for name, sizes in self.sizes.items()}
-        return torch.tensor([self.at(n).of(whole) for n in range(whole[WIDTH] + 1)], dtype=torch.float64)
+        several = torch.arange(whole[name] + 1, dtype=torch.float64)
+        if self.layers:
+            return self.dense - (whole[name] - several) * self.layers[name].beside(whole)
+        return torch.tensor([self.at({name: n}).of(whole) for n in range(whole[name] + 1)], dtype=torch.float64)
 
     def among(self, sites: Collection[str]) -> Costs:
         """The costs of some of the sites, where all others are empty."""
@@ -136,8 +181,14 @@ def find_costs(
     check_batches(batches)
     shape = typical_shape(batches, model.config)
     sites = find_sites(model, kinds)
-    if any(site.name == WIDTH for site in sites):
-        return _with_width(model, quantity, shape, sites, multiple, depth, progress)
+    if any(site.streams for site in sites):
+        if quantity == "latency":
+            raise InputError(
+                "a budget of latency cannot weigh the width of the residual stream yet, expected flops, params or "
+                f"bytes; pass e.g. flops=0.5, or leave {WIDTH} and {LAYER_WIDTH} out of sites"
+            )
+        find = _with_width if any(site.name == WIDTH for site in sites) else _with_layer_widths
+        return find(model, quantity, shape, sites, multiple, depth)
     return _costs(model, quantity, shape, sites, multiple, depth, progress)
 
 
@@ -148,24 +199,57 @@ def _with_width(
     sites: Sequence[Site],
     multiple: int | None,
     depth: bool,
-    progress: Progress | None,
 ) -> Costs:
-    if quantity == "latency":
-        raise InputError(
-            "a budget of latency cannot weigh the width of the residual stream yet, expected flops, params or bytes; "
-            "pass e.g. flops=0.5, or leave width out of sites"
-        )
     others = {site.name for site in sites if site.name != WIDTH}
     (whole,) = (site for site in sites if site.name == WIDTH)
     thinner = {}
     for width in sorted({max(1, whole.units * third // 3) for third in (1, 2, 3)}):
         thin = outline(model, {WIDTH: width})
         left = [site for site in every_site(thin) if site.name in others]
-        thinner[width] = _costs(thin, quantity, shape, left, multiple, depth, progress)
+        thinner[width] = _costs(thin, quantity, shape, left, multiple, depth, None)
     full = thinner[whole.units]
-    first = next(model.parameters())
-    permitted = sizes(whole, multiple or preferred_multiple(device_of(model), first.dtype))
-    return replace(full, sizes={**full.sizes, WIDTH: permitted}, thinner=thinner)
+    return replace(full, sizes={**full.sizes, WIDTH: _widths(model, whole, multiple)}, thinner=thinner)
+
+
+def _with_layer_widths(
+    model: PreTrainedModel,
+    quantity: str,
+    shape: tuple[int, int],
+    sites: Sequence[Site],
+    multiple: int | None,
+    depth: bool,
+) -> Costs:
+    """Costs are linear in every layer's width: a coordinate meets its layer's units, and no coordinate of another."""
+    others = [site for site in sites if not site.streams]
+    widths = [site for site in sites if site.streams]
+    full = _costs(model, quantity, shape, others, multiple, depth, None)
+    thin = {site.name: max(1, site.units // 2) for site in widths}
+    gone = {site.name: max(1, site.units - thin[site.name]) for site in widths}
+    narrow = outline(model, thin)
+    left = [site for site in every_site(narrow) if site.name in full.sites]
+    slim = _costs(narrow, quantity, shape, left, multiple, depth, None)
+    layers = {}
+    before = full.dense
+    for index, site in reversed(list(enumerate(widths))):  # the stream gets narrower on its way up
+        above = {each.name: thin[each.name] for each in widths[index:]}
+        cost = float(_count(outline(model, above), quantity, shape))
+        own = [each.name for each in others if each.name in full.sites and _stands_in(each, site, widths[-1])]
+        curves = {name: (full.sites[name] - slim.sites[name]) / gone[site.name] for name in own}
+        units = sum(float(curve[-1]) for curve in curves.values())
+        layers[site.name] = Coordinate((before - cost) / gone[site.name] - units, curves)
+        before = cost
+    permitted = {site.name: _widths(model, site, multiple) for site in widths}
+    return replace(full, sizes={**full.sizes, **permitted}, layers={site.name: layers[site.name] for site in widths})
+
+
+def _stands_in(site: Site, width: Site, last: Site) -> bool:
+    """Whether a site is in the layer of that width; what stands above the layers goes with the last of them."""
+    return site.layer == width.layer if site.stack == "layers" and site.kind != "pooler" else width == last
+
+
+def _widths(model: PreTrainedModel, site: Site, multiple: int | None) -> tuple[int, ...]:
+    """The widths that a stream may have."""
+    return sizes(site, multiple or preferred_multiple(device_of(model), next(model.parameters()).dtype))
 
 
 def _costs(

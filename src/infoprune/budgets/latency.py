@@ -19,7 +19,7 @@ from transformers import Cache, PreTrainedModel
 from infoprune.measuring.machine import remembered
 from infoprune.measuring.measure import example_batch, time_rounds
 from infoprune.statistics.calibration import Progress
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 from infoprune.surgery import outline
 
 SHARES = (0, 1 / 16, 1 / 8, 3 / 16, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1)

@@ -8,7 +8,7 @@ from torch import nn
 
 from infoprune.measuring.machine import remembered
 from infoprune.measuring.measure import time_rounds
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 MULTIPLES = (8, 16, 32, 64)
 """Finer than 8 gains nothing: a layer has hundreds of neurons, and vector registers hold 8 numbers or more."""

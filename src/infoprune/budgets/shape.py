@@ -12,7 +12,8 @@ from infoprune.budgets.budget import Keep
 from infoprune.budgets.rounding import FINEST, sizes
 from infoprune.errors import InputError
 from infoprune.plan import WIDTH
-from infoprune.structure.sites import Site, every_site, family_named, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import every_site, family_named, find_sites, sites_by_name
 from infoprune.structure.stock import alike, allowed, fields_of, linked
 
 
@@ -49,7 +50,7 @@ def uniform_shape(model: PreTrainedModel, kinds: Collection[str], *, multiple: i
     """
     names = {site.name for site in find_sites(model, kinds)}
     _check_stock(model)
-    cut = [same for same in alike(every_site(model)) if names & {site.name for site in same}]
+    cut = [same for same in alike(sites_by_name(model).values()) if names & {site.name for site in same}]
     for same in cut:
         if not same[0].config:
             raise InputError(

@@ -49,7 +49,8 @@ def prune_command(
         str | None,
         typer.Option(
             metavar="KINDS",
-            help="What is cut: some of ffn, heads, width, pooler, vocabulary; by default the first two.",
+            help="What is cut: some of ffn, heads, width (or layer-width, where every layer has its own), pooler, "
+            "vocabulary; by default the first two.",
         ),
     ] = None,
     shape: Annotated[
@@ -64,6 +65,12 @@ def prune_command(
         int | None,
         typer.Option(
             metavar="N", help="With vocabulary among the sites: tokens seen less often in FILE go; by default 1."
+        ),
+    ] = None,
+    extra_tokens: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="So many other tokens stay, those that new texts are likeliest to have; by default none."
         ),
     ] = None,
     criterion: Annotated[
@@ -120,6 +127,7 @@ def prune_command(
             tolerance=options.tolerance(max_loss, max_kl),
             sites=options.names(sites),
             min_count=min_count,
+            extra_tokens=extra_tokens,
             criterion=criterion,
             settings=settings,
             distill=recovery,

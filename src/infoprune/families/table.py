@@ -197,4 +197,5 @@ class Family:
     @property
     def more_kinds(self) -> tuple[str, ...]:
         """Kinds of site that are cut only where they are asked for."""
-        return (*dict.fromkeys(row.kind for row in self.top), *(("width",) if self.width is not None else ()))
+        layered = ("layer-width",) if self.decoder is None else ()
+        return (*dict.fromkeys(row.kind for row in self.top), *(("width", *layered) if self.width is not None else ()))

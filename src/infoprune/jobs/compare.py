@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Keep
 from infoprune.budgets.costs import Costs, find_costs
-from infoprune.checkpoint import new_folder
 from infoprune.clock import StageProgress
 from infoprune.errors import InputError
+from infoprune.folders import new_folder
 from infoprune.jobs.cut import Sources
 from infoprune.jobs.grid import CELLS, CellStore, Goal, Grid, digest_of
 from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished

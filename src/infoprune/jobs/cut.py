@@ -61,6 +61,7 @@ class Cut:
         tolerance: what it may lose on the evaluation texts, instead of both: the smallest that holds it is searched.
         sites: kinds of site; None means all that the layers of the family have. "vocabulary" is cut before all others.
         min_count: how often a token must occur in the data to stay, with the site vocabulary; 1 by default.
+        extra_tokens: how many more tokens stay, the likeliest in new texts; none by default.
         criterion: name of what chooses the units.
         settings: rounds and repair.
         distill: training on all of the data after the cut, or None.
@@ -76,6 +77,7 @@ class Cut:
     tolerance: Tolerance | None = None
     sites: tuple[str, ...] | None = None
     min_count: int | None = None
+    extra_tokens: int | None = None
     criterion: str = "information"
     settings: Settings = field(default_factory=Settings)
     distill: Distillation | None = None
@@ -90,8 +92,9 @@ class Cut:
             raise InputError(
                 "a largest loss and distillation were given, but a search does not train; distill with a budget"
             )
-        if self.min_count is not None and self.tokens is None:
-            raise InputError("min-count was given, but no tokens are cut; add vocabulary to --sites")
+        for name, number in (("min-count", self.min_count), ("extra-tokens", self.extra_tokens)):
+            if number is not None and self.tokens is None:
+                raise InputError(f"{name} was given, but no tokens are cut; add vocabulary to --sites")
         if self.layers == () and self.sites and (self.keep or self.budget or self.tolerance or self.distill):
             raise InputError(
                 "only the vocabulary is cut, so keep, budget, a largest loss and distill have nothing to decide; "

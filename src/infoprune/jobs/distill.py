@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from infoprune.checkpoint import new_folder, write_model
+from infoprune.checkpoint import write_model
 from infoprune.errors import InputError
+from infoprune.folders import new_folder
 from infoprune.jobs.inputs import (
     Batches,
     Columns,

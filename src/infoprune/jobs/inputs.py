@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.checkpoint import check_new
 from infoprune.data.batches import default_max_length, make_batches
 from infoprune.data.texts import TextData, read_texts
 from infoprune.errors import InputError
+from infoprune.folders import check_new
 from infoprune.tasks.table import Task
 
 StrPath = str | PathLike[str]

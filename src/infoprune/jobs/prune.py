@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedModel
 
 from infoprune.budgets.shape import share_counts
-from infoprune.checkpoint import PLAN, new_folder, read_config, write_model
+from infoprune.checkpoint import PLAN, read_config, write_model
 from infoprune.clock import StageProgress
 from infoprune.compress import Result, compress, shape_of
 from infoprune.errors import InputError
+from infoprune.folders import new_folder
 from infoprune.jobs.cut import Cut, Sources, check_cut
 from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
 from infoprune.jobs.models import check_family, chosen_task, open_model
@@ -119,7 +120,7 @@ def prune_folder(
             stacklevel=2,
         )
     given = sources.given()
-    begin = start(*open_model(folder, place, aim), texts, cut.tokens)
+    begin = start(*open_model(folder, place, aim), texts, cut.tokens, cut.extra_tokens or 0)
     model, tokenizer = begin.model, begin.tokenizer
     sample, rest = parted(texts, sources.samples, cut.seed)
     if judges is None and cut.distill is None and not plan_only:

@@ -30,6 +30,7 @@ class Start:
         model: the same model, or one with fewer tokens.
         tokenizer: of that.
         seconds: that the cut of the vocabulary took.
+        pieces: share of the tokens of new texts that will be split into shorter ones; None where none went.
     """
 
     dense: PreTrainedModel
@@ -37,6 +38,7 @@ class Start:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     seconds: float = 0.0
+    pieces: float | None = None
 
     @property
     def cut(self) -> bool:
@@ -44,13 +46,15 @@ class Start:
         return self.model is not self.dense
 
 
-def start(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: TextData, min_count: int | None) -> Start:
-    """The model with the tokens that occur so often in the texts; as it is where no number is given."""
+def start(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: TextData, min_count: int | None, extra: int = 0
+) -> Start:
+    """The model with the tokens that occur so often in the texts, and some more; as it is where no number is given."""
     if min_count is None:
         return Start(model, tokenizer, model, tokenizer)
     began = time.perf_counter()
-    small = prune_vocabulary(model, tokenizer, texts, min_count=min_count)
-    return Start(model, tokenizer, small.model, small.tokenizer, time.perf_counter() - began)
+    small = prune_vocabulary(model, tokenizer, texts, min_count=min_count, extra=extra)
+    return Start(model, tokenizer, small.model, small.tokenizer, time.perf_counter() - began, small.pieces)
 
 
 @dataclass(frozen=True)
@@ -104,4 +108,5 @@ def from_dense(report: Report, start: Start) -> Report:
         bytes=count_bytes(start.dense),
     )
     total = report.seconds.get("total", 0.0) + start.seconds
-    return replace(report, dense=dense, seconds={**report.seconds, "vocabulary": start.seconds, "total": total})
+    seconds = {**report.seconds, "vocabulary": start.seconds, "total": total}
+    return replace(report, dense=dense, pieces=start.pieces, seconds=seconds)

@@ -27,7 +27,8 @@ from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics
 from infoprune.statistics.taps import Tap, frozen, tapped
 from infoprune.structure.linear import linear
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 
 RIDGE = 1e-6

@@ -43,8 +43,13 @@ class Criterion(Protocol):
 class JointCriterion(Criterion, Protocol):
     """A criterion for which it matters where units are read that several places read; others take the first place."""
 
-    def rank_places(self, places: Sequence[SiteStatistics], generator: torch.Generator) -> Elimination:
-        """All coordinates of the residual stream in the order of removal, with the loss of each."""
+    def rank_places(
+        self, places: Sequence[SiteStatistics], generator: torch.Generator, counted: int | None = None
+    ) -> Elimination:
+        """All coordinates of the residual stream in the order of removal, with the loss of each at all places.
+
+        Or, where a number is given, with the loss at so many of the first places.
+        """
 
 
 @runtime_checkable
@@ -106,11 +111,13 @@ class ChannelInformation:
         gram, log = self._gram(statistics, covariance), math.isfinite(self.sigma)
         return eliminate(covariance, gram, size=statistics.site.size, log=log)
 
-    def rank_places(self, places: Sequence[SiteStatistics], generator: torch.Generator) -> Elimination:
+    def rank_places(
+        self, places: Sequence[SiteStatistics], generator: torch.Generator, counted: int | None = None
+    ) -> Elimination:
         """Greedy elimination of the coordinates of the residual stream, by the sum of the losses at all places."""
         covariances = torch.stack([place.covariance for place in places])
         grams = torch.stack([self._gram(*each) for each in zip(places, covariances, strict=True)])
-        return eliminate_jointly(covariances, grams, log=math.isfinite(self.sigma))
+        return eliminate_jointly(covariances, grams, log=math.isfinite(self.sigma), counted=counted)
 
     def _gram(self, statistics: SiteStatistics, covariance: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         """W^T Q W."""

@@ -6,8 +6,8 @@ At place l the units have covariance C_l and the metric of what reads them is A_
     trace limit        sum over l of  1/2 v_lj A_l,jj                   v_lj = 1 / M_l,jj
     log-determinant    sum over l of  1/2 log(1 + v_lj A_l,jj)
 
-and every place is updated by the formulas of `eliminate`. One unit goes everywhere at once: a coordinate of the
-residual stream is one for all layers.
+and every place is updated by the formulas of `eliminate`, a panel of removals at a time as there. One unit goes
+everywhere at once: a coordinate of the residual stream is one for all layers.
 """
 
 import torch
@@ -23,6 +23,8 @@ def eliminate_jointly(
     *,
     keep: int = 0,
     log: bool = False,
+    counted: int | None = None,
+    panel: int = 128,
 ) -> Elimination:
     """Removes units greedily, the one first whose losses at all places add up to the least, until `keep` are left.
 
@@ -31,6 +33,8 @@ def eliminate_jointly(
         grams: how strongly each pair of units is read there, in nats per squared unit.
         keep: units to leave.
         log: log-determinant losses instead of the trace limit.
+        counted: report the losses at so many of the first places alone; None reports the sum over all.
+        panel: steps between two applications of the pending updates.
 
     Example:
         >>> eliminate_jointly(torch.eye(2).expand(3, 2, 2), torch.diag(torch.tensor([2.0, 1.0])).expand(3, 2, 2)).losses
@@ -39,33 +43,53 @@ def eliminate_jointly(
     m = torch.cholesky_inverse(torch.linalg.cholesky(covariances.double()))
     a = grams.double().clone()
     alive = torch.arange(m.shape[1], device=m.device)
-    order, losses = [], []
+    order, losses = [alive[:0]], [m.new_zeros(0)]
     while len(alive) > keep:
-        each = (a.diagonal(dim1=1, dim2=2) / m.diagonal(dim1=1, dim2=2)).clamp_min(0)
-        cost = (each.log1p() if log else each).sum(0) / 2
-        j = int(cost.argmin())
-        order.append(alive[j])
-        losses.append(cost[j])
-        m, a = _removed(m, a, j, log)
-        alive = torch.cat([alive[:j], alive[j + 1 :]])
-    if not order:
-        return Elimination(alive[:0], m.new_zeros(0))
-    return Elimination(torch.stack(order), torch.stack(losses))
+        removed, lost, m, a = _panel(m, a, min(panel, len(alive) - keep), log, counted)
+        order.append(alive[removed])
+        losses.append(lost)
+        survives = torch.ones_like(alive, dtype=torch.bool)
+        survives[removed] = False
+        alive = alive[survives]
+    return Elimination(torch.cat(order), torch.cat(losses))
 
 
-def _removed(m: Tensor, a: Tensor, j: int, log: bool) -> tuple[Tensor, Tensor]:
-    """Both matrices of every place without unit j."""
-    rest = torch.arange(m.shape[1], device=m.device) != j
-    pivot, own = m[:, j, j, None], a[:, j, j, None]
-    row, read = m[:, j, rest], a[:, j, rest]
-    scaled = row / pivot
-    spread = read - own * scaled / 2
-    m = m[:, rest][:, :, rest]
-    a = a[:, rest][:, :, rest]
-    m.baddbmm_(row[:, :, None], scaled[:, None, :], alpha=-1)
-    pairs = torch.stack([scaled, spread], 2), torch.stack([spread, scaled], 1)
-    a.baddbmm_(*pairs, alpha=-1)
-    if log:
-        shared = read - own * scaled
-        a.baddbmm_((shared / (pivot + own))[:, :, None], shared[:, None, :], alpha=-1)
-    return m, a
+def _panel(m: Tensor, a: Tensor, steps: int, log: bool, counted: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`steps` removals with the updates pending, then the updates applied to what is left."""
+    places, n = m.shape[:2]
+    scaled, spread = m.new_empty(places, steps, n), m.new_empty(places, steps, n)  # m and b of every step
+    shared = m.new_empty(places, steps if log else 0, n)  # sqrt(c) a
+    pivots, lost = m.new_empty(places, steps), m.new_empty(steps)
+    removed = torch.empty(steps, dtype=torch.long, device=m.device)
+    m_diagonal, a_diagonal = (each.diagonal(dim1=1, dim2=2).clone() for each in (m, a))
+    gone = torch.zeros(n, dtype=torch.bool, device=m.device)
+    for step in range(steps):
+        each = (a_diagonal / m_diagonal).clamp_min_(0)
+        cost = (each.log1p_() if log else each).div_(2)
+        j = int(cost.sum(0).masked_fill_(gone, torch.inf).argmin())
+        removed[step], lost[step] = j, cost[:counted, j].sum()
+        ms, bs, shares = scaled[:, :step], spread[:, :step], shared[:, :step]
+        row = m[:, j] - _combined(ms[:, :, j] * pivots[:, :step], ms)
+        read = a[:, j] - _combined(bs[:, :, j], ms) - _combined(ms[:, :, j], bs)
+        if log:
+            read -= _combined(shares[:, :, j], shares)
+        pivots[:, step] = row[:, j]
+        scaled[:, step] = row / row[:, j, None]
+        spread[:, step] = read - scaled[:, step] * read[:, j, None] / 2
+        m_diagonal -= row * scaled[:, step]
+        a_diagonal -= 2 * scaled[:, step] * spread[:, step]
+        if log:
+            shared[:, step] = (read - read[:, j, None] * scaled[:, step]) * (row + read)[:, j, None].rsqrt()
+            a_diagonal -= shared[:, step].square()
+        gone[j] = True
+    rest = (~gone).nonzero()[:, 0]
+    scaled, spread, shared = (each.index_select(2, rest) for each in (scaled, spread, shared))
+    m, a = (each.index_select(1, rest).index_select(2, rest) for each in (m, a))
+    m.baddbmm_((scaled * pivots[:, :, None]).mT, scaled, alpha=-1)
+    a.baddbmm_(torch.cat([scaled, spread, shared], 1).mT, torch.cat([spread, scaled, shared], 1), alpha=-1)
+    return removed, lost, m, a
+
+
+def _combined(factors: Float[Tensor, "l k"], rows: Float[Tensor, "l k n"]) -> Float[Tensor, "l n"]:
+    """At every place the sum of the rows, each times its factor."""
+    return torch.bmm(factors[:, None], rows)[:, 0]

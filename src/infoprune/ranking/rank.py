@@ -15,7 +15,7 @@ from infoprune.ranking.criteria import Criterion, JointCriterion, PairedCriterio
 from infoprune.statistics.calibration import Progress
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.statistics import SiteStatistics, Statistics
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 PARTS = 20
 """Of a site's units, for the curves."""
@@ -121,7 +121,7 @@ def rank(
         tensor(811)
     """
     ranked: dict[str, Ranking] = {}
-    names = [name for name, each in statistics.sites.items() if each.site.kind != WIDTH]
+    names = [name for name, each in statistics.sites.items() if not each.site.streams]
     paired = isinstance(criterion, PairedCriterion)
     for name in reversed(names) if paired else names:
         site = statistics.sites[name]
@@ -131,21 +131,35 @@ def rank(
         ranked[name] = Ranking(site.site, elimination.order.cpu(), elimination.losses.cpu())
         if progress is not None:
             progress(len(ranked), len(names))
-    ranked = {name: ranked[name] for name in names} | _stream(statistics, criterion, _drawing(seed, WIDTH))
+    ranked = {name: ranked[name] for name in names} | _stream(statistics, criterion, seed)
     return Rankings(ranked, statistics.model_type, criterion.name, seed, criterion.nats)
 
 
-def _stream(statistics: Statistics, criterion: Criterion, generator: torch.Generator) -> dict[str, Ranking]:
-    """The ranking of the coordinates of the residual stream, if the places where it is read have statistics."""
-    places = [each for each in statistics.sites.values() if each.site.kind == WIDTH]
-    if not places:
-        return {}
-    if isinstance(criterion, JointCriterion):
-        found = criterion.rank_places(places, generator)
-    else:
-        found = criterion.rank_site(places[0], generator)
-    whole = replace(places[0].site, name=WIDTH)
-    return {WIDTH: Ranking(whole, found.order.cpu(), found.losses.cpu())}
+def _stream(statistics: Statistics, criterion: Criterion, seed: int) -> dict[str, Ranking]:
+    """The rankings of the coordinates of the residual stream, if the places where it is read have statistics.
+
+    A coordinate that a layer drops is gone for all layers above as well. So a layer's order is that of the losses at
+    all places from there on, and its losses are those at its own places.
+    """
+    parts: dict[str, list[SiteStatistics]] = {}
+    for each in statistics.sites.values():
+        if each.site.streams:
+            parts.setdefault(_width_of(each.site), []).append(each)
+    ranked = {}
+    for index, (name, own) in enumerate(parts.items()):
+        from_here_on = [place for part in list(parts.values())[index:] for place in part]
+        generator = _drawing(seed, name)
+        if isinstance(criterion, JointCriterion):
+            found = criterion.rank_places(from_here_on, generator, counted=len(own))
+        else:
+            found = criterion.rank_site(own[0], generator)
+        ranked[name] = Ranking(replace(own[0].site, name=name), found.order.cpu(), found.losses.cpu())
+    return ranked
+
+
+def _width_of(place: Site) -> str:
+    """The name of the site that a place of the stream belongs to."""
+    return WIDTH if place.kind == WIDTH else f"layers.{place.layer}.{WIDTH}"
 
 
 def _drawing(seed: int, name: str) -> torch.Generator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +10,10 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from infoprune.plan import WIDTH, kept_within
-from infoprune.structure.sites import every_site, find_sites
+from infoprune.plan import kept_within
+from infoprune.structure.linear import linear
+from infoprune.structure.site import Site
+from infoprune.structure.sites import every_site, find_sites, sites_by_name
 from infoprune.structure.stream import Stream, stack_of
 
 
@@ -43,7 +45,7 @@ class Place:
 
 def places_of(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Place]:
     """By path, all that a repair of a cut model re-fits; above the layers and along the stream only what was cut."""
-    whole = {site.name: site for site in every_site(dense, empty=True)}
+    whole = sites_by_name(dense, empty=True)
     kept = {
         name: torch.tensor(kept_within(small, dense, name, site.units), dtype=torch.long)
         for name, site in whole.items()
@@ -54,26 +56,35 @@ def places_of(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Place
         for name in cut
         for producer in whole[name].producers
     }
+    streams = [whole[name] for name in whole if name in cut and whole[name].streams]
     always = {site.name for site in find_sites(dense, empty=True)}
     found: dict[str, Place] = {}
     for site in every_site(small, empty=True):  # of an empty one the bias is left
-        if site.residual is None and (site.name in always or cut & {site.name, WIDTH}):
+        if site.residual is None and (site.name in always or site.name in cut or streams):
             for producer in site.refit:
                 found[producer.module] = Place(producer.module, site.name, None, rows.get(producer.module), False)
             found[site.reader] = Place(site.reader, site.name, site.stream, rows.get(site.reader), True)
-    for site in every_site(small):
-        if site.residual is not None and WIDTH in cut:
-            found |= {each.module: each for each in _along(small, site.residual, rows, kept[WIDTH])}
+    coordinates = {
+        path: kept[site.name] for site in whole.values() if site.residual is not None for path in _tables(site, cut)
+    }
+    for site in streams:
+        if site.residual is not None:
+            found |= {each.module: each for each in _along(small, site.residual, rows, coordinates)}
     return found
 
 
+def _tables(site: Site, cut: Collection[str]) -> tuple[str, ...]:
+    """Paths of the vectors of the stream, if some of their coordinates were cut."""
+    return site.residual.tables if site.residual is not None and site.name in cut else ()
+
+
 def _along(
-    small: PreTrainedModel, stream: Stream, rows: Mapping[str, Tensor], kept: Int[Tensor, " k"]
+    small: PreTrainedModel, stream: Stream, rows: Mapping[str, Tensor], coordinates: Mapping[str, Tensor]
 ) -> Iterator[Place]:
-    """The norms of the stream and all that reads it, but for what is tied to the embeddings."""
+    """The norms of the stream and all that reads it, but for what is tied to the embeddings and what says nothing."""
     for place in stream.places:
         if place.norm is not None and getattr(small.get_submodule(place.norm), "weight", None) is not None:
-            yield Place(place.norm, place.name, None, kept, reads=True, norm=True)
+            yield Place(place.norm, place.name, None, coordinates.get(place.norm), reads=True, norm=True)
         for path in place.modules:
-            if path not in stream.tied:
+            if path not in stream.tied and len(linear(small, path).weight) > 0:
                 yield Place(path, place.name, None, rows.get(path), reads=True)

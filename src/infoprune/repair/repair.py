@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.plan import check_same_tokens
+from infoprune.plan import check_same_tokens, kept_within
 from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
 from infoprune.repair.norm import gain_and_shift, sums_of
@@ -25,7 +25,8 @@ from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.statistics.temper import tempered
 from infoprune.structure.linear import LinearMap, linear
-from infoprune.structure.sites import Site, every_site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites, sites_by_name
 
 FOLDS = 4
 
@@ -165,9 +166,12 @@ def by_worth(statistics: Statistics, batches: Sequence[Batch], floor: float) -> 
 
 def _cut(small: PreTrainedModel, dense: PreTrainedModel) -> list[Site]:
     """The sites of the layers, and others where they were cut."""
-    names = {site.name for site in find_sites(dense)}
-    left = {site.name: site.units for site in every_site(small)}
-    return [site for site in every_site(dense) if site.name in names or left[site.name] < site.units]
+    always = {site.name for site in find_sites(dense)}
+    return [
+        site
+        for name, site in sites_by_name(dense).items()
+        if name in always or len(kept_within(small, dense, name, site.units)) < site.units
+    ]
 
 
 def check_repairable(sites: Collection[Site]) -> None:

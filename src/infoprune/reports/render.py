@@ -55,13 +55,21 @@ def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
 
 def summary(report: Report) -> list[str]:
     """How the cut was chosen, how long that took and what opens the result, a sentence each."""
+    return [*_making(report), loading(report.loads_in)]
+
+
+def _making(report: Report) -> list[str]:
     lost = "" if report.nats_lost is None else f", predicted loss {report.nats_lost:.4f} nats an input"
     seconds = ", ".join(f"{name} {spent:.1f} s" for name, spent in report.seconds.items() if spent >= 0.05)
-    return [
+    lines = [
         f"Chosen by {report.criterion} from {report.samples:,} calibration inputs, seed {report.seed}{lost}.",
         f"Time: {seconds}.",
-        loading(report.loads_in),
     ]
+    if report.pieces is not None:
+        lines.append(
+            f"About {report.pieces:.1%} of the tokens of new texts like these will be split into shorter ones."
+        )
+    return lines
 
 
 def loading(loads_in: str) -> str:
@@ -100,7 +108,7 @@ def markdown(report: Report) -> str:
         f"FLOPs and latency are those of one forward pass over {report.shape[0]} inputs of {report.shape[1]} tokens; "
         "the latency is the median, with the quartiles in brackets.",
         "## How it was made",
-        "\n".join(f"- {line}" for line in summary(report)[:2]),
+        "\n".join(f"- {line}" for line in _making(report)),
         "## How to load it",
         loading(report.loads_in),
         f"```python\n{load or own}\n```",

@@ -72,6 +72,7 @@ class Report:
         base_model: the dense model's name on the hub, where its config tells.
         curves: nats that the dense model was predicted to lose where 0, 1/20, ... 20/20 of a site's units stay, by
             site; empty where the criterion does not speak nats.
+        pieces: share of the tokens of new texts that will be split into shorter ones, estimated, where tokens went.
     """
 
     version: int
@@ -91,6 +92,7 @@ class Report:
     seconds: dict[str, float]
     base_model: str | None = None
     curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    pieces: float | None = None
 
     def to_json(self) -> str:
         """Text of report.json."""

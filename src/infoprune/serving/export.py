@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from infoprune.checkpoint import check_place
 from infoprune.drafts import draft_beside
 from infoprune.errors import InputError
+from infoprune.folders import check_place
 from infoprune.measuring.measure import count_bytes
 from infoprune.serving.onnx_graph import quantise, write_graph
 from infoprune.serving.onnx_model import SUFFIX, OnnxModel

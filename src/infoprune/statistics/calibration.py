@@ -13,7 +13,7 @@ from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of, example_length
 from infoprune.processes import largest, process_count, total
 from infoprune.structure.offload import present
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 Batch = Mapping[str, Tensor]
 Progress = Callable[[int, int], None]

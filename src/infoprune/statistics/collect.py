@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
-from infoprune.plan import WIDTH
 from infoprune.processes import total
 from infoprune.statistics.answer import Answer, answer_of, remedy
 from infoprune.statistics.calibration import (
@@ -34,7 +33,8 @@ from infoprune.statistics.taps import Tap, frozen, tapped
 from infoprune.statistics.temper import tempered
 from infoprune.structure.linear import linear
 from infoprune.structure.offload import present
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 
 
 def collect(
@@ -203,7 +203,7 @@ def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool
 
 def _read_here(sites: Sequence[Site]) -> dict[str, tuple[str, ...]]:
     """By site name, paths of what takes gradients to the vectors of the residual stream that are read there."""
-    return {site.name: site.readers for site in sites if site.kind == WIDTH}
+    return {site.name: site.readers for site in sites if site.streams}
 
 
 def _pull(

@@ -21,7 +21,8 @@ from infoprune.statistics.pairs import Pairing, Pairs, Target
 from infoprune.statistics.precision import exact
 from infoprune.statistics.sharing import share_moments
 from infoprune.statistics.statistics import Statistics, token_weights
-from infoprune.structure.sites import Site, find_sites
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 
 WIDEST = 1024
 """Outputs that can still stand above a site as they are: the moments of the pairs grow with their square."""

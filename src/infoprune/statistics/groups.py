@@ -12,11 +12,10 @@ from torch import nn
 
 from infoprune.drafts import open_draft
 from infoprune.errors import InputError
-from infoprune.plan import WIDTH
 from infoprune.statistics.statistics import Statistics
 from infoprune.statistics.stored import read_statistics, write_statistics
 from infoprune.structure.linear import linear
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 EIGHT = 8
 """Bytes of a number in float64."""
@@ -39,7 +38,7 @@ def groups(model: nn.Module, sites: Sequence[Site], memory: int | None) -> list[
     taken = 0
     for site in sites:
         outputs, inputs = linear(model, site.reader).weight.shape
-        outputs = inputs if site.kind == WIDTH else outputs
+        outputs = inputs if site.streams else outputs
         needed = site_bytes(outputs, inputs, site.units)
         if needed > memory:
             raise InputError(

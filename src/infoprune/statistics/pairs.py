@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from infoprune.statistics.moments import Moments
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 Target = Literal["logits", "labels"]
 

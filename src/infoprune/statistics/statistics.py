@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from infoprune.errors import InputError
-from infoprune.plan import WIDTH
 from infoprune.processes import total
 from infoprune.statistics.calibration import Batch, key_of
 from infoprune.statistics.moments import Moments
@@ -21,7 +20,7 @@ from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
 from infoprune.structure.linear import linear
 from infoprune.structure.offload import present
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class SiteStatistics:
     @classmethod
     def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
         """Statistics of no tokens."""
-        if site.kind == WIDTH:
+        if site.streams:
             return cls._of_stream(model, site, floor, ridge)
         with present(model, site.reader):
             reader = linear(model, site.reader)

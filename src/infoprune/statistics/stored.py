@@ -16,7 +16,7 @@ from torch import Tensor
 from infoprune.errors import InputError
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistics
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 from infoprune.typed import typed
 
 HEADER = "statistics.json"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from infoprune.plan import WIDTH
-from infoprune.structure.sites import Site
+from infoprune.structure.site import Site
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def tapped(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[str, list[T
 
 def readers_of(site: Site) -> tuple[str, ...]:
     """Paths of what takes gradients to the vectors that a site's readers are given."""
-    return site.readers if site.kind == WIDTH else (site.reader,)
+    return site.readers if site.streams else (site.reader,)
 
 
 @contextmanager

@@ -50,6 +50,8 @@ def _sites(family: Family) -> Iterator[tuple[str, str, tuple[Setting, ...]]]:
         yield row.kind, "neuron", row.config
     if family.width is not None:
         yield "width", "coordinate", family.width.config
+    if "layer-width" in family.more_kinds:
+        yield "layer-width", "coordinate of one layer", ()
 
 
 def markdown() -> str:

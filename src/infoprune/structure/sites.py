@@ -1,10 +1,9 @@
-"""Sites: where the units of a model live. Paths and sizes, no arithmetic on weights."""
+"""Sites: all places where units of a model live, found along the table of its family."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
 
 import transformers
 from packaging.version import Version
@@ -13,108 +12,12 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES, Family, Rows, Setting, SiteRow
-from infoprune.plan import VOCABULARY, WIDTH
+from infoprune.plan import LAYER_WIDTH, STREAMS, VOCABULARY, WIDTH
 from infoprune.structure.linear import linear
+from infoprune.structure.site import Site, Size, Tie
 from infoprune.structure.slices import Slice
-from infoprune.structure.stream import Layer, Stream, follow, stack_of
-
-
-@dataclass(frozen=True)
-class Tie:
-    """Another field of the config, and its present value."""
-
-    name: str
-    value: int
-
-
-@dataclass(frozen=True)
-class Size:
-    """A number that says how many units there are: a module's attribute or a field of the config.
-
-    Args:
-        name: of the attribute or field.
-        each: what it counts for every unit.
-        module: path of the module; None for the model's config.
-        fixed: it is `each` whatever the number of units.
-        divides: a field that a stock config wants to be a multiple of it, or None.
-        fills: a field that a stock config wants to be the number of all coordinates that the units own, or None.
-    """
-
-    name: str
-    each: int
-    module: str | None = None
-    fixed: bool = False
-    divides: Tie | None = None
-    fills: Tie | None = None
-
-    def of(self, units: int) -> int:
-        """What it is for some number of units."""
-        return self.each if self.fixed else self.each * units
-
-
-@dataclass(frozen=True)
-class Site:
-    """A set of units that some modules produce and one module reads.
-
-    Args:
-        name: unique within the model, e.g. "layers.3.ffn"; "decoder.3.ffn" in the decoder of an encoder-decoder.
-        kind: "ffn", "heads" or "cross-heads"; "pooler" above the layers; "width" for the coordinates of the residual
-            stream, which many modules read.
-        layer: index of the layer, 0 at the bottom of its stack.
-        units: how many there are now.
-        size: coordinates of the reader's input that a unit owns (1 for a neuron, the head size for a head, the size of
-            all of its query heads for a key/value group).
-        producers: the rows of linear modules that are the units.
-        readers: paths of the linear modules whose input columns are the units.
-        stream: path of a module whose first input is the residual that the reader's output is added to, or None.
-        refit: the producers that a repair re-fits too.
-        attributes: sizes that modules keep about themselves.
-        attention: path of the module that is left out where no head stays; None where there is none, or it has to stay.
-        config: fields that say `units` for every layer at once; empty where a stock config has no word for it.
-        shared: the layer is applied several times in one pass.
-        residual: of the site "width": the residual stream; None elsewhere.
-    """
-
-    name: str
-    kind: str
-    layer: int
-    units: int
-    size: int
-    producers: tuple[Slice, ...]
-    readers: tuple[str, ...]
-    stream: str | None
-    refit: tuple[Slice, ...]
-    attributes: tuple[Size, ...]
-    attention: str | None
-    config: tuple[Size, ...]
-    shared: bool
-    residual: Stream | None = None
-
-    @property
-    def reader(self) -> str:
-        """Path of the first reader: its input is where the units are measured."""
-        return self.readers[0]
-
-    @property
-    def measured(self) -> tuple[Site, ...]:
-        """What its statistics are of: the site; of a stream each place where it is read, as a site of its own."""
-        if self.residual is None:
-            return (self,)
-        return tuple(
-            replace(self, name=place.name, readers=place.modules, residual=None)
-            for place in self.residual.places
-            if place.modules
-        )
-
-    @property
-    def stack(self) -> str:
-        """Which list of layers: "layers", or "decoder" for the decoder of an encoder-decoder."""
-        return stack_of(self.name)
-
-    @property
-    def least(self) -> int:
-        """The fewest units that can stay: none where the whole block can go."""
-        return 0 if self.kind == "ffn" or self.attention is not None else 1
+from infoprune.structure.stream import Layer
+from infoprune.structure.widths import layer_widths_of, width_of
 
 
 def family_named(model_type: str, kinds: Collection[str] | None = None) -> Family:
@@ -158,7 +61,8 @@ def find_sites(
 
     Args:
         model: any model of a supported family, with or without a task head.
-        kinds: which kinds of site; None means all that stand in the layers. "pooler" and "width" have to be asked for.
+        kinds: which kinds of site; None means all that stand in the layers. "pooler", "width" and "layer-width" have to
+            be asked for.
         empty: also those of which no unit is left.
 
     Raises:
@@ -186,20 +90,60 @@ def find_sites(
     found += [_site(model, family, row, f"top.{row.kind}", 0, "") for row in above]
     if kinds is not None and "pooler" in kinds and not above:
         raise InputError(f"a {type(model).__name__} has no pooler that is read by a classifier; leave it out of sites")
-    if kinds is not None and WIDTH in kinds:
-        width = _width(model, family)
-        if isinstance(width, str):
-            raise InputError(f"the width of this {family.model_type} cannot be cut: {width}; leave it out of sites")
-        found.append(width)
+    if kinds is not None and {*STREAMS} & {*kinds}:
+        found += _widths(model, family, kinds)
     return tuple(site for site in found if site.units > 0 or empty)
 
 
 def every_site(model: PreTrainedModel, *, empty: bool = False) -> tuple[Site, ...]:
-    """All sites of a model, those included that are cut only where they are asked for; `empty` as in `find_sites`."""
+    """All sites of a model, those included that are cut only where they are asked for; `empty` as in `find_sites`.
+
+    Of the widths only that of the whole stream: those of the layers are the same coordinates once more.
+    """
     family = family_named(model.config.model_type)
     above = [_site(model, family, row, f"top.{row.kind}", 0, "") for row in _top(model, family)]
-    width = _width(model, family)
+    width = width_of(model, *_stream(model, family))
     return (*find_sites(model, empty=empty), *above, *(() if isinstance(width, str) else (width,)))
+
+
+def sites_by_name(model: PreTrainedModel, *, empty: bool = False) -> dict[str, Site]:
+    """All sites that a plan may name: `every_site`, and the widths of the layers where they can differ."""
+    family = family_named(model.config.model_type)
+    layered = layer_widths_of(model, *_stream(model, family))
+    sites = (*every_site(model, empty=empty), *(() if isinstance(layered, str) else layered))
+    return {site.name: site for site in sites}
+
+
+def layer_entries(model: PreTrainedModel) -> dict[str, str]:
+    """Paths of the layers of the first stack by name of the site that is a layer's width, bottom to top."""
+    layers = (layer for _, layer in _all_layers(model, family_named(model.config.model_type)))
+    return {f"{layer.name}.{WIDTH}": layer.path for layer in layers if layer.stack == "layers"}
+
+
+def _widths(model: PreTrainedModel, family: Family, kinds: Collection[str]) -> tuple[Site, ...]:
+    """The sites of the residual stream that are asked for."""
+    if {*STREAMS} <= {*kinds}:
+        raise InputError(
+            f"sites {WIDTH} and {LAYER_WIDTH} were asked for, expected one of them: both are the coordinates of the "
+            f"residual stream; leave {WIDTH} out for a width of its own in every layer"
+        )
+    if WIDTH in kinds:
+        width = width_of(model, *_stream(model, family))
+        if isinstance(width, str):
+            raise InputError(f"the width of this {family.model_type} cannot be cut: {width}; leave it out of sites")
+        return (width,)
+    layered = layer_widths_of(model, *_stream(model, family))
+    if isinstance(layered, str):
+        raise InputError(
+            f"the layers of this {family.model_type} cannot have widths of their own: {layered}; "
+            f"leave {LAYER_WIDTH} out of sites"
+        )
+    return layered
+
+
+def _stream(model: PreTrainedModel, family: Family) -> tuple[Family, list[Layer], list[SiteRow]]:
+    """What `width_of` and `layer_widths_of` follow the stream along."""
+    return family, [layer for _, layer in _all_layers(model, family)], _top(model, family)
 
 
 def _all_layers(model: PreTrainedModel, family: Family) -> Iterator[tuple[int, Layer]]:
@@ -214,35 +158,6 @@ def _top(model: PreTrainedModel, family: Family) -> list[SiteRow]:
     there = dict(model.named_modules())
     paths = {row: [*(rows.module for rows in row.producers), *row.readers] for row in family.top}
     return [row for row, each in paths.items() if all(isinstance(there.get(path), nn.Linear) for path in each)]
-
-
-def _width(model: PreTrainedModel, family: Family) -> Site | str:
-    """The site "width", or the reason why there is none."""
-    if family.width is None:
-        return "the table does not say where its residual stream goes"
-    layers = [layer for _, layer in _all_layers(model, family)]
-    stream = follow(model, family, family.width, layers, _top(model, family))
-    if isinstance(stream, str):
-        return stream
-    fields = family.width.config
-    if any(path.endswith(family.width.tables) for path in stream.tables):
-        fields += family.width.tables_config
-    return Site(
-        name=WIDTH,
-        kind=WIDTH,
-        layer=0,
-        units=stream.width,
-        size=1,
-        producers=tuple(Slice(path, (1,)) for path in stream.writers),
-        readers=stream.readers,
-        stream=None,
-        refit=(),
-        attributes=(),
-        attention=None,
-        config=tuple(Size(field.name, 1) for field in fields),
-        shared=family.shared,
-        residual=stream,
-    )
 
 
 def _layers(model: nn.Module, path: str) -> Iterator[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from infoprune.structure.sites import Site
+from infoprune.plan import VOCABULARY
+from infoprune.structure.site import Site
 
 Counts = Mapping[str, tuple[int, int]]
 """(kept, of) by site name, as in a plan."""
@@ -58,6 +59,9 @@ def loads_in(sites: Collection[Site], counts: Counts) -> str:
         sites: all of the dense model (`every_site`).
         counts: (kept, of) by site name, as in a plan.
     """
+    known = {site.name for site in sites} | {VOCABULARY}
+    if any(kept < of for name, (kept, of) in counts.items() if name not in known):  # a width of one layer
+        return "infoprune"
     fields = fields_of(sites, {name: kept for name, (kept, _) in counts.items()})
     for site in sites:
         kept, of = counts.get(site.name, (site.units, site.units))

@@ -44,6 +44,8 @@ class Stream:
         places: where it is read, bottom to top.
         tied: paths of readers whose weight is a table's.
         silent: paths of readers that have no outputs any more.
+        entry: of one layer's part, path of the layer that may go on with fewer coordinates than it is given; None of
+            the whole.
     """
 
     width: int
@@ -52,6 +54,7 @@ class Stream:
     places: tuple[Place, ...]
     tied: tuple[str, ...]
     silent: tuple[str, ...]
+    entry: str | None = None
 
     @property
     def readers(self) -> tuple[str, ...]:
@@ -113,6 +116,37 @@ def follow(
     stream = Stream(len(linear(model, writers[-1]).weight), tables, writers, named, tied, tuple(sorted(silent)))
     unknown = next(_unknown(there, stream, inner, set(width.tables if projected else ()), base), None)
     return stream if unknown is None else f"the table does not say what {unknown} of a {type(model).__name__} is"
+
+
+def by_layer(stream: Stream, layers: Sequence[Layer], above: Sequence[str]) -> tuple[Stream, ...]:
+    """The parts of a stream that lie in each of the layers of its one stack, bottom to top.
+
+    What stands below the layers goes with the first of them, what stands above with the last.
+
+    Args:
+        stream: of the whole model.
+        layers: bottom to top.
+        above: paths of the norms above the layers.
+    """
+    last = len(layers) - 1
+
+    def owner(path: str) -> int:
+        inside = (index for index, layer in enumerate(layers) if path.startswith(f"{layer.path}."))
+        return next(inside, last if path in above or path in heads else 0)
+
+    heads = {path for place in stream.places if place.name == "layers.top.width" for path in place.modules}
+    return tuple(
+        Stream(
+            width=stream.width,
+            tables=tuple(path for path in stream.tables if owner(path) == index),
+            writers=tuple(path for path in stream.writers if owner(path) == index),
+            places=tuple(place for place in stream.places if place.modules and owner(place.modules[0]) == index),
+            tied=tuple(path for path in stream.tied if owner(path) == index),
+            silent=tuple(path for path in stream.silent if owner(path) == index),
+            entry=layer.path,
+        )
+        for index, layer in enumerate(layers)
+    )
 
 
 def _norms(norms: Norms, base: str, layers: Sequence[Layer], stack: str, *, skip: bool) -> tuple[str, ...]:

@@ -6,10 +6,12 @@ import copy
 import hashlib
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens
 from infoprune.statistics.calibration import Batch, Progress, check_batches, real_tokens
-from infoprune.training.lesson import Lesson
+from infoprune.training.lesson import Lesson, sample
 from infoprune.training.trainer import HeldOut, Schedule, embeddings_of, frozen, train
 
 Example = dict[str, Any]
@@ -28,10 +30,10 @@ Example = dict[str, Any]
 
 RESULT = "result.safetensors"
 
-UNCUT_RATE = 2.5e-4
-HIGHEST_RATE = 1.5e-3
-"""From few trials on the validation texts of movie reviews (`experiments.recovery --split validation`): less for a
-quarter of the layers than for a twentieth, where 2e-3 was too much. Lower ones have hardly been tried."""
+FULL_RATE = 2e-3
+LEAST_RATE, HIGHEST_RATE = 2.5e-5, 1.5e-3
+"""From few trials on the validation texts of movie reviews: at a quarter of the FLOPs 1e-4 was far better than 5e-4,
+which undoes what the repair has done; at a twentieth 1e-3 was good, 2e-3 too much."""
 
 LOOKS = 4
 """How often an epoch, at most, the held-out inputs are looked at and a checkpoint is written."""
@@ -43,8 +45,9 @@ class Distillation:
 
     Args:
         epochs: passes over the inputs.
-        learning_rate: the highest, after warm-up; None means 2.5e-4 times the square root of how many times smaller the
-            model is than its teacher, embeddings aside, and not above 1.5e-3: what has lost more has further to go.
+        learning_rate: the highest, after warm-up; None means 2e-3 times the square of the share of the teacher's
+            hidden states that the student misses before the training (`Lesson.missed`), not below 2.5e-5 and not above
+            1.5e-3: what has lost more has further to go, and what has lost little would lose more at a higher rate.
         temperature: that softens both softmaxes, so that small probabilities count.
         hidden: weight of the loss on hidden states against that on logits; 0 leaves it out.
         labels: weight of the cross-entropy with the labels, for inputs that carry any.
@@ -136,7 +139,7 @@ def distill(
 
     where M is the identity for equal widths; else a linear map that is trained too and dropped at the end. There is no
     dropout: the dense model answers without it. Some batches are held out, and the model that comes nearest to the
-    dense one on them is returned: at worst the one that went in.
+    dense one on them is returned: at worst, and with a warning, the one that went in.
 
     Args:
         small: from `prune` or `repair`; it is left as it is.
@@ -172,7 +175,7 @@ def distill(
         kl_before = _loss(lesson, judging)
         steps = 0
         if place is None or not _take_over(lesson, place):
-            rate = how.learning_rate or learning_rate(small, dense)
+            rate = how.learning_rate or learning_rate(lesson, training)
             schedule = Schedule(max(1, round(len(training) * how.epochs)), rate, 1, seed, how.bf16)
             patience = max(len(training), round(schedule.steps * how.patience))
             held_out = HeldOut(judging, max(1, round(LOOKS * how.epochs)), patience) if judging else None
@@ -191,19 +194,22 @@ def distill(
                 _hand_over(lesson, place)
         kl = _loss(lesson, judging)
     if kl is not None and kl_before is not None and kl > kl_before:
+        warnings.warn(
+            f"training did not bring the model nearer to the dense one: KL {kl:.3g} nats on held-out inputs, "
+            f"{kl_before:.3g} before, so the model from before the training is kept; pass more texts, best those that "
+            "the dense model was not trained on, or a lower learning rate",
+            stacklevel=2,
+        )
         student, kl = copy.deepcopy(small), kl_before
     for module, given in zip(student.modules(), small.modules(), strict=True):
         module.training = given.training
     return Distilled(student, kl_before, kl, steps, time.perf_counter() - start)
 
 
-def learning_rate(small: PreTrainedModel, dense: PreTrainedModel) -> float:
-    """The step that suits a student: it grows with the square root of what was cut (docs/recovery.md)."""
-    own, whole = (
-        sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in embeddings_of(model).parameters())
-        for model in (small, dense)
-    )
-    return float(min(HIGHEST_RATE, UNCUT_RATE * max(1.0, whole / max(1, own)) ** 0.5))
+def learning_rate(lesson: Lesson, examples: Sequence[Example]) -> float:
+    """The step that suits a student: it grows with the square of what its hidden states miss (docs/recovery.md)."""
+    missed = fmean(lesson.missed(**example) for example in sample(examples))
+    return min(HIGHEST_RATE, max(LEAST_RATE, FULL_RATE * missed**2))
 
 
 def check_classes(small: PreTrainedModel, dense: PreTrainedModel) -> None:

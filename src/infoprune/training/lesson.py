@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,8 +15,9 @@ from infoprune.statistics.answer import Answer, answer_of
 from infoprune.statistics.calibration import Batch, model_inputs, real_tokens
 
 SAMPLE = 16
-"""Batches from which the maps between unlike widths start."""
+"""Batches from which the maps between unlike widths start, and by which the learning rate is chosen."""
 
+T = TypeVar("T")
 
 ROOM = 1 << 30
 """Bytes of the teacher's answers that are remembered, so that an epoch after the first need not ask again."""
@@ -85,7 +87,7 @@ class Lesson(nn.Module):
         self._teacher = Teacher(teacher)
         self._temperature, self._hidden, self._labels = temperature, hidden, labels
         self.register_state_dict_post_hook(_tied_once)  # type: ignore[no-untyped-call]
-        self.maps = nn.ModuleList(_maps(student, teacher, batches[:: -(-len(batches) // SAMPLE)]) if hidden else ())
+        self.maps = nn.ModuleList(_maps(student, teacher, sample(batches)))
 
     def train(self, mode: bool = True) -> Lesson:
         """Training without dropout: the answers that are to be met were given without."""
@@ -109,6 +111,17 @@ class Lesson(nn.Module):
             loss = loss + self._labels * output["loss"]
         return {"loss": loss}
 
+    def missed(self, number: int, batch: Batch) -> float:
+        """The share of the variance of the teacher's hidden states that the student's miss on the batch of that number.
+
+        The mean over layers: 0 where all are alike, 1 where the student's say no more than their mean would.
+        """
+        inputs = model_inputs(batch, next(self.student.parameters()).device)
+        _, *states = self._teacher.answer(number, batch, deep=True)
+        with torch.no_grad():
+            ours = self.student(**inputs, output_hidden_states=True)["hidden_states"]
+            return float(self._unlikeness(ours, [state.to(ours[0].device) for state in states], _mask(batch, inputs)))
+
     def _unlikeness(self, ours: Sequence[Tensor], theirs: Sequence[Tensor], mask: Bool[Tensor, "b t"]) -> Tensor:
         """Mean over layers of the share of the teacher's variance that the student's hidden states miss."""
         missed = []
@@ -118,6 +131,11 @@ class Lesson(nn.Module):
             spread = (wanted - wanted.mean(0)).square().sum()
             missed.append((map_(g[real].float()).float() - wanted).square().sum() / spread.clamp_min(1e-12))
         return torch.stack(missed).mean()
+
+
+def sample(batches: Sequence[T]) -> Sequence[T]:
+    """Some of them, evenly spread."""
+    return batches[:: -(-len(batches) // SAMPLE)]
 
 
 def _mask(batch: Batch, inputs: Mapping[str, Tensor]) -> Bool[Tensor, "batch length"]:
@@ -158,29 +176,38 @@ def matched(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> list[tuple[Tens
 
 
 def _maps(student: PreTrainedModel, teacher: PreTrainedModel, batches: Sequence[Batch]) -> list[nn.Module]:
-    """For every layer the identity, or the linear map that is best before training where the widths differ."""
-    width, whole = student.config.hidden_size, teacher.config.hidden_size
-    layers = range(student.config.num_hidden_layers)
-    if width == whole:
-        return [nn.Identity() for _ in layers]
-    pairs: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layers]
-    device = next(student.parameters()).device
+    """For every layer the identity, or the linear map that is best before training where the widths differ.
+
+    The widths are those of the hidden states themselves: a config has one for all layers.
+    """
     student.eval()
     with torch.no_grad():
-        for batch in batches:
-            both = [_hidden(model, batch) for model in (student, teacher)]
-            for pair, (g, h) in zip(pairs, matched(*both), strict=True):
+        widths = [(g.shape[-1], h.shape[-1]) for g, h in _both(student, teacher, batches[0])]
+        unlike = [layer for layer, (width, whole) in enumerate(widths) if width != whole]
+        seen: dict[int, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in unlike}
+        for batch in batches if unlike else ():
+            pairs = _both(student, teacher, batch)
+            for layer in unlike:
+                g, h = (state.cpu() for state in pairs[layer])
                 real = real_tokens(batch).expand(h.shape[:2]).cpu()
-                pair.append((g.cpu()[real].double(), h.cpu()[real].double()))
-    maps: list[nn.Module] = []
-    for pair in pairs:
-        g, h = (torch.cat(side) for side in zip(*pair, strict=True))
-        gram = g.T @ g
-        ridge = 1e-2 * gram.diagonal().mean() * torch.eye(width, dtype=gram.dtype)
-        map_ = nn.Linear(width, whole, bias=False)
-        map_.weight.data = torch.linalg.solve(gram + ridge, g.T @ h).T.float().contiguous()
-        maps.append(map_.to(device))
+                seen[layer].append((g[real].double(), h[real].double()))
+    device = next(student.parameters()).device
+    maps: list[nn.Module] = [nn.Identity() for _ in widths]
+    for layer in unlike:
+        maps[layer] = _least_squares(*(torch.cat(side) for side in zip(*seen[layer], strict=True))).to(device)
     return maps
+
+
+def _least_squares(g: Float[Tensor, "n width"], h: Float[Tensor, "n whole"]) -> nn.Linear:
+    gram = g.T @ g
+    ridge = 1e-2 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    map_ = nn.Linear(g.shape[1], h.shape[1], bias=False)
+    map_.weight.data = torch.linalg.solve(gram + ridge, g.T @ h).T.float().contiguous()
+    return map_
+
+
+def _both(student: PreTrainedModel, teacher: PreTrainedModel, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    return matched(_hidden(student, batch), _hidden(teacher, batch))
 
 
 def _hidden(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

@@ -46,8 +46,7 @@ def indispensable(state: State) -> set[int]:
     """
     model, tokens = state["model"], vocabulary(state)
     stay = {int(token["id"]) for token in state["added_tokens"]}
-    prefix = model.get("continuing_subword_prefix") or ""
-    stay |= {i for token, i in tokens.items() if len(token.removeprefix(prefix)) == 1 or _BYTE.fullmatch(token)}
+    stay |= {i for token, i in tokens.items() if len(without_prefix(state, token)) == 1 or _BYTE.fullmatch(token)}
     stay |= {i for token, i in tokens.items() if len(token) == 1}
     if model.get("unk_token") in tokens:
         stay.add(tokens[model["unk_token"]])
@@ -58,6 +57,28 @@ def indispensable(state: State) -> set[int]:
         # Some classes have the number of the unknown token written in.
         stay |= set(range((model.get("unk_id") or 0) + 1))
     return stay.union(_named(state.get("post_processor")))
+
+
+def by_frequency(state: State) -> list[int]:
+    """All tokens of the model, the commonest in the language first, as far as a tokenizer tells.
+
+    The score of Unigram is a log-probability, and BPE merges the commonest pair first. A WordPiece vocabulary is as it
+    was written; makers sort it by frequency, BERT's among them.
+    """
+    model = state["model"]
+    if model["type"] == "Unigram":
+        return sorted(range(len(model["vocab"])), key=lambda i: -model["vocab"][i][1])
+    ids = sorted(_model_tokens(model).values())
+    if model["type"] == "WordPiece":
+        return ids
+    tokens = _model_tokens(model)
+    rank = {tokens[a + b]: rank for rank, (a, b) in reversed(list(enumerate(_merges(model)))) if a + b in tokens}
+    return sorted(ids, key=lambda i: rank.get(i, -1))
+
+
+def without_prefix(state: State, token: str) -> str:
+    """A token as it stands in a text, where the inside of words is marked in its name."""
+    return token.removeprefix(state["model"].get("continuing_subword_prefix") or "")
 
 
 def with_intermediates(state: State, kept: Collection[int]) -> set[int]:

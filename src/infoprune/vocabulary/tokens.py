@@ -20,6 +20,7 @@ from infoprune.plan import VOCABULARY, Plan, check_same_tokens, plan_of
 from infoprune.structure.embeddings import count_tokens, counts_positions_from_padding, tokens_by_role
 from infoprune.surgery import prune
 from infoprune.vocabulary.tokenizer_json import State, indispensable, restricted, vocabulary, with_intermediates
+from infoprune.vocabulary.unseen import expected_share, likeliest
 
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -35,14 +36,22 @@ class SmallVocabulary:
     Args:
         model: carries the plan, whose site "vocabulary" says which tokens stayed.
         tokenizer: makes the model's inputs from now on.
+        pieces: share of the tokens of new texts, of the same kind, that will be split into shorter ones: an estimate
+            from the texts that told which tokens are needed.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    pieces: float
 
 
 def prune_vocabulary(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData, *, min_count: int = 1
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TextData,
+    *,
+    min_count: int = 1,
+    extra: int = 0,
 ) -> SmallVocabulary:
     """A copy of the model without the tokens that are hardly seen in some texts, and a tokenizer to match.
 
@@ -57,27 +66,32 @@ def prune_vocabulary(
         data: all of the texts that tell which tokens are needed, not a sample.
         min_count: how often a token must occur in them to stay. Special and added tokens, single characters and what a
             kept token is merged from stay in any case.
+        extra: how many more tokens stay, those that are likeliest in new texts: seen, but less often, or else the
+            commonest in the language as far as the tokenizer tells.
 
     Raises:
-        InputError: the tokenizer is slow, of another kind, or does not fit the model; or the model reads no tokens.
+        InputError: the tokenizer is slow, of another kind, or does not fit the model; the model reads no tokens; or a
+            number is out of range.
 
     Example:
         >>> small = infoprune.prune_vocabulary(model, tokenizer, infoprune.read_texts("reviews.csv"))
         >>> infoprune.save(small.model, "small", small.tokenizer)
     """
-    plan = plan_vocabulary(model, tokenizer, data, min_count=min_count)
+    plan, pieces = _planned(model, tokenizer, data, min_count, extra)
     kept = plan.kept[VOCABULARY]
-    small = SmallVocabulary(prune(model, plan), with_tokens(tokenizer, kept))
+    small = SmallVocabulary(prune(model, plan), with_tokens(tokenizer, kept), pieces)
     _check_same_tokens(tokenizer, small.tokenizer, kept, data)
     return small
 
 
-def plan_vocabulary(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData, *, min_count: int = 1
-) -> Plan:
-    """Which tokens stay; arguments and errors are those of `prune_vocabulary`."""
+def _planned(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData, min_count: int, extra: int
+) -> tuple[Plan, float]:
+    """Which tokens stay, and the share of new tokens that will be none of them."""
     if min_count < 1:
         raise InputError(f"min_count is {min_count}, expected at least 1; 1 keeps every token seen (--min-count)")
+    if extra < 0:
+        raise InputError(f"{extra} extra tokens were asked for, expected 0 or more; 0 keeps none (--extra-tokens)")
     size = count_tokens(model)
     if size == 0:
         raise InputError(f"{type(model).__name__} reads no tokens, expected a model of texts; leave vocabulary out")
@@ -92,9 +106,11 @@ def plan_vocabulary(
     stay = indispensable(state) | {i for ids in tokens_by_role(model).values() for i in ids}
     if counts_positions_from_padding(model):
         stay |= set(range(tokens_by_role(model).get("pad_token_id", (0,))[0]))
-    kept = with_intermediates(state, stay | set((counts >= min_count).nonzero()[:, 0].tolist()))
+    stay |= set((counts >= min_count).nonzero()[:, 0].tolist())
+    more = likeliest(tokenizer, state, counts, with_intermediates(state, stay), extra) if extra else []
+    kept = with_intermediates(state, stay.union(more))
     before = plan_of(model)
-    return Plan(
+    plan = Plan(
         model.config.model_type,
         {VOCABULARY: size},
         {VOCABULARY: tuple(sorted(kept))},
@@ -102,6 +118,7 @@ def plan_vocabulary(
         seed=0 if before is None else before.seed,
         nats_lost=0.0 if kept >= set(counts.nonzero()[:, 0].tolist()) else None,
     )
+    return plan, expected_share(state, counts, min_count, more)
 
 
 def with_tokens_of(dense: PreTrainedModel, small: PreTrainedModel) -> PreTrainedModel:

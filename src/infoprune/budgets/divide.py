@@ -1,0 +1,141 @@
+"""Divide: the sizes of all sites whose losses add up to the least within what they may cost together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from infoprune.budgets.costs import Costs
+from infoprune.budgets.falling import falling
+from infoprune.budgets.lagrange import Curve, least_loss
+from infoprune.budgets.shape import Shape, free_shape
+from infoprune.errors import InputError
+
+ROUNDING = 1e-12
+"""Room for rounding errors alone: what is to be kept whole has to fit."""
+PRICES = tuple(10.0 ** (power / 8) for power in range(-40, 17))
+"""Of a coordinate in all layers, in units of losing everything per cost of everything."""
+TURNS = 6
+"""At most; two or three settle it."""
+Losses = Mapping[str, Float[Tensor, " _"]]
+"""By site name, (units + 1,): lost where only 0, 1, ... units stay."""
+
+
+def divide(units: Mapping[str, int], costs: Costs, limit: float, losses: Losses, shape: Shape | None) -> dict[str, int]:
+    """Sizes by site name with the least sum of losses that cost no more than the limit.
+
+    What units cost depends on how wide the stream is beside them. So for every width that is tried all other sizes are
+    chosen by one Lagrange multiplier. Where every layer has a width of its own there are too many to try all: then
+    widths and other sizes are chosen in turn, each given the other, until nothing is gained any more.
+
+    Args:
+        units: by site name, how many are there now.
+        costs: of the same sites.
+        limit: in the unit of the costs.
+        losses: of the same sites.
+        shape: which sizes go together; by default every site has its own.
+
+    Raises:
+        InputError: the costs are of other sites, or no shape is small enough.
+    """
+    check_sites(units.keys(), costs)
+    room = limit * (1 + ROUNDING)
+    if shape is None and costs.layers:
+        best = _in_turns(units, costs, room, losses)
+    else:
+        chosen = shape or free_shape({name: costs.sizes[name] for name in units})
+        best = _best(chosen.fixed, chosen.groups, units, costs, room, losses)
+    if best is None:
+        raise InputError(
+            f"budget of {costs.quantity} cannot be met: the smallest shape that a stock config can say costs more; "
+            "allow more, or use shape free"
+        )
+    return best[1]
+
+
+def check_sites(names: Collection[str], costs: Costs) -> None:
+    """Raises InputError where rankings and costs are not of the same sites."""
+    if set(names) != costs.sites.keys() | {*costs.streams}:
+        raise InputError("the costs are of other sites than the rankings; find both for the same model and kinds")
+
+
+def _in_turns(
+    units: Mapping[str, int], costs: Costs, room: float, losses: Losses
+) -> tuple[float, dict[str, int]] | None:
+    """(loss, sizes by site name) where the widths of the layers and all other sizes suit one another."""
+    groups = tuple((name,) for name in units if name not in costs.streams)
+    beside: Mapping[str, int] = units
+    best = None
+    for _ in range(TURNS):
+        found = _best(tuple(_proposed(units, costs, losses, beside)), groups, units, costs, room, losses)
+        if found is None or (best is not None and found[0] >= best[0]):
+            break
+        best, beside = found, found[1]
+    return best
+
+
+def _proposed(
+    units: Mapping[str, int], costs: Costs, losses: Losses, beside: Mapping[str, int]
+) -> Iterator[dict[str, int]]:
+    """Widths of all layers that lose the least at some price of a coordinate beside these units, no two alike."""
+    permitted = [[size for size in costs.sizes[name] if size <= units[name]] for name in costs.layers]
+    lost = [losses[name][each].tolist() for name, each in zip(costs.layers, permitted, strict=True)]
+    all_lost = sum(float(each[0]) for each in losses.values())
+    seen = set()
+    for price in PRICES:
+        weights = [price * all_lost / costs.dense * each.beside(beside) for each in costs.layers.values()]
+        widths = tuple(falling(permitted, lost, weights))
+        if widths not in seen:
+            seen.add(widths)
+            yield dict(zip(costs.layers, widths, strict=True))
+
+
+def _best(
+    tried: Sequence[Mapping[str, int]],
+    groups: Sequence[Sequence[str]],
+    units: Mapping[str, int],
+    costs: Costs,
+    room: float,
+    losses: Losses,
+) -> tuple[float, dict[str, int]] | None:
+    """(loss, sizes by site name) of the best plan with one of the given sets of sizes; None where none of them fits."""
+    each = (_beside(fixed, groups, units, costs, room, losses) for fixed in tried)
+    return min((one for one in each if one is not None), key=lambda one: one[0], default=None)
+
+
+def _beside(
+    fixed: Mapping[str, int],
+    groups: Sequence[Sequence[str]],
+    units: Mapping[str, int],
+    costs: Costs,
+    room: float,
+    losses: Losses,
+) -> tuple[float, dict[str, int]] | None:
+    """(loss, sizes by site name) of the best plan with some sizes given; None where these do not fit."""
+    if any(count > units[name] for name, count in fixed.items()):
+        return None
+    here = costs.at(fixed) if costs.streams else costs
+    spent = here.rest + sum(float(here.sites[name][n]) for name, n in fixed.items() if name not in costs.streams)
+    permitted = [_common([set(costs.sizes[name]) for name in group], min(units[n] for n in group)) for group in groups]
+    curves = [
+        Curve(
+            sum((here.sites[name][each] for name in group), torch.zeros(())).tolist(),
+            sum((losses[name][each] for name in group), torch.zeros(())).tolist(),
+        )
+        for group, each in zip(groups, permitted, strict=True)
+    ]
+    chosen = least_loss(curves, room - spent)
+    if chosen is None:
+        return None
+    lost = sum(float(losses[name][count]) for name, count in fixed.items())
+    lost += sum(curve.losses[index] for curve, index in zip(curves, chosen, strict=True))
+    picked = zip(groups, permitted, chosen, strict=True)
+    return lost, {**fixed, **{name: each[index] for group, each, index in picked for name in group}}
+
+
+def _common(sizes: Sequence[set[int]], most: int) -> list[int]:
+    """The numbers of units that all sites of a group may keep, ascending."""
+    return sorted(size for size in set.intersection(*sizes) if size <= most)
