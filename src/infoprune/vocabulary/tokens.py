@@ -118,7 +118,8 @@ def _planned(
         seed=0 if before is None else before.seed,
         nats_lost=0.0 if kept >= set(counts.nonzero()[:, 0].tolist()) else None,
     )
-    return plan, expected_share(state, counts, min_count, more)
+    complete = kept >= set(vocabulary(state).values())
+    return plan, 0.0 if complete else expected_share(state, counts, min_count, more)
 
 
 def with_tokens_of(dense: PreTrainedModel, small: PreTrainedModel) -> PreTrainedModel:

@@ -30,12 +30,12 @@ def likeliest(
         kept: tokens that stay in any case.
         extra: how many to give, at most.
     """
-    stay = set(kept)
+    stay, seen = set(kept), counts.tolist()
     found: list[int] = []
-    for token in sorted((i for i in by_frequency(state) if i not in stay), key=lambda i: -int(counts[i])):
+    for token in sorted((i for i in by_frequency(state) if i not in stay), key=lambda i: -seen[i]):
         if len(found) == extra:
             break
-        if counts[token] > 0 or _sayable(tokenizer, state, token):
+        if seen[token] or _sayable(tokenizer, state, token):
             found.append(token)
     return found
 
@@ -57,17 +57,17 @@ def expected_share(state: State, counts: Int[Tensor, " size"], min_count: int, e
         A share of the tokens without the special ones around texts.
 
     Source: I. J. Good, The Population Frequencies of Species and the Estimation of Population Parameters, Biometrika
-    40 (1953), equations 2 and 9.
+    40 (1953), equation 2.
     """
-    order = by_frequency(state)
+    order, seen = by_frequency(state), [int(n) for n in counts.tolist()]
     rare = set(order) - indispensable(state)
     often, place = min_count - 1, -1
     if extra:
-        often, place = int(counts[extra[-1]]), order.index(extra[-1])
-    fallen = sum(n for i in rare if 1 <= (n := int(counts[i])) <= often)
-    fallen += sum(often + 1 for i in order[place + 1 :] if i in rare and counts[i] == often + 1)
-    special = [int(token["id"]) for token in state["added_tokens"] if token["special"]]
-    return fallen / max(int(counts.sum()) - int(counts[special].sum()), 1)
+        often, place = seen[extra[-1]], order.index(extra[-1])
+    fallen: int = sum(seen[i] for i in rare if seen[i] <= often)
+    fallen += sum(often + 1 for i in order[place + 1 :] if i in rare and seen[i] == often + 1)
+    special = sum(seen[int(token["id"])] for token in state["added_tokens"] if token["special"])
+    return fallen / max(sum(seen) - special, 1)
 
 
 def _sayable(tokenizer: PreTrainedTokenizerBase, state: State, token: int) -> bool:
