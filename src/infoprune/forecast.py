@@ -34,9 +34,9 @@ MATRICES = 6
 """Matrices of a site's size that ranking or compensating it holds beside the statistics."""
 SLOWNESS = 2
 """Elimination works on vectors: so many times slower, operation by operation, than matrix products."""
-SLOWER = {"collect": 2.0, "rank": 2.2, "repair": 3.2}
+SLOWER = {"collect": 2.2, "rank": 1.55, "repair": 3.2}
 """So many times longer than its products at full speed a stage takes, for what is small or goes element by element:
-as benchmarks/memory.py found it with MiniLM."""
+as benchmarks/memory.py found it, between MiniLM and SmolLM2."""
 
 
 @dataclass(frozen=True)
