@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 
-from experiments.cells import cell, console
+from experiments.cells import cell, cells, console
 from experiments.movie_reviews import calibration, dense_model, labelled
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget
@@ -57,14 +57,13 @@ def main() -> None:
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the FLOPs")
     parser.add_argument("--plans", nargs="+", default=list(PLANS), choices=list(PLANS))
     options = parser.parse_args()
-    rows = []
     for seed in range(options.seeds):
         bench = cache(partial(prepared, seed, options.split))
         for plan in options.plans:
             for share in options.shares:
                 key = {"split": options.split, "share": share, "plan": plan, "seed": seed}
-                rows.append(cell(RESULTS, key, partial(measure, bench, share, plan)))
-    write_page(rows, options.split)
+                cell(RESULTS, key, partial(measure, bench, share, plan))
+    write_page([row for row in cells(RESULTS) if row["split"] == options.split], options.split)
     console.print(f"wrote {PAGE.name}")
 
 
@@ -128,7 +127,7 @@ def write_page(rows: list[dict], split: str) -> None:
         f"MiniLM on movie reviews, {split} split: 1,024 unlabelled calibration texts, sizes by the least loss in nats",
         "within a share of the dense model's FLOPs, compensation, repair, no training. The speed-up is that of the",
         "fastest of 20 alternating runs of 32 texts of the typical length.",
-        "Made by `python -m experiments.width`.",
+        "Made by `python -m experiments.width`; only cells that have been computed are shown.",
         "",
         "| FLOPs | cut | draws | accuracy | points lost (lowest to highest) | KL (nats) | KL before repair | predicted "
         "| parameters | speed-up | widths, bottom to top (one draw) | loads in |",
@@ -136,8 +135,8 @@ def write_page(rows: list[dict], split: str) -> None:
     ]
     for share in SHARES:
         for name, words in PLANS.items():
-            cells = [row for row in rows if row["share"] == share and row["plan"] == name]
-            lines += [_line(share, words, cells)] if cells else []
+            found = [row for row in rows if row["share"] == share and row["plan"] == name]
+            lines += [_line(share, words, found)] if found else []
     lines += ["", *_said(rows)]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -168,6 +167,15 @@ def _said(rows: list[dict]) -> list[str]:
                     f"At {share:.0%} of the FLOPs the KL with a width for every layer is {fmean(ratios):.2f} times",
                     f"that of {words} ({min(ratios):.2f} to {max(ratios):.2f} over {len(ratios)} draw(s)).",
                 ]
+    same = all(
+        row["kept"] == {**other["kept"], WIDTH: row["kept"][WIDTH]} and row["kept"][WIDTH] == 384
+        for row in rows
+        for other in rows
+        if (row["plan"], other["plan"]) == ("shared", "whole")
+        and (row["share"], row["seed"]) == (other["share"], other["seed"])
+    )
+    if same:
+        lines += ["With one width for all layers the losses say to keep all of it: its plans are those of none."]
     return lines
 
 
