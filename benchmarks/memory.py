@@ -1,6 +1,6 @@
 """Memory and time of every stage as forecast, beside those that are measured, on models of the shapes of real ones.
 
-Run: python -m benchmarks.memory [--model MiniLM] [--length 32]
+Run: python -m benchmarks.memory [--model MiniLM] [--length 32] [--samples 16]
 """
 
 import argparse
@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=MODELS, help="one of them alone")
     parser.add_argument("--length", type=int, default=32)
-    parser.add_argument("--samples", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--samples", type=int, help="texts; by default as many as each model's own number")
     parser.add_argument("--only", choices=MODELS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
@@ -126,6 +126,7 @@ def main() -> None:
     for name, (kind, config, size, samples) in MODELS.items():
         if options.model not in (None, name):
             continue
+        samples = options.samples or samples
         sized = ["--samples", str(samples), "--length", str(options.length), "--only", name]
         command = [sys.executable, "-m", "benchmarks.memory", *sized]
         said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
