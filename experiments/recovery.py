@@ -234,9 +234,9 @@ def write_page(rows: list[dict]) -> None:
             "",
             "## Another learning rate",
             "",
-            "On the validation split (900 texts); *fresh texts* is with the rate that `distill` chooses. KL and",
-            "agreement are a little better with it than with the higher one, accuracy is not: no more than its order",
-            "of magnitude is known.",
+            "On the validation split (900 texts); *fresh texts* is with the rate that `distill` chooses. The KL is the",
+            "least with it; accuracy is not, by less than its standard error of a point or more: no more than the order",
+            "of magnitude of a good rate is known.",
             "",
             *_table(tried),
         ]
