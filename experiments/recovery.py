@@ -235,8 +235,8 @@ def write_page(rows: list[dict]) -> None:
             "## Another learning rate",
             "",
             "On the validation split (900 texts); *fresh texts* is with the rate that `distill` chooses. The KL is the",
-            "least with it; accuracy is not, by less than its standard error of a point or more: no more than the order",
-            "of magnitude of a good rate is known.",
+            "least with it; accuracy is not the highest, by its standard error of a point or less: no more than the",
+            "order of magnitude of a good rate is known.",
             "",
             *_table(tried),
         ]
