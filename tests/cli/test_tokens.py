@@ -157,7 +157,7 @@ def test_a_site_that_is_none(refused, saved_bert, texts, out):
         texts,
         "--sites",
         "words",
-        words=["words", "heads, ffn, pooler, width, vocabulary"],
+        words=["words", "heads, ffn, pooler, width, layer-width, vocabulary"],
     )
 
 
