@@ -16,7 +16,7 @@ from infoprune.training.distill import Distillation, distill, learning_rate
 from infoprune.training.lesson import Lesson, Teacher, matched
 
 BATCHES = make_batches(((7, 12, 9, 10), (12, 8, 11, 5)) * 16)
-QUICK = Distillation(epochs=2, learning_rate=5e-3, bf16=False)
+QUICK = Distillation(epochs=2, learning_rate=5e-3, patience=1, bf16=False)
 
 
 def cut(dense, share, kinds=None):

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,9 +23,7 @@ from infoprune.plan import check_same_tokens
 from infoprune.statistics.calibration import Batch, Progress, check_batches, real_tokens
 from infoprune.training.lesson import Lesson, sample
 from infoprune.training.trainer import HeldOut, Schedule, embeddings_of, frozen, train
-
-Example = dict[str, Any]
-"""What the Trainer takes for one example: a batch and its number."""
+from infoprune.training.vary import Example, Varied, variation
 
 RESULT = "result.safetensors"
 
@@ -34,6 +31,9 @@ FULL_RATE = 2e-3
 LEAST_RATE, HIGHEST_RATE = 2.5e-5, 1.5e-3
 """From few trials on the validation texts of movie reviews: at a quarter of the FLOPs 1e-4 was far better than 5e-4,
 which undoes what the repair has done; at a twentieth 1e-3 was good, 2e-3 too much."""
+
+VARIED = 0.3
+"""On validation texts of movie reviews 0.15, 0.3 and 0.5 were alike, and far better than none (docs/recovery.md)."""
 
 LOOKS = 4
 """How often an epoch, at most, the held-out inputs are looked at and a checkpoint is written."""
@@ -51,6 +51,9 @@ class Distillation:
         temperature: that softens both softmaxes, so that small probabilities count.
         hidden: weight of the loss on hidden states against that on logits; 0 leaves it out.
         labels: weight of the cross-entropy with the labels, for inputs that carry any.
+        varied: share of an input's tokens that are replaced, at every step by others, drawn from all inputs: on the
+            texts that it was trained on a teacher is so sure that it has little to say, and few texts become many. None
+            means 0.3 where there is one answer for an input and no label counts, and otherwise 0.
         held_out: share of the inputs that is not trained on and decides when to stop.
         patience: share of the training, and at least one epoch, that may pass after the warm-up without getting better
             on these; then it ends. 1 lets it go on to its end.
@@ -66,6 +69,7 @@ class Distillation:
     temperature: float = 2.0
     hidden: float = 1.0
     labels: float = 0.0
+    varied: float | None = None
     held_out: float = 0.05
     patience: float = 1 / 3
     freeze_embeddings: bool = True
@@ -79,6 +83,8 @@ class Distillation:
         for name in ("hidden", "labels"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} is {getattr(self, name)}, expected 0 or more; 0 leaves that loss out")
+        if self.varied is not None and not 0 <= self.varied <= 1:
+            raise InputError(f"varied is {self.varied}, expected a share from 0 to 1; 0 leaves the inputs as they are")
         if not 0 <= self.held_out < 1:
             raise InputError(f"held_out is {self.held_out}, expected 0 or more and below 1; 0.05 is a good choice")
 
@@ -138,8 +144,9 @@ def distill(
         loss = T^2 KL(p || q) + hidden * mean over layers of sum_t |M g_t - h_t|^2 / sum_t |h_t - mean h|^2
 
     where M is the identity for equal widths; else a linear map that is trained too and dropped at the end. There is no
-    dropout: the dense model answers without it. Some batches are held out, and the model that comes nearest to the
-    dense one on them is returned: at worst, and with a warning, the one that went in.
+    dropout: the dense model answers without it. Some batches are held out, varied as the others are but once and for
+    all, and the model that comes nearest to the dense one on them is returned: at worst, and with a warning, the one
+    that went in.
 
     Args:
         small: from `prune` or `repair`; it is left as it is.
@@ -172,6 +179,9 @@ def distill(
     place = None if folder is None else folder / _digest(small, dense, batches, how, seed)
     with _answering(dense):
         lesson = Lesson(student, dense, batches, how.temperature, how.hidden, how.labels)
+        kind = variation(batches, how.varied if how.varied is not None else _varied(lesson, training, how))
+        if kind is not None:
+            judging = [{**example, "batch": kind.of(example["batch"], seed)} for example in judging]
         kl_before = _loss(lesson, judging)
         steps = 0
         if place is None or not _take_over(lesson, place):
@@ -182,7 +192,7 @@ def distill(
             with frozen(embeddings_of(student) if how.freeze_embeddings else None):
                 trained = train(
                     lesson,
-                    training,
+                    training if kind is None else Varied(training, kind, schedule.steps, seed),
                     _one,
                     schedule,
                     held_out=held_out,
@@ -204,6 +214,11 @@ def distill(
     for module, given in zip(student.modules(), small.modules(), strict=True):
         module.training = given.training
     return Distilled(student, kl_before, kl, steps, time.perf_counter() - start)
+
+
+def _varied(lesson: Lesson, examples: Sequence[Example], how: Distillation) -> float:
+    """The share of tokens to replace where none is asked for: an answer at every token would be about other tokens."""
+    return VARIED if how.labels == 0 and lesson.answers_once(**examples[0]) else 0.0
 
 
 def learning_rate(lesson: Lesson, examples: Sequence[Example]) -> float:

@@ -36,12 +36,14 @@ class Teacher:
         self._room = room
         self._known: dict[int, tuple[Tensor, ...]] = {}
 
-    def answer(self, number: int, batch: Batch, *, deep: bool) -> tuple[Tensor, ...]:
+    def answer(self, number: int | None, batch: Batch, *, deep: bool) -> tuple[Tensor, ...]:
         """What it says to the batch of that number and, if `deep`, its hidden states; on the CPU.
+
+        A batch without a number comes once, and is not remembered.
 
         Hidden states are rounded to bfloat16, remembered or not, so that the answers do not depend on the room.
         """
-        if number in self._known:
+        if number is not None and number in self._known:
             return self._known[number]
         with torch.no_grad():
             inputs = model_inputs(batch, next(self.model.parameters()).device)
@@ -50,7 +52,7 @@ class Teacher:
         states = told["hidden_states"] if deep else ()
         answer = (values.float().cpu(), *(state.to(torch.bfloat16).cpu() for state in states))
         size = sum(tensor.nbytes for tensor in answer)
-        if size <= self._room:
+        if number is not None and size <= self._room:
             self._room -= size
             self._known[number] = answer
         return answer
@@ -95,7 +97,7 @@ class Lesson(nn.Module):
         self.training = mode
         return self
 
-    def forward(self, number: int, batch: Batch, return_loss: bool = True) -> dict[str, Tensor]:
+    def forward(self, number: int | None, batch: Batch, return_loss: bool = True) -> dict[str, Tensor]:
         """The loss on the batch of that number. `return_loss` tells the Trainer that there is one without labels."""
         device = next(self.student.parameters()).device
         inputs = model_inputs(batch, device)
@@ -110,6 +112,10 @@ class Lesson(nn.Module):
         if labels is not None:
             loss = loss + self._labels * output["loss"]
         return {"loss": loss}
+
+    def answers_once(self, number: int, batch: Batch) -> bool:
+        """Whether the teacher gives one answer for an input: not one for every token or for start and end."""
+        return self._teacher.answer(number, batch, deep=True)[0].ndim == 2
 
     def missed(self, number: int, batch: Batch) -> float:
         """The share of the variance of the teacher's hidden states that the student's miss on the batch of that number.

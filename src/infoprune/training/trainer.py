@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import nn
+from torch.utils import data
 from transformers import (
     PreTrainedModel,
     PrinterCallback,
@@ -82,7 +83,7 @@ class Trained:
 
 def train(
     model: nn.Module,
-    examples: Sequence[Mapping[str, Any]] | Dataset,
+    examples: Sequence[Mapping[str, Any]] | Dataset | data.Dataset[Any],
     collate: Callable[[list[Any]], dict[str, Any]],
     schedule: Schedule,
     *,

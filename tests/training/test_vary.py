@@ -1,0 +1,98 @@
+import pytest
+import torch
+from tiny import make_batches
+from torch.testing import assert_close
+from zoo import build
+
+from infoprune.errors import InputError
+from infoprune.training.distill import Distillation, distill
+from infoprune.training.lesson import Lesson
+from infoprune.training.vary import Varied, variation
+
+FRAMED = [
+    {
+        "input_ids": torch.tensor([[1, 10, 11, 12, 2], [1, 20, 21, 2, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]),
+    },
+    {"input_ids": torch.tensor([[1, 10, 30, 2]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)},
+]
+
+
+def test_frame_and_padding_stay_and_the_rest_is_drawn_from_the_inputs():
+    kind = variation(FRAMED, 1.0)
+    assert kind.frame.tolist() == [1, 2]
+    assert sorted(kind.tokens.tolist()) == [10, 10, 11, 12, 20, 21, 30]
+    seen = set()
+    for seed in range(50):
+        ids = kind.of(FRAMED[0], seed)["input_ids"]
+        assert ids[:, 0].tolist() == [1, 1]
+        assert (ids[0, 4], ids[1, 3], ids[1, 4]) == (2, 2, 0)
+        seen |= {*ids[0, 1:4].tolist(), *ids[1, 1:3].tolist()}
+    assert seen == {10, 11, 12, 20, 21, 30}
+
+
+def test_the_asked_share_of_tokens_is_replaced_by_tokens_as_frequent_as_they_are():
+    ids = torch.arange(10_000).reshape(100, 100) % 7
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    batch["input_ids"][:, 50:] = torch.arange(50)[None] + 100 * torch.arange(1, 101)[:, None]
+    kind = variation([batch], 0.25)
+    varied = kind.of(batch, 3)["input_ids"]
+    assert set(kind.frame.tolist()) == set(range(7)), "in every input, as a common word of long texts is"
+    assert torch.equal(varied[:, :50], ids[:, :50])
+    changed = (varied != ids)[:, 50:].double().mean()
+    assert_close(float(changed), 0.25, atol=4 * (0.25 * 0.75 / 5000) ** 0.5, rtol=0)
+
+
+def test_a_seed_gives_one_variation_and_the_input_is_left_as_it_is():
+    kind, before = variation(FRAMED, 0.5), FRAMED[0]["input_ids"].clone()
+    first, again = kind.of(FRAMED[0], 1), kind.of(FRAMED[0], 1)
+    assert torch.equal(first["input_ids"], again["input_ids"])
+    assert any(not torch.equal(first["input_ids"], kind.of(FRAMED[0], seed)["input_ids"]) for seed in range(2, 9))
+    assert torch.equal(FRAMED[0]["input_ids"], before)
+    assert first["attention_mask"] is FRAMED[0]["attention_mask"]
+
+
+def test_examples_come_in_turn_and_never_twice():
+    batches = make_batches(((6, 9, 8, 7),) * 3)
+    steps = Varied([{"number": i, "batch": b} for i, b in enumerate(batches)], variation(batches, 0.5), 7, seed=0)
+    assert len(steps) == 7
+    lengths = [steps[i]["batch"]["input_ids"].shape for i in range(7)]
+    assert lengths[:3] * 2 == lengths[:6]
+    assert not torch.equal(steps[0]["batch"]["input_ids"], steps[3]["batch"]["input_ids"])
+    assert torch.equal(steps[3]["batch"]["input_ids"], steps[3]["batch"]["input_ids"]), "the same when asked again"
+
+
+@pytest.mark.parametrize("batches", [[{"pixel_values": torch.zeros(2, 3, 4, 4)}], [FRAMED[1]]])
+def test_nothing_to_replace(batches):
+    assert variation(batches, 0.5) is None, "a picture, or one input that is all frame"
+
+
+def test_no_variation_is_no_variation():
+    assert variation(FRAMED, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "once"),
+    [("SequenceClassification", True), ("TokenClassification", False), ("QuestionAnswering", False), ("", True)],
+)
+def test_models_with_one_answer_for_an_input_are_told_apart(head, once):
+    model = build("bert", auto=f"AutoModelFor{head}" if head else "AutoModel", num_labels=2)
+    batches = make_batches(((6, 9, 8, 7),))
+    assert Lesson(model, model, batches, 2, 1, 0).answers_once(0, batches[0]) == once
+
+
+def test_distillation_on_varied_inputs_is_what_it_is_by_hand(tiny_bert):
+    batches = make_batches(((6, 9, 8, 7),) * 6)
+    how = {"epochs": 1, "learning_rate": 1e-3, "bf16": False, "held_out": 0}
+    chosen, asked, none = (
+        distill(tiny_bert, tiny_bert, batches, how=Distillation(**how, varied=varied)).model.state_dict()
+        for varied in (None, 0.3, 0.0)
+    )
+    assert all(torch.equal(chosen[name], asked[name]) for name in chosen)
+    assert any(not torch.equal(chosen[name], none[name]) for name in chosen)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_out_of_range(share):
+    with pytest.raises(InputError, match=r"varied is .*, expected a share from 0 to 1"):
+        Distillation(varied=share)
