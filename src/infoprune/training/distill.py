@@ -56,7 +56,8 @@ class Distillation:
             means 0.3 where there is one answer for an input and no label counts, and otherwise 0.
         held_out: share of the inputs that is not trained on and decides when to stop.
         patience: share of the training, and at least one epoch, that may pass after the warm-up without getting better
-            on these; then it ends. 1 lets it go on to its end.
+            on these; then it ends. 1, the default, lets it go on to its end: the learning rate falls to zero there, and
+            much is won in the last steps, by a training that got no better for long.
         freeze_embeddings: leave the embeddings as they are.
         bf16: compute products in bfloat16; None means where the processor is faster with it.
 
@@ -71,7 +72,7 @@ class Distillation:
     labels: float = 0.0
     varied: float | None = None
     held_out: float = 0.05
-    patience: float = 1 / 3
+    patience: float = 1.0
     freeze_embeddings: bool = True
     bf16: bool | None = None
 
