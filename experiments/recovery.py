@@ -63,6 +63,7 @@ CUTS = {
     "5x": Cut(0.2),
     "10x": Cut(0.1),
     "20x": Cut(0.05),
+    "2x, uniform": Cut(0.5, UNIFORM, uniform=True),
     "4x, uniform": Cut(0.25, UNIFORM, uniform=True),
 }
 
@@ -116,7 +117,7 @@ def main() -> None:
     """Computes what is missing and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of dense model, texts and training")
-    parser.add_argument("--samples", type=int, default=4096, help="calibration texts")
+    parser.add_argument("--samples", type=int, default=2048, help="calibration texts")
     parser.add_argument("--split", default="test", choices=["test", "validation"], help="what is scored")
     parser.add_argument("--cuts", nargs="+", default=list(CUTS), choices=list(CUTS))
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=[*RUNS, *CHOICES])
@@ -262,7 +263,7 @@ def write_page(rows: list[dict]) -> None:
         "",
         "The sizes of the layers are chosen by their losses in nats; `fan2021` and `magnitude`, whose losses are not",
         "nats, cut every layer alike. *uniform* is `--shape uniform` with width, heads, neurons and pooler: plain",
-        "transformers can open it. Cut, compensation, repair (4,096 unlabelled texts) and training are the same for",
+        "transformers can open it. Cut, compensation, repair (2,048 unlabelled texts) and training are the same for",
         "all criteria. Methods that choose while they train, movement pruning among them, are in [paper.md](paper.md).",
         "",
         "Texts that are held out decide whether the training is kept: *kept* says in how many draws it was. Where it",
