@@ -6,7 +6,7 @@ Run: python -m experiments.comparison [--tasks movie_reviews embedding] [--keeps
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 
@@ -75,7 +75,7 @@ SETTINGS = {
     "movie_reviews": Setting(REVIEWS, 256, 1000, models=3),
     "embedding": Setting(Embedding(REVIEWS.name, REVIEWS.read, REVIEWS.test, REVIEWS.validation), 256, 1000),
     "brown": Setting(brown.TASK, 256, 400),
-    "topics": Setting(topics.TASK, 128, 400),
+    "topics": Setting(replace(topics.TASK, name="topics-64", max_length=64, epochs=2), 128, 400),
 }
 
 

@@ -9,7 +9,7 @@ from infoprune.methods.table import METHODS
 PAGE = Path(__file__).parent.parent / "docs" / "comparison.md"
 TITLES = {
     "movie_reviews": "Movie reviews: short texts, two classes",
-    "topics": "BBC news: long texts, five topics",
+    "topics": "BBC news: five topics of long texts, the first 64 tokens",
     "brown": "Brown corpus: a part of speech for every word",
     "embedding": "Sentence embeddings: MiniLM as it is, no labels",
 }
