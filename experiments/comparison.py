@@ -91,14 +91,14 @@ def main() -> None:
     parser.add_argument("--samples", type=int, help="calibration texts; by default what the task has")
     parser.add_argument("--questions", type=int, help="test texts at most; by default what the task has")
     parser.add_argument(
-        "--quick", action="store_true", help="two tasks, 64 texts, methods that take seconds; written under .cache/"
+        "--quick", action="store_true", help="two tasks, 64 texts, methods that take seconds; page in .cache/"
     )
     options = parser.parse_args()
     results, page = RESULTS, PAGE
     if options.quick:
         options.tasks, options.samples, options.questions = ["movie_reviews", "embedding"], 64, 300
         options.methods = [name for name in METHODS if not METHODS[name].sequential and name != "fan2021"]
-        options.repairs = ["own", "ours"]
+        options.repairs = ["own"]
         results, page = QUICK, QUICK.with_suffix(".md")
     for key in keys(options):
         cell(results, key, partial(measure, key, tuple(options.methods)))

@@ -28,6 +28,8 @@ without the statistics, which all methods share: compare them loosely.
 A draw is of calibration texts; for movie reviews draw k is of another dense model too (another seed of the
 fine-tuning), elsewhere there is one dense model. A difference exceeds the spread where the worst draw of ours is
 better than the best of the rival. Ratios are over the draws that both have.
+
+Kwon's answers may agree with the dense ones and be far from them in KL: they are not as sure. [Why](criteria/kwon.md).
 """
 Rows = list[dict]
 
