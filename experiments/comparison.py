@@ -30,6 +30,8 @@ from infoprune.tasks.evaluate import Evaluation, evaluate
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "comparison.jsonl"
 QUICK = CACHE / "quick" / "comparison.jsonl"
+BEST = ("information", "brain-surgeon", "kprune")
+"""Methods of which there are three draws, to see how far these are apart."""
 KEEPS = (0.5, 0.25)
 BUDGETS = (0.5, 0.25)
 REPAIRS = ("own", "ours")
@@ -87,7 +89,9 @@ def main() -> None:
     parser.add_argument("--keeps", nargs="*", type=float, default=list(KEEPS))
     parser.add_argument("--budgets", nargs="*", type=float, default=list(BUDGETS), help="shares of the FLOPs")
     parser.add_argument("--repairs", nargs="+", default=list(REPAIRS), choices=list(REPAIRS))
-    parser.add_argument("--draws", nargs="+", type=int, default=[0], help="numbers of the calibration draws")
+    parser.add_argument(
+        "--draws", nargs="+", type=int, help="numbers of the calibration draws; by default three of the best methods"
+    )
     parser.add_argument("--samples", type=int, help="calibration texts; by default what the task has")
     parser.add_argument("--questions", type=int, help="test texts at most; by default what the task has")
     parser.add_argument(
@@ -98,7 +102,7 @@ def main() -> None:
     if options.quick:
         options.tasks, options.samples, options.questions = ["movie_reviews", "embedding"], 64, 300
         options.methods = [name for name in METHODS if not METHODS[name].sequential and name != "fan2021"]
-        options.repairs = ["own"]
+        options.repairs, options.draws = ["own"], [0]
         results, page = QUICK, QUICK.with_suffix(".md")
     for key in keys(options):
         cell(results, key, partial(measure, key, tuple(options.methods)))
@@ -111,10 +115,12 @@ def keys(options: argparse.Namespace) -> Iterator[dict]:
     goals = [*(f"keep={share:.4g}" for share in options.keeps), *(f"flops={share:g}" for share in options.budgets)]
     for task in options.tasks:
         setting = SETTINGS[task]
-        for draw in options.draws:
+        for draw in options.draws or range(3):
             for goal in goals:
                 for name in options.methods:
                     if goal.startswith("flops") and name not in LONG:
+                        continue
+                    if options.draws is None and draw and name not in BEST:
                         continue
                     for repair in ["ours"] if METHODS[name].finish == "repair" else options.repairs:
                         yield {
