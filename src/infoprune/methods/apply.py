@@ -46,6 +46,19 @@ def collect_for(
     return collect(model, batches, extras=extras_of(*criteria), seed=seed, progress=progress)
 
 
+def rank_once(method: Method, statistics: Statistics, *, seed: int = 0) -> Rankings | None:
+    """The rankings of a method that serve every goal; None where it ranks anew for each.
+
+    Args:
+        method: from `METHODS`.
+        statistics: from `collect_for`.
+        seed: of criteria that draw.
+    """
+    if method.sequential or isinstance(criterion := criterion_named(method.name), PairedCriterion):
+        return None
+    return rank(statistics, criterion, seed=seed)
+
+
 def prune_by(
     method: Method,
     model: PreTrainedModel,
@@ -55,6 +68,7 @@ def prune_by(
     costs: Costs | None = None,
     *,
     finish: Finish | None = None,
+    rankings: Rankings | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[PreTrainedModel, Plan]:
@@ -68,6 +82,7 @@ def prune_by(
         goal: the same share of every site, or a budget, which the method divides in its own way.
         costs: for a budget.
         finish: instead of the method's own.
+        rankings: from `rank_once`, where several goals share them; None ranks here.
         seed: of criteria that draw.
         progress: called with (steps done, steps in all) by methods that take long.
 
@@ -84,7 +99,7 @@ def prune_by(
         if finish == method.finish:
             return small, plan
     else:
-        plan = choose(method, model, batches, statistics, goal, costs, seed=seed)
+        plan = choose(method, model, batches, statistics, goal, costs, rankings=rankings, seed=seed)
     return finished(model, plan, statistics, batches, finish), plan
 
 
@@ -96,18 +111,18 @@ def choose(
     goal: Keep | Budget,
     costs: Costs | None = None,
     *,
+    rankings: Rankings | None = None,
     seed: int = 0,
 ) -> Plan:
     """The plan of a method that ranks the dense model once; see `prune_by`."""
     criterion = criterion_named(method.name)
-    beforehand: Keep | Counts | None = goal if isinstance(goal, Keep) else None
-    if isinstance(criterion, PairedCriterion):
-        if isinstance(goal, Budget):
-            units = {name: each.site.units for name, each in statistics.sites.items()}
-            there = _needed(costs, goal)
-            beforehand = Counts(even_counts(units, there, goal.limit(there)))
-        statistics = collect_pairs(model, batches, statistics, criterion.pairing, seed=seed)
-    rankings = rank(statistics, criterion, budget=beforehand, seed=seed)
+    if rankings is None:
+        rankings = rank_once(method, statistics, seed=seed)
+    if rankings is None:
+        beforehand = goal if isinstance(goal, Keep) else _even(statistics, _needed(costs, goal), goal)
+        if isinstance(criterion, PairedCriterion):
+            statistics = collect_pairs(model, batches, statistics, criterion.pairing, seed=seed)
+        rankings = rank(statistics, criterion, budget=beforehand, seed=seed)
     plan = allocate(rankings, goal if isinstance(goal, Keep) else _counts(method, rankings, _needed(costs, goal), goal))
     if not isinstance(criterion, SettlingCriterion):
         return plan
@@ -119,6 +134,11 @@ def _needed(costs: Costs | None, goal: Budget) -> Costs:
     if costs is None:
         raise InputError(f"a budget of {goal.quantity} needs to know what the model costs; pass find_costs(…)")
     return costs
+
+
+def _even(statistics: Statistics, costs: Costs, goal: Budget) -> Counts:
+    units = {name: each.site.units for name, each in statistics.sites.items()}
+    return Counts(even_counts(units, costs, goal.limit(costs)))
 
 
 def _counts(method: Method, rankings: Rankings, costs: Costs, goal: Budget) -> Counts:

@@ -31,6 +31,8 @@ from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 
+MEMORY = 256 * 2**20
+"""Bytes of dense answers that are remembered from site to site; of what is beyond, the dense model is asked again."""
 RIDGE = 1e-6
 """Of the least squares, which have none in the source: enough for the digits."""
 
@@ -102,9 +104,9 @@ def prune_knowing(
         raise InputError(f"a budget of {goal.quantity} needs to know what the model costs; pass find_costs(…)")
     names = list(statistics.sites)
     whole = {name: statistics.sites[name].site for name in names}
-    current, settled = model, dict[str, int]()
+    current, settled, known = model, dict[str, int](), dict[int, Tensor]()
     for number, name in enumerate(names):
-        rankings = rank_by_knowledge(current, model, batches, names[number:], method)
+        rankings = rank_by_knowledge(current, model, batches, names[number:], method, known)
         site = whole[name]
         if isinstance(goal, Budget) and costs is not None:
             left = replace(
@@ -139,15 +141,18 @@ def rank_by_knowledge(
     batches: Sequence[Batch],
     names: Sequence[str],
     method: KPrune,
+    known: dict[int, Tensor] | None = None,
 ) -> Rankings:
     """The units of some sites from the least knowing to the most.
 
     Args:
         model: as it is cut so far.
-        dense: what it was cut from; it is asked again each time, since answers at every token would fill the memory.
+        dense: what it was cut from.
         batches: tokenised inputs.
         names: of the sites.
         method: weights of the score.
+        known: what the dense model has answered to a batch, by its number; what is missing is asked, and added as far
+            as the memory goes, which answers at every token of a language model would fill.
     """
     sites = {site.name: site for site in find_sites(model) if site.name in names}
     readers = {name: exact(linear(model, site.reader).weight) for name, site in sites.items()}
@@ -156,9 +161,8 @@ def rank_by_knowledge(
     inputs = tokens = 0
     with frozen(dense), frozen(model), tapped(model, sites.values()) as lists, torch.enable_grad():
         taps = {name: tap for name, (tap,) in lists.items()}
-        for batch in batches:
-            with torch.no_grad():
-                mean = _means(_answer(dense, batch), method.temperature)
+        for index, batch in enumerate(batches):
+            mean = _known(known if known is not None else {}, index, dense, batch, method.temperature)
             for tap in taps.values():  # which have heard this too, where both are one model
                 tap.passed.clear()
             answer = _answer(model, batch)
@@ -201,6 +205,17 @@ def _means(answer: Answer, temperature: float) -> Tensor:
     if answer.law == "gaussian":
         return values / temperature  # so that the error below is that of the numbers
     return (values / temperature).softmax(-1) if answer.law == "softmax" else (values / temperature).sigmoid()
+
+
+def _known(known: dict[int, Tensor], index: int, dense: PreTrainedModel, batch: Batch, temperature: float) -> Tensor:
+    """The means of the dense answer to a batch, remembered as far as the memory goes."""
+    if index in known:
+        return known[index]
+    with torch.no_grad():
+        mean = _means(_answer(dense, batch), temperature)
+    if sum(each.nbytes for each in known.values()) + mean.nbytes <= MEMORY:
+        known[index] = mean
+    return mean
 
 
 def _gradients(objective: Tensor, taps: Mapping[str, Tap]) -> dict[str, list[tuple[Tensor, Tensor]]]:
