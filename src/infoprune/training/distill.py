@@ -167,12 +167,12 @@ def distill(
     check_batches(batches)
     check_classes(small, dense)
     check_same_tokens(small, dense)
-    training, judging = _parted(batches, how.held_out, seed)
+    training, judging = parted(batches, how.held_out, seed)
     student = copy.deepcopy(small)
     place = None if folder is None else folder / _digest(small, dense, batches, how, seed)
-    with _answering(dense):
+    with answering(dense):
         lesson = Lesson(student, dense, batches, how.temperature, how.hidden, how.labels)
-        kl_before = _loss(lesson, judging)
+        kl_before = mean_divergence(lesson, judging)
         steps = 0
         if place is None or not _take_over(lesson, place):
             rate = how.learning_rate or learning_rate(lesson, training)
@@ -183,7 +183,7 @@ def distill(
                 trained = train(
                     lesson,
                     training,
-                    _one,
+                    one,
                     schedule,
                     held_out=held_out,
                     folder=place,
@@ -192,7 +192,7 @@ def distill(
             steps = trained.steps
             if place is not None:
                 _hand_over(lesson, place)
-        kl = _loss(lesson, judging)
+        kl = mean_divergence(lesson, judging)
     if kl is not None and kl_before is not None and kl > kl_before:
         warnings.warn(
             f"training did not bring the model nearer to the dense one: KL {kl:.3g} nats on held-out inputs, "
@@ -222,7 +222,7 @@ def check_classes(small: PreTrainedModel, dense: PreTrainedModel) -> None:
         )
 
 
-def _parted(batches: Sequence[Batch], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+def parted(batches: Sequence[Batch], share: float, seed: int) -> tuple[list[Example], list[Example]]:
     """Batches to train on, and batches to judge by, each with its number; of a single batch nothing is held out."""
     number = min(len(batches) - 1, max(1, round(share * len(batches)))) if share else 0
     order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -233,12 +233,13 @@ def _parted(batches: Sequence[Batch], share: float, seed: int) -> tuple[list[Exa
     return parts
 
 
-def _one(examples: list[Example]) -> Example:
+def one(examples: list[Example]) -> Example:
+    """What one step is given: a batch is an example already."""
     return examples[0]
 
 
-def _loss(lesson: Lesson, examples: Sequence[Example]) -> float | None:
-    """Mean KL over inputs."""
+def mean_divergence(lesson: Lesson, examples: Sequence[Example]) -> float | None:
+    """Mean KL over the inputs of some examples, nats an input; None where there are none."""
     if not examples:
         return None
     lesson.eval()
@@ -249,7 +250,7 @@ def _loss(lesson: Lesson, examples: Sequence[Example]) -> float | None:
 
 
 @contextmanager
-def _answering(model: nn.Module) -> Iterator[None]:
+def answering(model: nn.Module) -> Iterator[None]:
     """Within the block the model is in evaluation mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
