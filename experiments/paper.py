@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(NAMES), choices=list(NAMES))
     parser.add_argument("--sparsity", nargs="+", type=int, default=list(SPARSITIES), help="per cent of the weights")
     parser.add_argument("--seeds", type=int, default=1, help="draws: dense model, calibration texts, order")
-    parser.add_argument("--rates", nargs="+", type=float, default=[None], help="of learning; default: the method's own")
+    parser.add_argument("--rates", nargs="+", type=float, default=[None], help="of weights, while choosing")
     parser.add_argument("--score-rates", nargs="+", type=float, default=[None], help="of scores and gates")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK:g} epochs, movie reviews, 80 %% sparsity")
     parser.add_argument("--page", action="store_true", help="write the page from the cells that are there")
@@ -85,7 +85,7 @@ def keys(options: argparse.Namespace) -> Iterator[dict]:
             "task": task,
             "sparsity": sparsity,
             "method": name,
-            "rate": rate or (RATE if name in TRAINED else None),
+            "rate": (rate or RATE) if name in TRAINED else None,
             "score_rate": score_rate or (TRAINED[name].rate if name in TRAINED else None),
             "epochs": QUICK if options.quick else TASKS[task].epochs,
             "seed": seed,
