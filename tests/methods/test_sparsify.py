@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
 from infoprune.methods.trained.sparsify import sparsify
-from infoprune.methods.trained.table import TRAINED
+from infoprune.methods.trained.table import TRAINED, TrainedMethod
 from infoprune.methods.trained.weights import layer_maps, unit_weights
 from infoprune.plan import plan_of
 from infoprune.structure.sites import find_sites
@@ -102,3 +102,17 @@ def test_wrong_input_is_refused(tiny_bert, given, message):
     arguments = {"batches": BATCHES, "how": Distillation(epochs=1)} | given
     with pytest.raises(InputError, match=message):
         sparsify(tiny_bert, tiny_bert, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("entries", "gates"), "entries by gates is not built, expected magnitude or movement"),
+        (("units", "movement"), "units by movement is not built, expected magnitude or gates"),
+        (("entries", "movement", False, 0.0), "rate 0 and penalty 0, expected a rate above 0"),
+        (("entries", "movement", False, 0.1, -1.0), "rate 0.1 and penalty -1, expected a rate above 0"),
+    ],
+)
+def test_a_method_that_is_not_there_is_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        TrainedMethod("new", *given)

@@ -10,6 +10,7 @@ from infoprune.errors import InputError
 Choice = Literal["entries", "units"]
 """Single weights, which leaves zeros; or neurons and heads, which leaves a smaller dense model."""
 Score = Literal["magnitude", "movement", "gates"]
+SCORES: dict[Choice, tuple[Score, ...]] = {"entries": ("magnitude", "movement"), "units": ("magnitude", "gates")}
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,9 @@ class TrainedMethod:
         together: one ranking for the whole model; otherwise the same share of every matrix, or of every site, stays.
         rate: of learning for scores, locations and multipliers.
         penalty: weight of mean sigmoid(scores), which rises with the share that is gone (`score` "movement" only).
+
+    Raises:
+        InputError: the score is not one of that choice, or a number is out of range.
     """
 
     name: str
@@ -32,6 +36,16 @@ class TrainedMethod:
     together: bool = False
     rate: float = 1e-2
     penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.score not in SCORES[self.choice]:
+            known = " or ".join(SCORES[self.choice])
+            raise InputError(f"{self.choice} by {self.score} is not built, expected {known}; choose one of these")
+        if not (self.rate > 0 and self.penalty >= 0):
+            raise InputError(
+                f"rate {self.rate:g} and penalty {self.penalty:g}, expected a rate above 0 and a penalty of 0 or more; "
+                "leave them to their defaults"
+            )
 
 
 TRAINED = {
