@@ -7,6 +7,7 @@ from experiments import (
     depth,
     fan2021,
     head_size,
+    paper,
     prediction,
     recovery,
     training_free,
@@ -24,5 +25,6 @@ if __name__ == "__main__":
     fan2021.main()
     comparison.main()
     recovery.main()
+    paper.main()
     vocabulary.main()
     width.main()

@@ -23,7 +23,7 @@ from infoprune.plan import check_same_tokens
 from infoprune.statistics.calibration import Batch, Progress, check_batches, real_tokens
 from infoprune.training.lesson import Lesson, sample
 from infoprune.training.trainer import HeldOut, Schedule, embeddings_of, frozen, train
-from infoprune.training.vary import Example, Varied, variation
+from infoprune.training.vary import Example, Variation, variation, varied
 
 RESULT = "result.safetensors"
 
@@ -175,35 +175,35 @@ def distill(
     check_batches(batches)
     check_classes(small, dense)
     check_same_tokens(small, dense)
-    training, judging = _parted(batches, how.held_out, seed)
+    examples, judging = parted(batches, how.held_out, seed)
     student = copy.deepcopy(small)
     place = None if folder is None else folder / _digest(small, dense, batches, how, seed)
-    with _answering(dense):
+    with answering(dense):
         lesson = Lesson(student, dense, batches, how.temperature, how.hidden, how.labels)
-        kind = variation(batches, how.varied if how.varied is not None else _varied(lesson, training, how))
-        if kind is not None:
-            judging = [{**example, "batch": kind.of(example["batch"], seed)} for example in judging]
-        kl_before = _loss(lesson, judging)
-        steps = 0
+        steps = max(1, round(len(examples) * how.epochs))
+        kind = kind_of_variation(lesson, batches, how)
+        training, judging = varied(examples, judging, kind, steps, seed)
+        kl_before = mean_divergence(lesson, judging)
+        taken = 0
         if place is None or not _take_over(lesson, place):
-            rate = how.learning_rate or learning_rate(lesson, training)
-            schedule = Schedule(max(1, round(len(training) * how.epochs)), rate, 1, seed, how.bf16)
-            patience = max(len(training), round(schedule.steps * how.patience))
+            rate = how.learning_rate or learning_rate(lesson, examples)
+            schedule = Schedule(steps, rate, 1, seed, how.bf16)
+            patience = max(len(examples), round(steps * how.patience))
             held_out = HeldOut(judging, max(1, round(LOOKS * how.epochs)), patience) if judging else None
             with frozen(embeddings_of(student) if how.freeze_embeddings else None):
                 trained = train(
                     lesson,
-                    training if kind is None else Varied(training, kind, schedule.steps, seed),
-                    _one,
+                    training,
+                    one,
                     schedule,
                     held_out=held_out,
                     folder=place,
                     progress=progress,
                 )
-            steps = trained.steps
+            taken = trained.steps
             if place is not None:
                 _hand_over(lesson, place)
-        kl = _loss(lesson, judging)
+        kl = mean_divergence(lesson, judging)
     if kl is not None and kl_before is not None and kl > kl_before:
         warnings.warn(
             f"training did not bring the model nearer to the dense one: KL {kl:.3g} nats on held-out inputs, "
@@ -214,12 +214,19 @@ def distill(
         student, kl = copy.deepcopy(small), kl_before
     for module, given in zip(student.modules(), small.modules(), strict=True):
         module.training = given.training
-    return Distilled(student, kl_before, kl, steps, time.perf_counter() - start)
+    return Distilled(student, kl_before, kl, taken, time.perf_counter() - start)
 
 
-def _varied(lesson: Lesson, examples: Sequence[Example], how: Distillation) -> float:
-    """The share of tokens to replace where none is asked for: an answer at every token would be about other tokens."""
-    return VARIED if how.labels == 0 and lesson.answers_once(**examples[0]) else 0.0
+def kind_of_variation(lesson: Lesson, batches: Sequence[Batch], how: Distillation) -> Variation | None:
+    """How the inputs of a training are varied, if they are.
+
+    Where nothing is asked, not if there are labels, and not if there is an answer at every token: it would be about
+    other tokens.
+    """
+    share = how.varied
+    if share is None:
+        share = VARIED if how.labels == 0 and lesson.answers_once(0, batches[0]) else 0.0
+    return variation(batches, share)
 
 
 def learning_rate(lesson: Lesson, examples: Sequence[Example]) -> float:
@@ -238,7 +245,7 @@ def check_classes(small: PreTrainedModel, dense: PreTrainedModel) -> None:
         )
 
 
-def _parted(batches: Sequence[Batch], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+def parted(batches: Sequence[Batch], share: float, seed: int) -> tuple[list[Example], list[Example]]:
     """Batches to train on, and batches to judge by, each with its number; of a single batch nothing is held out."""
     number = min(len(batches) - 1, max(1, round(share * len(batches)))) if share else 0
     order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -249,12 +256,13 @@ def _parted(batches: Sequence[Batch], share: float, seed: int) -> tuple[list[Exa
     return parts
 
 
-def _one(examples: list[Example]) -> Example:
+def one(examples: list[Example]) -> Example:
+    """What one step is given: a batch is an example already."""
     return examples[0]
 
 
-def _loss(lesson: Lesson, examples: Sequence[Example]) -> float | None:
-    """Mean KL over inputs."""
+def mean_divergence(lesson: Lesson, examples: Sequence[Example]) -> float | None:
+    """Mean KL over the inputs of some examples, nats an input; None where there are none."""
     if not examples:
         return None
     lesson.eval()
@@ -265,7 +273,7 @@ def _loss(lesson: Lesson, examples: Sequence[Example]) -> float | None:
 
 
 @contextmanager
-def _answering(model: nn.Module) -> Iterator[None]:
+def answering(model: nn.Module) -> Iterator[None]:
     """Within the block the model is in evaluation mode."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -66,6 +66,21 @@ class HeldOut:
     patience: int
 
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Parameters that are trained at a rate of their own, without weight decay.
+
+    Args:
+        parameters: of the module that is trained.
+        learning_rate: the highest; it rises and falls with that of the others.
+        uphill: they make the loss larger, as the multipliers of a Lagrangian do.
+    """
+
+    parameters: tuple[nn.Parameter, ...]
+    learning_rate: float
+    uphill: bool = False
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a training did.
@@ -87,6 +102,7 @@ def train(
     collate: Callable[[list[Any]], dict[str, Any]],
     schedule: Schedule,
     *,
+    groups: Sequence[Group] = (),
     held_out: HeldOut | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
@@ -98,6 +114,7 @@ def train(
         examples: with a length and an index.
         collate: makes the arguments of the forward from a list of examples.
         schedule: how long and how fast.
+        groups: parameters that are trained otherwise than the rest.
         held_out: what the training is judged by, if it is.
         folder: for checkpoints, written at every look at the held-out examples; a training that finds one of its own
             there goes on from it. None keeps nothing.
@@ -144,6 +161,8 @@ def train(
             callbacks=[] if progress is None else [_ProgressCallback(progress)],
         )
         trainer.remove_callback(PrinterCallback)
+        if groups:
+            _set_apart(trainer, groups)
         if held_out is not None:
             trainer.add_callback(_LastLook())
             trainer.add_callback(_Patience(held_out.patience, warm_up))
@@ -169,6 +188,17 @@ def frozen(module: nn.Module | None) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def _set_apart(trainer: Trainer, groups: Sequence[Group]) -> None:
+    """Gives parameters groups of their own in the optimizer, which the Trainer then finds made."""
+    optimizer = trainer.create_optimizer()
+    apart = {id(parameter) for group in groups for parameter in group.parameters}
+    for given in optimizer.param_groups:
+        given["params"] = [parameter for parameter in given["params"] if id(parameter) not in apart]
+    for group in groups:
+        own = {"params": list(group.parameters), "lr": group.learning_rate, "maximize": group.uphill}
+        optimizer.add_param_group({**own, "weight_decay": 0.0})
 
 
 class _ProgressCallback(TrainerCallback):

@@ -83,3 +83,20 @@ class Varied(Dataset[Example]):
     def __getitem__(self, step: int) -> Example:
         example = self._examples[step % len(self._examples)]
         return {"number": None, "batch": self._how.of(example["batch"], self._seed * (1 << 32) + step)}
+
+
+def varied(
+    examples: Sequence[Example], judging: Sequence[Example], how: Variation | None, steps: int, seed: int
+) -> tuple[Sequence[Example] | Varied, list[Example]]:
+    """Examples to train on for so many steps, and to judge by: these are varied once and for all.
+
+    Args:
+        examples: of the training.
+        judging: held out from it.
+        how: they are varied, if they are.
+        steps: of the training.
+        seed: of the variations.
+    """
+    if how is None:
+        return examples, list(judging)
+    return Varied(examples, how, steps, seed), [{**one, "batch": how.of(one["batch"], seed)} for one in judging]
