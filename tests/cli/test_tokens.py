@@ -115,16 +115,16 @@ def test_extra_tokens_stay_and_the_report_says_what_will_be_split(run, saved_ber
         arguments = ("--data", texts, "--sites", "vocabulary", "--extra-tokens", extra)
         status, printed, _ = run("prune", saved_bert, folder, *arguments)
         report = json.loads((folder / "report.json").read_text())
-        sentence = f"About {report['pieces']:.1%} of the tokens of new texts like these"
+        sentence = f"About {report['missing']:.1%} of the tokens of new texts like these"
         assert status == 0
         assert sentence in printed
         assert sentence in (folder / "report.md").read_text()
         sizes.append(report["kept"]["vocabulary"][0])
-        shares.append(report["pieces"])
+        shares.append(report["missing"])
     assert sizes[1] == sizes[0] + 3
     assert 0 <= shares[1] <= shares[0] < 1
     assert run("prune", saved_bert, tmp_path / "ffn", "--data", texts, "--sites", "ffn")[0] == 0
-    assert json.loads((tmp_path / "ffn" / "report.json").read_text())["pieces"] is None
+    assert json.loads((tmp_path / "ffn" / "report.json").read_text())["missing"] is None
 
 
 def test_a_teacher_with_all_tokens_teaches_the_small_one(run, saved_bert, texts, out, tmp_path):
