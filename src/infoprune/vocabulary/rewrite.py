@@ -29,7 +29,8 @@ def state_of(tokenizer: PreTrainedTokenizerBase) -> State:
     if not tokenizer.is_fast:
         raise InputError(
             f"{type(tokenizer).__name__} is a slow tokenizer, expected a fast one, whose tokens can be taken away; "
-            "save one with a tokenizer.json beside the model, or leave vocabulary out (--sites)"
+            "save one with a tokenizer.json beside the model, let the nearest rows stand in for what is dropped "
+            "(--dropped-tokens nearest), or leave vocabulary out (--sites)"
         )
     state: State = json.loads(tokenizer.backend_tokenizer.to_str())
     return state
