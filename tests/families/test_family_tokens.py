@@ -83,9 +83,7 @@ def test_tokens_that_read_the_rows_of_others(model_type, tmp_path):
     )
     save(small, tmp_path / "out")
     table.data = table.data[torch.tensor(stand_ins)]
-    batches = inputs(model_type)
-    for wanted, found, again in zip(
-        *(outputs(m, batches) for m in (model, small, load(tmp_path / "out"))), strict=True
-    ):
+    answers = (outputs(each, inputs(model_type)) for each in (model, small, load(tmp_path / "out")))
+    for wanted, found, again in zip(*answers, strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
         assert torch.equal(again, found)
