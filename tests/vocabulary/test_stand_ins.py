@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 import zoo
+from accelerate import dispatch_model
 from tiny import divergence
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertTokenizer, PreTrainedTokenizerFast
@@ -234,6 +235,18 @@ def test_a_graph_answers_alike(tmp_path):
     session = onnxruntime.InferenceSession(str(tmp_path / "small.onnx"), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {name: tensor.numpy() for name, tensor in batches[-1].items()})
     torch.testing.assert_close(torch.tensor(found), logits(small.model, batches[-1:]), rtol=0, atol=1e-5)
+
+
+def test_where_the_table_lies_changes_nothing(tmp_path):
+    """The table comes from disk when it is called."""
+    model, small = cut(dtype=torch.float32)
+    places = {"bert.embeddings": "disk", "bert.encoder": "cpu", "bert.pooler": "cpu", "classifier": "cpu"}
+    away = dispatch_model(copy.deepcopy(model), places, main_device="cpu", offload_dir=tmp_path, force_hooks=True)
+    assert away.get_input_embeddings().weight.is_meta
+    again = prune_vocabulary(away, small.tokenizer, SEEN, dropped="nearest")
+    assert plan_of(again.model) == plan_of(small.model)
+    new = make_batches(ALL, small.tokenizer)
+    assert torch.equal(logits(again.model, new), logits(small.model, new))
 
 
 # Tokenizers that cannot be rewritten

@@ -20,7 +20,7 @@ from infoprune.processes import share_of
 from infoprune.reports.report import Report, describe
 from infoprune.statistics.calibration import typical_shape
 from infoprune.tasks.table import Task
-from infoprune.vocabulary.dropped import check_dropped, default_for
+from infoprune.vocabulary.dropped import default_for
 from infoprune.vocabulary.tokens import SAMPLES, prune_vocabulary
 
 
@@ -63,7 +63,6 @@ def start(
         return Start(model, tokenizer, model, tokenizer)
     began = time.perf_counter()
     dropped = cut.dropped_tokens or default_for(model, opens_in(model, cut))
-    check_dropped(model, dropped)
     batches = None
     if dropped == "nearest":
         batches = share_of(packing.pack(texts, model, tokenizer, samples=SAMPLES, seed=cut.seed))

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.structure.embeddings import ROWS, count_rows, replace_parameter
+from infoprune.structure.offload import is_offloaded, present
 
 
 def why_not(model: PreTrainedModel) -> str | None:
@@ -32,6 +33,15 @@ def rows_of_tokens(model: PreTrainedModel) -> Int[Tensor, " tokens"]:
     table: Any = model.get_input_embeddings()
     found: Tensor = table._buffers.get(ROWS, torch.arange(count_rows(model)))
     return found.to("cpu", torch.long)
+
+
+def table_of(model: PreTrainedModel) -> Float[Tensor, "rows n"]:
+    """The embedding table, wherever it lies."""
+    table = model.get_input_embeddings()
+    path = next(path for path, module in model.named_modules() if module is table)
+    with present(model, path):
+        weight: Any = table.weight
+        return weight.detach().clone() if is_offloaded(model) else weight.detach()  # type: ignore[no-any-return]
 
 
 def keep_rows(model: PreTrainedModel, kept: Sequence[int], new: Sequence[int]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -20,7 +19,7 @@ from infoprune.ranking.criteria import demand_metric
 from infoprune.statistics.calibration import Batch
 from infoprune.statistics.entry import entry_demand
 from infoprune.structure.embeddings import count_tokens, counts_positions_from_padding, tokens_by_role
-from infoprune.structure.stand_ins import rows_of_tokens
+from infoprune.structure.stand_ins import rows_of_tokens, table_of
 from infoprune.surgery import prune
 from infoprune.vocabulary.counts import count_occurrences
 from infoprune.vocabulary.dropped import Dropped, check_dropped, default_for
@@ -154,12 +153,11 @@ def _with_nearest(
     if batches is None:
         batches = share_of(make_batches(data, tokenizer, samples=SAMPLES))
     demand = entry_demand(model, batches)
-    rows = rows_of_tokens(model)
-    table: Any = model.get_input_embeddings()
+    rows, table = rows_of_tokens(model), table_of(model)
     needed = sorted({*rows[sorted(kept)].tolist()})
-    weight = table.weight.detach()
-    found = nearest_rows(weight, demand_metric(demand, TAU), torch.tensor(needed, device=weight.device))
-    plan = _plan(model, counts, len(weight), needed, tuple(found.tolist()), rows)
+    metric = demand_metric(demand, TAU).to(table.device)
+    found = nearest_rows(table, metric, torch.tensor(needed, device=table.device))
+    plan = _plan(model, counts, len(table), needed, tuple(found.tolist()), rows)
     return SmallVocabulary(prune(model, Plan.from_json(as_the_first_says(plan.to_json()))), tokenizer, missing)
 
 
