@@ -43,6 +43,7 @@ class Choice:
         extra: how many more stay.
         dropped: "pieces", "nearest", or for comparison "nearest, plain distance".
         draws: on how many draws it is measured, on top of half of the neurons and heads.
+        dense: whether it is measured with all neurons and heads as well, on the first draw.
     """
 
     title: str
@@ -50,6 +51,7 @@ class Choice:
     extra: int = 0
     dropped: str = "pieces"
     draws: int = 3
+    dense: bool = True
 
     @property
     def key(self) -> dict:
@@ -65,13 +67,13 @@ CHOICES = (
     WHOLE,
     Choice(f"seen, and {EXTRA['pieces']:,} more", 1, EXTRA["pieces"]),
     Choice("seen", 1),
-    Choice("seen 2 times", 2, draws=1),
-    Choice("seen 3 times", 3, draws=1),
-    Choice(f"seen, and {EXTRA['nearest']:,} more", 1, EXTRA["nearest"], PLAIN),
+    Choice("seen 2 times", 2, draws=1, dense=False),
+    Choice("seen 3 times", 3, draws=1, dense=False),
+    Choice(f"seen, and {EXTRA['nearest']:,} more", 1, EXTRA["nearest"], PLAIN, dense=False),
     Choice(f"seen, and {EXTRA['nearest']:,} more", 1, EXTRA["nearest"], "nearest"),
     Choice("seen", 1, dropped="nearest"),
-    Choice("seen 2 times", 2, dropped="nearest"),
-    Choice("seen 3 times", 3, dropped="nearest", draws=1),
+    Choice("seen 2 times", 2, dropped="nearest", dense=False),
+    Choice("seen 3 times", 3, dropped="nearest", draws=1, dense=False),
 )
 
 
@@ -106,7 +108,7 @@ def measured(units: str, seed: int, test: TextData) -> list[dict]:
             partial(measure, model, tokenizer, test, whole, choice),
         )
         for choice in CHOICES
-        if seed < choice.draws
+        if seed < choice.draws and (choice.dense or units == "half")
     ]
 
 
@@ -184,6 +186,8 @@ def write_table(groups: dict[str, list[dict]]) -> None:
         whole = {row["seed"]: row for row in chosen(rows, WHOLE)}
         for choice in CHOICES:
             some = chosen(rows, choice)
+            if not some:
+                continue
             kl = [row["kl"] for row in some]
             lost = [100 * (whole[row["seed"]]["accuracy"] - row["accuracy"]) for row in some]
             file, folder = (
