@@ -21,6 +21,7 @@ GOOD = {
     "criterion": "information",
     "seed": 0,
     "nats_lost": 0.25,
+    "stand_ins": [0, *[1] * 28, 29],
 }
 TEXT = json.dumps(GOOD)
 SCALARS = (

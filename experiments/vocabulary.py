@@ -1,74 +1,114 @@
 """What a smaller vocabulary saves and costs: movie reviews, tokens counted on the training texts, test split.
 
+Draw k is of dense model k and calibration seed k.
+
 Run: python -m experiments.vocabulary [--seeds 3]
 """
 
 import argparse
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from experiments.cells import cell, console
-from experiments.movie_reviews import calibration, dense_model, splits
+from experiments.movie_reviews import TASK, splits
 from infoprune.checkpoint import save
 from infoprune.compress import compress
 from infoprune.data.batches import label_ids, make_batches
 from infoprune.data.texts import TextData, read_texts
+from infoprune.plan import VOCABULARY, Plan, plan_of
+from infoprune.surgery import prune
 from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
+from infoprune.vocabulary.nearest import nearest_rows
 from infoprune.vocabulary.tokens import prune_vocabulary
 
 RESULTS = Path(__file__).parent / "results" / "vocabulary.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "vocabulary.md"
-EXTRA = 1200
-"""As many as leave the file 35 % smaller on top of half of the neurons and heads."""
-ALL = (None, 0)
-STAY = {
-    ALL: "all",
-    (1, EXTRA): f"seen, and {EXTRA:,} more",
-    (1, 0): "seen",
-    (2, 0): "seen 2 times",
-    (3, 0): "seen 3 times",
-}
-"""Tokens that stay, by how often they must occur and how many more there are."""
 MARK = "<!-- table: python -m experiments.vocabulary -->"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which tokens stay, and what becomes of the others.
+
+    Args:
+        title: in the table.
+        min_count: how often they must occur; None keeps all.
+        extra: how many more stay.
+        dropped: "pieces", "nearest", or for comparison "nearest, plain distance".
+        draws: on how many draws it is measured, on top of half of the neurons and heads.
+        dense: whether it is measured with all neurons and heads as well, on the first draw.
+    """
+
+    title: str
+    min_count: int | None
+    extra: int = 0
+    dropped: str = "pieces"
+    draws: int = 3
+    dense: bool = True
+
+    @property
+    def key(self) -> dict:
+        """Of its cells."""
+        return {"min_count": self.min_count, "extra": self.extra, "dropped": self.dropped}
+
+
+EXTRA = {"pieces": 1200, "nearest": 2700}
+"""As many as leave the file, and with stand-ins the whole folder, 35 % smaller on top of half."""
+PLAIN = "nearest, plain distance"
+WHOLE = Choice("all", None)
+CHOICES = (
+    WHOLE,
+    Choice(f"seen, and {EXTRA['pieces']:,} more", 1, EXTRA["pieces"]),
+    Choice("seen", 1),
+    Choice("seen 2 times", 2, draws=1, dense=False),
+    Choice("seen 3 times", 3, draws=1, dense=False),
+    Choice(f"seen, and {EXTRA['nearest']:,} more", 1, EXTRA["nearest"], PLAIN, dense=False),
+    Choice(f"seen, and {EXTRA['nearest']:,} more", 1, EXTRA["nearest"], "nearest"),
+    Choice("seen", 1, dropped="nearest"),
+    Choice("seen 2 times", 2, dropped="nearest", dense=False),
+    Choice("seen 3 times", 3, dropped="nearest", draws=1, dense=False),
+)
 
 
 def main() -> None:
     """Computes what is missing and writes the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
+    parser.add_argument("--seeds", type=int, default=3, help="draws")
     options = parser.parse_args()
-    model, tokenizer = dense_model()
     test = read_texts(splits()["test"], need_labels=True)
-
-    def half(seed: int) -> PreTrainedModel:
-        return compress(model, calibration(tokenizer, seed), keep=0.5, seed=seed).model
-
-    groups = {"all": measured(lambda: model, tokenizer, test, "all", 0)}
-    groups["half"] = []
+    groups: dict[str, list[dict]] = {"all": measured("all", 0, test), "half": []}
     for seed in range(options.seeds):
-        groups["half"] += measured(cache(partial(half, seed)), tokenizer, test, "half", seed)
+        groups["half"] += measured("half", seed, test)
     write_table(groups)
     console.print(f"wrote {PAGE.name}")
 
 
-def measured(
-    model: Callable[[], PreTrainedModel], tokenizer: PreTrainedTokenizerBase, test: TextData, units: str, seed: int
-) -> list[dict]:
-    """A cell for everything that may stay; the rarest cases on the first draw alone."""
+def measured(units: str, seed: int, test: TextData) -> list[dict]:
+    """A cell for everything that may stay."""
+
+    @cache
+    def model() -> PreTrainedModel:
+        if units == "all":
+            return dense
+        return compress(dense, TASK.calibration(tokenizer, seed), keep=0.5, seed=seed).model
+
+    dense, tokenizer = TASK.dense_model(seed)
     whole = cache(lambda: answers(model(), tokenizer, test))
     return [
         cell(
             RESULTS,
-            {"units": units, "seed": seed, "min_count": count, "extra": extra},
-            partial(measure, model, tokenizer, test, whole, count, extra),
+            {"units": units, "seed": seed, **choice.key},
+            partial(measure, model, tokenizer, test, whole, choice),
         )
-        for count, extra in STAY
-        if seed == 0 or (count or 0) <= 1
+        for choice in CHOICES
+        if seed < choice.draws and (choice.dense or units == "half")
     ]
 
 
@@ -77,24 +117,35 @@ def measure(
     tokenizer: PreTrainedTokenizerBase,
     test: TextData,
     whole: Callable[[], Evaluation],
-    min_count: int | None,
-    extra: int,
+    choice: Choice,
 ) -> dict:
     """One cell: cut, save, evaluate."""
-    small, words, expected = model(), tokenizer, 0.0
-    if min_count is not None:
-        cut = prune_vocabulary(small, tokenizer, read_texts(splits()["train"]), min_count=min_count, extra=extra)
-        small, words, expected = cut.model, cut.tokenizer, cut.pieces
+    small, words, expected, rows = model(), tokenizer, 0.0, len(tokenizer)
+    stay = set(tokenizer.get_vocab().values())
+    if choice.min_count is not None:
+        train = read_texts(splits()["train"])
+        cut = prune_vocabulary(
+            small,
+            tokenizer,
+            train,
+            min_count=choice.min_count,
+            extra=choice.extra,
+            dropped="pieces" if choice.dropped == "pieces" else "nearest",
+        )
+        words, expected, kept = cut.tokenizer, cut.missing, plan_of(cut.model).kept[VOCABULARY]
+        small = by_plain_distance(small, kept) if choice.dropped == PLAIN else cut.model
+        stay = set(kept)
+        rows = len(stay)
     with TemporaryDirectory() as folder:
         save(small, f"{folder}/out", words)
-        size = (Path(folder) / "out" / "model.safetensors").stat().st_size
+        sizes = {file.name: file.stat().st_size for file in (Path(folder) / "out").iterdir()}
     found = answers(small, words, test)
     before, after = (given(list(test.texts), add_special_tokens=False)["input_ids"] for given in (tokenizer, words))
-    kept = set(words.get_vocab())
-    lost = [[token not in kept for token in tokenizer.convert_ids_to_tokens(ids)] for ids in before]
+    lost = [[token not in stay for token in ids] for ids in before]
     return {
-        "tokens": len(words),
-        "bytes": size,
+        "tokens": rows,
+        "bytes": sizes["model.safetensors"],
+        "folder": sum(sizes.values()),
         "accuracy": found.metrics["accuracy"],
         "agreement": agreement(whole().logits, found.logits),
         "kl": mean_kl(whole().logits, found.logits),
@@ -104,6 +155,15 @@ def measure(
         "unknown": sum(ids.count(words.unk_token_id) for ids in after) / sum(map(len, after)),
         "longer": sum(map(len, after)) / sum(map(len, before)) - 1,
     }
+
+
+def by_plain_distance(model: PreTrainedModel, kept: tuple[int, ...]) -> PreTrainedModel:
+    """The same tokens, every other read as that whose row is nearest whatever the model demands."""
+    table = model.get_input_embeddings().weight.detach()
+    found = nearest_rows(table, torch.eye(table.shape[1], dtype=torch.float64), torch.tensor(kept))
+    units = {VOCABULARY: len(table)}
+    plan = Plan(model.config.model_type, units, {VOCABULARY: kept}, "counts", 0, stand_ins=tuple(found.tolist()))
+    return prune(model, plan)
 
 
 def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, test: TextData) -> Evaluation:
@@ -117,35 +177,41 @@ def write_table(groups: dict[str, list[dict]]) -> None:
     lines = [
         MARK,
         "",
-        "| neurons and heads | draws | tokens that stay | tokens | model.safetensors | smaller | accuracy "
-        "| points lost (lowest to highest) | agreement | KL (nats) | test tokens that are gone | as expected "
-        "| test texts with one | unknown tokens | more tokens |",
-        "|" + "---|" * 15,
+        "| neurons and heads | dropped tokens | tokens that stay | draws | rows | model.safetensors | smaller "
+        "| whole folder, smaller | accuracy | points lost (lowest to highest) | agreement | KL (nats) "
+        "| lowest to highest | test tokens that are gone | as expected | test texts with one | more tokens |",
+        "|" + "---|" * 17,
     ]
     for units, rows in groups.items():
-        whole = {row["seed"]: row for row in chosen(rows, ALL)}
-        for stay, title in STAY.items():
-            some = chosen(rows, stay)
+        whole = {row["seed"]: row for row in chosen(rows, WHOLE)}
+        for choice in CHOICES:
+            some = chosen(rows, choice)
+            if not some:
+                continue
+            kl = [row["kl"] for row in some]
             lost = [100 * (whole[row["seed"]]["accuracy"] - row["accuracy"]) for row in some]
-            smaller = 1 - mean(some, "bytes") / fmean(whole[row["seed"]]["bytes"] for row in some)
+            file, folder = (
+                1 - mean(some, size) / fmean(whole[row["seed"]][size] for row in some) for size in ("bytes", "folder")
+            )
             lines.append(
-                f"| {units} | {len(some)} | {title} | {mean(some, 'tokens'):,.0f} "
-                f"| {mean(some, 'bytes') / 1e6:.1f} MB | {smaller:.1%} | {mean(some, 'accuracy'):.2%} "
-                f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {mean(some, 'agreement'):.2%} "
-                f"| {mean(some, 'kl'):.4f} | {mean(some, 'tokens_lost'):.2%} | {mean(some, 'expected'):.2%} "
-                f"| {mean(some, 'texts_changed'):.1%} | {mean(some, 'unknown'):.3%} | {mean(some, 'longer'):.2%} |"
+                f"| {units} | {'' if choice is WHOLE else choice.dropped} | {choice.title} | {len(some)} "
+                f"| {mean(some, 'tokens'):,.0f} | {mean(some, 'bytes') / 1e6:.1f} MB | {file:.1%} | {folder:.1%} "
+                f"| {mean(some, 'accuracy'):.2%} | {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) "
+                f"| {mean(some, 'agreement'):.2%} | {fmean(kl):.4f} | {min(kl):.4f} to {max(kl):.4f} "
+                f"| {mean(some, 'tokens_lost'):.2%} | {mean(some, 'expected'):.2%} "
+                f"| {mean(some, 'texts_changed'):.1%} | {mean(some, 'longer'):.2%} |"
             )
     text = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     PAGE.write_text(text + "\n".join(lines) + "\n", encoding="utf-8")
 
 
-def chosen(rows: list[dict], stay: tuple[int | None, int]) -> list[dict]:
+def chosen(rows: list[dict], choice: Choice) -> list[dict]:
     """The draws of a line."""
-    return [row for row in rows if (row["min_count"], row["extra"]) == stay]
+    return [row for row in rows if choice.key.items() <= row.items()]
 
 
 def mean(rows: list[dict], quantity: str) -> float:
-    """Over the calibration draws."""
+    """Over the draws."""
     return fmean(row[quantity] for row in rows)
 
 

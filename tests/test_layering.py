@@ -22,6 +22,7 @@ NUMERICS = (
     "ranking.eliminate",
     "repair.ridge",
     "budgets.lagrange",
+    "vocabulary.nearest",
 )
 ESTIMATORS = sorted((PACKAGE / "information").glob("*.py"))
 

@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from infoprune.errors import InputError
-from infoprune.plan import Plan
+from infoprune.plan import VOCABULARY, Plan
 
 # The run-time type checker draws which items of a collection it looks at.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
@@ -19,6 +19,7 @@ GOOD = {
     "seed": 0,
     "nats_lost": 0.25,
 }
+TOKENS = GOOD | {"units": {VOCABULARY: 4}, "kept": {VOCABULARY: [0, 2]}, "stand_ins": [0, 2, 2, 0]}
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 values = st.recursive(scalars, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(max_size=3), v, max_size=4))
@@ -29,7 +30,14 @@ def plans(draw):
     units = draw(st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 50), max_size=4))
     kept = {site: tuple(sorted(draw(st.sets(st.integers(0, n - 1))))) for site, n in units.items()}
     nats = draw(st.none() | st.floats(0, 1e6))
-    return Plan(draw(st.text()), units, kept, draw(st.text()), draw(st.integers()), nats)
+    stand_ins = None
+    if draw(st.booleans()):
+        tokens = draw(st.integers(1, 20))
+        units[VOCABULARY] = tokens
+        kept[VOCABULARY] = tuple(sorted(draw(st.sets(st.integers(0, tokens - 1), min_size=1))))
+        rows = draw(st.lists(st.sampled_from(kept[VOCABULARY]), min_size=tokens, max_size=tokens))
+        stand_ins = tuple(token if token in kept[VOCABULARY] else row for token, row in enumerate(rows))
+    return Plan(draw(st.text()), units, kept, draw(st.text()), draw(st.integers()), nats, stand_ins)
 
 
 @given(plans())
@@ -47,10 +55,10 @@ def test_nothing_but_input_errors(value):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(sorted(GOOD)), values)
-def test_one_strange_field(key, value):
+@given(st.sampled_from([GOOD, TOKENS]), st.sampled_from(sorted(TOKENS)), values)
+def test_one_strange_field(good, key, value):
     try:
-        plan = Plan.from_json(json.dumps(GOOD | {key: value}))
+        plan = Plan.from_json(json.dumps(good | {key: value}))
     except InputError:
         return
     else:
@@ -92,6 +100,14 @@ def changed(**fields):
         (changed(nats_lost=True), "'nats_lost' a number"),
         (changed(nats_lost=float("nan")), "'nats_lost' a number"),
         (changed(model_type=None), "must be texts"),
+        (json.dumps(TOKENS | {"stand_ins": [0, 2, 2]}), "3 stand-ins for 4 tokens"),
+        (json.dumps(TOKENS | {"stand_ins": [0, 1, 2, 0]}), "a stand-in is no kept token"),
+        (json.dumps(TOKENS | {"stand_ins": [0, 2, 2, 4]}), "a stand-in is no kept token"),
+        (json.dumps(TOKENS | {"stand_ins": [0, 2, 2, -1]}), "a stand-in is no kept token"),
+        (json.dumps(TOKENS | {"stand_ins": [2, 2, 2, 2]}), "a kept token has another"),
+        (json.dumps(TOKENS | {"stand_ins": [0, 2, 2, False]}), "'stand_ins' must be a list of integers or null"),
+        (json.dumps(TOKENS | {"stand_ins": "0220"}), "'stand_ins' must be a list of integers or null"),
+        (changed(stand_ins=[0]), "1 stand-ins for 0 tokens"),
         (changed(version=2), "version 1"),
         (changed(version=True), "version 1"),
         (json.dumps({key: value for key, value in GOOD.items() if key != "kept"}), "'kept' must be an object"),
@@ -116,7 +132,18 @@ def test_one_cut_after_another(plan, random):
         if k  # what is gone is no site any more
     }
     units = {site: len(plan.kept[site]) for site in later}
-    both = plan.then(Plan(plan.model_type, units, later, "magnitude", 1, None))
+    rows = None
+    if plan.stand_ins is not None:
+        later[VOCABULARY] = later[VOCABULARY] or (0,)
+        rows = tuple(
+            i if i in later[VOCABULARY] else random.choice(later[VOCABULARY]) for i in range(units[VOCABULARY])
+        )
+    both = plan.then(Plan(plan.model_type, units, later, "magnitude", 1, None, rows))
+    if rows is not None:
+        once = [plan.kept[VOCABULARY].index(token) for token in plan.stand_ins]
+        twice = [rows[row] for row in once]
+        assert both.stand_ins == tuple(plan.kept[VOCABULARY][row] for row in twice)
+        assert both.rows == tuple(later[VOCABULARY].index(row) for row in twice)
     assert both.units == plan.units
     for site, chosen in both.kept.items():
         everything = list(range(plan.units[site]))

@@ -20,6 +20,7 @@ from infoprune.processes import as_the_first_says, largest, of_all, share_of, st
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.search import Tolerance, search
 from infoprune.statistics.collect import collect
+from infoprune.statistics.entry import entry_demand
 from infoprune.training.distill import Distillation, Recovery
 
 LENGTHS = ((5, 9, 3, 6), (7, 4, 7), (12, 8, 9, 11), (4, 10), (6, 6, 13))
@@ -42,6 +43,7 @@ def outcome(batches):
     for name, site in statistics.sites.items():
         tensors |= {f"{name}.covariance": site.covariance, f"{name}.demand": site.demand}
         tensors |= {f"{name}.worth.{index}": worth for index, worth in enumerate(statistics.worth[name])}
+    tensors["entry"] = entry_demand(build(), batches)
     facts["keys"], facts["tokens"] = statistics.keys, statistics.tokens
     for name, how in CUTS.items():
         result = compress(build(), batches, **how)

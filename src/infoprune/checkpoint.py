@@ -19,9 +19,10 @@ from infoprune.errors import InputError
 from infoprune.folders import new_folder
 from infoprune.json_file import read_json, read_text
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
-from infoprune.structure.embeddings import count_tokens
+from infoprune.structure.embeddings import count_rows
 from infoprune.structure.narrow import narrow_layers
 from infoprune.structure.sites import layer_entries, sites_by_name
+from infoprune.structure.stand_ins import keep_rows, read_rows, why_not
 from infoprune.surgery import cut_site
 
 PLAN = "plan.json"
@@ -115,7 +116,9 @@ def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> Pr
 
 
 def _with_plan(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
-    """The model, cut along the plan already, with what no weight says: the plan, and which coordinates layers drop."""
+    """The model, cut along the plan already, with what no weight says: the plan, and what hooks look up in it."""
+    if plan.rows is not None:
+        read_rows(model, torch.tensor(plan.rows))
     narrow_layers(model, layer_entries(model), plan.kept, plan.units)
     carry_plan(model, plan)
     return model
@@ -131,12 +134,15 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
         kind.__init__(self, config, *args, **kwargs)
         sites = sites_by_name(self)
         counts = dict(plan.counts)
-        tokens, _ = counts.pop(VOCABULARY, (count_tokens(self), 0))
-        if tokens != count_tokens(self):  # a stock config says it
+        kept, of = counts.pop(VOCABULARY, (count_rows(self), 0))
+        tokens = kept if plan.rows is None else of
+        if tokens != count_rows(self) or (plan.rows is not None and why_not(self)):  # a stock config says it
             raise InputError(
-                f"{path / PLAN} keeps {tokens} tokens, {path / CONFIG} has {count_tokens(self)}; "
+                f"{path / PLAN} keeps {tokens} tokens, {path / CONFIG} has {count_rows(self)}; "
                 "the folder is damaged, prune again"
             )
+        if plan.rows is not None:
+            keep_rows(self, range(kept), plan.rows)
         if plan.model_type != config.model_type or counts.keys() - sites.keys():
             raise InputError(
                 f"{path / PLAN} is for a {plan.model_type} with sites that {path / CONFIG} does not have; "

@@ -35,6 +35,8 @@ class Plan:
         criterion: what chose them.
         seed: of the choice.
         nats_lost: predicted loss, nats per input; None where the criterion does not speak nats.
+        stand_ins: for every token the kept one whose row of the embedding table is read for it; a kept token is its
+            own. None where tokens are numbered anew and the dropped ones are no more, or none is dropped.
     """
 
     model_type: str
@@ -43,6 +45,7 @@ class Plan:
     criterion: str
     seed: int
     nats_lost: float | None = None
+    stand_ins: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Checks that the plan makes sense; raises InputError that names the site."""
@@ -56,6 +59,34 @@ class Plan:
                 raise InputError(f"plan: {site} keeps none of its {units} units, expected at least one")
             if any(a >= b for a, b in pairwise(kept)) or any(not 0 <= unit < units for unit in kept[:1] + kept[-1:]):
                 raise InputError(f"plan: kept units of {site} are not ascending, distinct and within 0..{units - 1}")
+        if self.stand_ins is not None:
+            self._check_stand_ins(self.stand_ins)
+
+    def _check_stand_ins(self, stand_ins: tuple[int, ...]) -> None:
+        tokens = self.units.get(VOCABULARY, 0)
+        if len(stand_ins) != tokens or tokens == 0:
+            raise InputError(f"plan: {len(stand_ins)} stand-ins for {tokens} tokens, expected one for each token")
+        kept = self.kept[VOCABULARY]
+        if not {*stand_ins} <= {*kept} or any(stand_ins[token] != token for token in kept):
+            raise InputError("plan: a stand-in is no kept token, or a kept token has another, expected its own number")
+
+    @property
+    def rows(self) -> tuple[int, ...] | None:
+        """For every token, which row of the smaller embedding table it reads; None where that is its own number."""
+        if self.stand_ins is None:
+            return None
+        row = {token: index for index, token in enumerate(self.kept[VOCABULARY])}
+        return tuple(row[token] for token in self.stand_ins)
+
+    @property
+    def mapped(self) -> int | None:
+        """How many tokens read the row of another; None where there are no stand-ins."""
+        return None if self.stand_ins is None else len(self.stand_ins) - len(self.kept[VOCABULARY])
+
+    @property
+    def numbering(self) -> tuple[int, ...] | None:
+        """The tokens of the dense model by the numbers that they have now; None where these are the same."""
+        return self.kept.get(VOCABULARY) if self.stand_ins is None else None
 
     @classmethod
     def of_everything(cls, model_type: str, units: dict[str, int], criterion: str, seed: int) -> Plan:
@@ -75,7 +106,23 @@ class Plan:
             kept[site] = chosen if before is None else tuple(before[i] for i in chosen)
             units.setdefault(site, later.units[site])
         nats = None if self.nats_lost is None or later.nats_lost is None else self.nats_lost + later.nats_lost
-        return Plan(self.model_type, units, kept, later.criterion, later.seed, nats)
+        stand_ins = self._stand_ins_before(later)
+        return Plan(self.model_type, units, kept, later.criterion, later.seed, nats, stand_ins)
+
+    def _stand_ins_before(self, later: Plan) -> tuple[int, ...] | None:
+        """For every token of the dense model that which stands in after both cuts."""
+        if VOCABULARY not in later.kept or VOCABULARY not in self.kept:
+            return self.stand_ins or later.stand_ins
+        kept, rows = self.kept[VOCABULARY], range(self.units[VOCABULARY]) if self.rows is None else self.rows
+        if len(later.kept[VOCABULARY]) == later.units[VOCABULARY]:
+            return self.stand_ins
+        whole = len(kept) == self.units[VOCABULARY]
+        if (self.stand_ins is None) != (later.stand_ins is None) and not whole:
+            raise InputError(
+                "one cut of the vocabulary numbers tokens anew and the other lets kept ones stand in, expected two of "
+                "a kind; cut the dense model once"
+            )
+        return None if later.stand_ins is None else tuple(kept[later.stand_ins[row]] for row in rows)
 
     def after(self) -> Plan:
         """The plan that cuts nothing of the model that is left after this one."""
@@ -84,7 +131,8 @@ class Plan:
 
     def to_json(self) -> str:
         """Text of plan.json."""
-        return json.dumps({"version": VERSION, **asdict(self)}, indent=1)
+        fields = {name: value for name, value in asdict(self).items() if name != "stand_ins" or value is not None}
+        return json.dumps({"version": VERSION, **fields}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -110,8 +158,17 @@ class Plan:
             raise InputError("plan.json: 'model_type' and 'criterion' must be texts")
         if not _is_integer(data.get("seed")) or not (nats is None or _is_number(nats)):
             raise InputError("plan.json: 'seed' must be an integer and 'nats_lost' a number or null")
+        stand_ins = data.get("stand_ins")
+        if not (stand_ins is None or (isinstance(stand_ins, list) and all(map(_is_integer, stand_ins)))):
+            raise InputError("plan.json: 'stand_ins' must be a list of integers or null")
         return cls(
-            data["model_type"], units, {s: tuple(k) for s, k in kept.items()}, data["criterion"], data["seed"], nats
+            data["model_type"],
+            units,
+            {site: tuple(each) for site, each in kept.items()},
+            data["criterion"],
+            data["seed"],
+            nats,
+            None if stand_ins is None else tuple(stand_ins),
         )
 
 
@@ -143,7 +200,7 @@ def kept_within(small: nn.Module, dense: nn.Module, site: str, units: int) -> tu
 
 def check_same_tokens(small: nn.Module, dense: nn.Module) -> None:
     """Raises InputError where a cut of the vocabulary has made the models read different numbers."""
-    ours, theirs = ((plan.kept.get(VOCABULARY) if plan else None) for plan in (plan_of(small), plan_of(dense)))
+    ours, theirs = ((plan.numbering if plan else None) for plan in (plan_of(small), plan_of(dense)))
     if ours != theirs:
         raise InputError(
             "the vocabulary of one model is cut and that of the other is not, or not so, expected the same tokens; "

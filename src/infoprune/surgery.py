@@ -15,7 +15,7 @@ from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.ranking.eliminate import compensate
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
-from infoprune.structure.embeddings import count_tokens, cut_tokens, replace_parameter
+from infoprune.structure.embeddings import count_rows, cut_tokens, replace_parameter
 from infoprune.structure.linear import LinearMap, linear, upright
 from infoprune.structure.narrow import narrow_layers, steps_between
 from infoprune.structure.offload import bring_home, hollow, is_offloaded, present
@@ -23,6 +23,7 @@ from infoprune.structure.silent import Silent
 from infoprune.structure.site import Site, Size
 from infoprune.structure.sites import every_site, layer_entries, sites_by_name
 from infoprune.structure.slices import unit_coordinates
+from infoprune.structure.stand_ins import keep_rows, read_rows, rows_of_tokens, why_not
 from infoprune.structure.stock import fields_of
 from infoprune.structure.stream import Stream
 
@@ -35,7 +36,8 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
     Args:
         model: the model that the plan was made for. Where accelerate has offloaded its weights, those of the copy lie
             in main memory.
-        plan: what stays. Where tokens go, the tokenizer has to change with the model: see `prune_vocabulary`.
+        plan: what stays. Where tokens go and nothing stands in for them, the tokenizer has to change with the model:
+            see `prune_vocabulary`.
         statistics: of this model. If given, every reader takes over what the lost units said, as far as the kept ones
             know it: W' = W C_:S C_SS^-1, and the means go into the bias. If not, the readers are only sliced.
 
@@ -50,7 +52,7 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
         if len(kept) == plan.units[name]:
             continue
         if name == VOCABULARY:
-            cut_tokens(small, kept)
+            _cut_vocabulary(small, plan)
             continue
         found = () if statistics is None else tuple(_checked(statistics, each, model) for each in sites[name].measured)
         chosen = torch.tensor(kept, dtype=torch.long)
@@ -163,13 +165,28 @@ def _write(model: nn.Module, attribute: Size, units: int) -> None:
     setattr(getattr(module, place) if place else module, name, attribute.of(units))
 
 
+def _cut_vocabulary(model: PreTrainedModel, plan: Plan) -> None:
+    if plan.rows is None:
+        cut_tokens(model, plan.kept[VOCABULARY])
+        return
+    reason = why_not(model)
+    if reason is not None:
+        raise InputError(
+            f"the plan lets kept tokens stand in for dropped ones, which this {type(model).__name__} cannot have: "
+            f"{reason}; drop them from the tokenizer (--dropped-tokens pieces)"
+        )
+    rows = torch.tensor(plan.rows)[rows_of_tokens(model)]
+    keep_rows(model, plan.kept[VOCABULARY], plan.rows)
+    read_rows(model, rows)
+
+
 def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> None:
     if plan.model_type != model.config.model_type:
         raise InputError(
             f"the plan is for model type {plan.model_type!r}, the model is {model.config.model_type!r}; "
             "use the model that the plan was made for"
         )
-    there_are = {name: site.units for name, site in sites.items()} | {VOCABULARY: count_tokens(model)}
+    there_are = {name: site.units for name, site in sites.items()} | {VOCABULARY: count_rows(model)}
     for name, units in plan.units.items():
         if there_are.get(name) != units:
             there = f"has {there_are[name]}" if name in there_are else "does not exist"

@@ -6,6 +6,7 @@ from rows import write_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import infoprune
+from infoprune.measuring.measure import count_bytes
 
 TEXTS = ("the film is good", "the plot is bad", "a fine film!")
 
@@ -115,16 +116,16 @@ def test_extra_tokens_stay_and_the_report_says_what_will_be_split(run, saved_ber
         arguments = ("--data", texts, "--sites", "vocabulary", "--extra-tokens", extra)
         status, printed, _ = run("prune", saved_bert, folder, *arguments)
         report = json.loads((folder / "report.json").read_text())
-        sentence = f"About {report['pieces']:.1%} of the tokens of new texts like these"
+        sentence = f"About {report['missing']:.1%} of the tokens of new texts like these"
         assert status == 0
         assert sentence in printed
         assert sentence in (folder / "report.md").read_text()
         sizes.append(report["kept"]["vocabulary"][0])
-        shares.append(report["pieces"])
+        shares.append(report["missing"])
     assert sizes[1] == sizes[0] + 3
     assert 0 <= shares[1] <= shares[0] < 1
     assert run("prune", saved_bert, tmp_path / "ffn", "--data", texts, "--sites", "ffn")[0] == 0
-    assert json.loads((tmp_path / "ffn" / "report.json").read_text())["pieces"] is None
+    assert json.loads((tmp_path / "ffn" / "report.json").read_text())["missing"] is None
 
 
 def test_a_teacher_with_all_tokens_teaches_the_small_one(run, saved_bert, texts, out, tmp_path):
@@ -133,6 +134,70 @@ def test_a_teacher_with_all_tokens_teaches_the_small_one(run, saved_bert, texts,
     status, _, err = run("finetune", out, better, "--data", texts, "--teacher", saved_bert, "--epochs", "1")
     assert (status, err) == (0, "")
     assert (better / "plan.json").read_bytes() == (out / "plan.json").read_bytes()
+
+
+def test_nearest_rows_where_infoprune_has_to_open_the_folder_anyway(run, saved_bert, texts, out, tmp_path):
+    """With heads no option is needed; the tokenizer is as it was, and all that follows takes the folder."""
+    assert run("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary,ffn,heads", "--eval", texts)[0] == 0
+    report = json.loads((out / "report.json").read_text())
+    kept, of = report["kept"]["vocabulary"]
+    assert (report["mapped"], report["loads_in"]) == (of - kept, "infoprune")
+    sentence = f"{of - kept} tokens are read as the nearest that stay; the tokenizer is as it was."
+    assert sentence in (out / "report.md").read_text()
+    assert "of the tokens of new texts like these will be among them" in (out / "report.md").read_text()
+    status, printed, _ = run("report", out)
+    assert (status, sentence in printed) == (0, True)
+    words = [AutoTokenizer.from_pretrained(folder) for folder in (saved_bert, out)]
+    assert words[0].get_vocab() == words[1].get_vocab()
+    own = infoprune.load(out)
+    assert own.get_input_embeddings().num_embeddings == kept < own.config.vocab_size == of
+    assert own.num_parameters() == report["pruned"]["parameters"]
+
+    status, printed, _ = run("evaluate", out, "--data", texts, "--against", saved_bert, "--json")
+    assert (status, json.loads(printed)["metrics"]["kl"]) == (0, pytest.approx(report["kl"]))
+    unseen = write_rows(tmp_path / "unseen.csv", [("the dull film is poor", 0), ("a great plot", 1)])
+    assert run("evaluate", out, "--data", unseen)[0] == 0
+    again = ("prune", out, tmp_path / "again", "--data", texts, "--sites", "ffn", "--keep", "0.5")
+    assert run(*again)[0] == 0
+    more = json.loads((tmp_path / "again" / "report.json").read_text())
+    assert (more["kept"]["vocabulary"], more["mapped"]) == ([kept, of], of - kept)
+    taught = ("finetune", out, tmp_path / "taught", "--data", texts, "--teacher", saved_bert, "--epochs", "1")
+    assert run(*taught)[0] == 0
+    assert (tmp_path / "taught" / "plan.json").read_bytes() == (out / "plan.json").read_bytes()
+    graph = tmp_path / "small.onnx"
+    assert run("export", out, graph, "--data", unseen)[0] == 0
+    assert run("bench", saved_bert, out, graph, "--repeats", "1", "--eval", unseen)[0] == 0
+
+
+def test_either_way_can_be_asked_for(run, saved_bert, texts, tmp_path):
+    alone = ("--data", texts, "--sites", "vocabulary", "--dropped-tokens", "nearest")
+    status, printed, err = run("prune", saved_bert, tmp_path / "nearest", *alone, "--eval", texts)
+    assert (status, err) == (0, "")
+    assert "loads with infoprune.load" in printed.splitlines()[1]
+    report = json.loads((tmp_path / "nearest" / "report.json").read_text())
+    assert (report["loads_in"], report["agreement"], report["nats_lost"]) == ("infoprune", 1.0, 0.0)
+    assert report["kl"] == pytest.approx(0, abs=1e-6)
+    both = ("--data", texts, "--sites", "vocabulary,heads", "--dropped-tokens", "pieces")
+    assert run("prune", saved_bert, tmp_path / "pieces", *both)[0] == 0
+    report = json.loads((tmp_path / "pieces" / "report.json").read_text())
+    assert report["mapped"] is None
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "pieces")) == report["kept"]["vocabulary"][0]
+
+
+def test_a_uniform_shape_stays_one_for_transformers(run, saved_bert, texts, out):
+    arguments = ("--data", texts, "--sites", "vocabulary,ffn", "--shape", "uniform", "--budget", "flops=0.8")
+    assert run("prune", saved_bert, out, *arguments)[0] == 0
+    report = json.loads((out / "report.json").read_text())
+    assert (report["loads_in"], report["mapped"]) == ("transformers", None)
+
+
+def test_a_budget_counts_the_numbers_of_rows(run, saved_bert, texts, out):
+    arguments = ("--data", texts, "--sites", "vocabulary,ffn,heads", "--budget", "bytes=0.7")
+    assert run("prune", saved_bert, out, *arguments)[0] == 0
+    report = json.loads((out / "report.json").read_text())
+    assert report["mapped"] > 0
+    assert 0.6 < report["pruned"]["bytes"] / report["dense"]["bytes"] <= 0.7
+    assert report["pruned"]["bytes"] == count_bytes(infoprune.load(out))
 
 
 # What is refused
@@ -144,6 +209,11 @@ def test_options_that_would_change_nothing(refused, saved_bert, texts, out):
         refused(*alone, *option, words=["only the vocabulary", "add e.g. ffn"])
     refused("prune", saved_bert, out, "--data", texts, "--min-count", "2", words=["min-count", "vocabulary"])
     refused("prune", saved_bert, out, "--data", texts, "--extra-tokens", "2", words=["extra-tokens", "vocabulary"])
+    neurons = ("prune", saved_bert, out, "--data", texts)
+    refused(*neurons, "--dropped-tokens", "nearest", words=["dropped-tokens", "--sites"])
+    refused(*alone, "--dropped-tokens", "closest", words=["'closest'", "nearest, pieces"])
+    uniform = ("--sites", "vocabulary,ffn", "--shape", "uniform", "--dropped-tokens", "nearest")
+    refused(*neurons, *uniform, words=["uniform", "dropped-tokens pieces"])
     refused(*alone, "--min-count", "0", words=["min_count is 0", "--min-count"])
     refused(*alone, "--extra-tokens", "-1", words=["-1 extra tokens", "--extra-tokens"])
 
@@ -164,7 +234,8 @@ def test_a_site_that_is_none(refused, saved_bert, texts, out):
 def test_a_slow_tokenizer(refused, saved_bert, texts, out, monkeypatch):
     kind = type(AutoTokenizer.from_pretrained(saved_bert))
     monkeypatch.setattr(kind, "is_fast", False)
-    refused("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary", words=["slow", "--sites"])
+    alone = ("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary")
+    refused(*alone, words=["slow", "--dropped-tokens nearest", "--sites"])
 
 
 def test_a_tokenizer_of_another_kind(refused, saved_bert, texts, out):
@@ -172,4 +243,21 @@ def test_a_tokenizer_of_another_kind(refused, saved_bert, texts, out):
     state = json.loads(file.read_text())
     state["model"] = {"type": "WordLevel", "vocab": state["model"]["vocab"], "unk_token": "[UNK]"}
     file.write_text(json.dumps(state))
-    refused("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary", words=["WordLevel", "WordPiece"])
+    refused(
+        "prune",
+        saved_bert,
+        out,
+        "--data",
+        texts,
+        "--sites",
+        "vocabulary",
+        words=["WordLevel", "WordPiece", "--dropped-tokens nearest"],
+    )
+
+
+def test_one_way_after_the_other(run, refused, saved_bert, texts, tmp_path, out):
+    first = tmp_path / "first"
+    assert run("prune", saved_bert, first, "--data", texts, "--sites", "vocabulary,heads")[0] == 0
+    again = ("prune", first, out, "--data", texts, "--sites", "vocabulary")
+    refused(*again, "--dropped-tokens", "pieces", words=["became nearest", "--dropped-tokens nearest"])
+    assert run(*again)[0] == 0

@@ -8,9 +8,10 @@ import transformers
 from zoo import AUTO, build, inputs, kind_of
 
 from infoprune.checkpoint import load, save
+from infoprune.errors import InputError
 from infoprune.families import FAMILIES
 from infoprune.plan import VOCABULARY, Plan
-from infoprune.structure.embeddings import count_tokens
+from infoprune.structure.embeddings import count_rows, count_tokens
 from infoprune.surgery import prune
 
 TEXTS = [model_type for model_type, family in FAMILIES.items() if family.task != "image-classification"]
@@ -59,3 +60,30 @@ def test_kept_tokens_answer_as_before(model_type, auto, tmp_path):
         wanted = wanted[..., list(KEPT)] if wanted.shape[-1] == 100 else wanted
         for logits in found:
             torch.testing.assert_close(logits, wanted, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("model_type", TEXTS)
+def test_tokens_that_read_the_rows_of_others(model_type, tmp_path):
+    """The oracle is the whole model with its rows replaced; families whose classifiers read tokens alone."""
+    mapping = transformers.AutoModelForSequenceClassification._model_mapping
+    if type(build(model_type).config) not in mapping:
+        return  # no such class in this family
+    model = build(model_type, auto="AutoModelForSequenceClassification")
+    stand_ins = tuple(token if token in KEPT else KEPT[7 * token % len(KEPT)] for token in range(100))
+    plan = Plan(model_type, {VOCABULARY: 100}, {VOCABULARY: KEPT}, "counts", 0, 0.0, stand_ins)
+    if model.config.is_encoder_decoder:
+        with pytest.raises(InputError, match="it has a decoder"):
+            prune(model, plan)
+        return
+    small = prune(model, plan)
+    table = model.get_input_embeddings().weight
+    assert (count_rows(small), count_tokens(small), small.config.vocab_size) == (len(KEPT), 100, 100)
+    assert sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in small.parameters()) == (
+        (100 - len(KEPT)) * table.shape[1]
+    )
+    save(small, tmp_path / "out")
+    table.data = table.data[torch.tensor(stand_ins)]
+    answers = (outputs(each, inputs(model_type)) for each in (model, small, load(tmp_path / "out")))
+    for wanted, found, again in zip(*answers, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+        assert torch.equal(again, found)

@@ -11,13 +11,18 @@ from words import KINDS, SEEN, SENTENCES, tokenizer_for
 
 from infoprune.data.texts import TextData
 from infoprune.plan import VOCABULARY, plan_of
+from infoprune.vocabulary.counts import count_occurrences
 from infoprune.vocabulary.tokenizer_json import by_frequency, indispensable
-from infoprune.vocabulary.tokens import count_occurrences, prune_vocabulary
-from infoprune.vocabulary.unseen import expected_share, likeliest
+from infoprune.vocabulary.tokens import prune_vocabulary
+from infoprune.vocabulary.unseen import expected_share, lexicon_to_rewrite, likeliest
 
 
 def state_of(tokenizer):
     return json.loads(tokenizer.backend_tokenizer.to_str())
+
+
+def lexicon_of(tokenizer):
+    return lexicon_to_rewrite(tokenizer, state_of(tokenizer))
 
 
 def cut(model_type, data, **options):
@@ -45,10 +50,10 @@ def test_extra_tokens_stay(model_type):
     assert len(more) >= len(before) + 6
     if "BPE" not in str(state_of(tokenizer_for(model_type))["model"]["type"]):
         assert len(more) == len(before) + 6
-    assert large.pieces < small.pieces
+    assert large.missing < small.missing
     everything, whole = cut(model_type, SEEN, extra=10_000)
     assert set(everything) >= set(more)
-    assert whole.pieces == pytest.approx(0, abs=0.02)
+    assert whole.missing == pytest.approx(0, abs=0.02)
 
 
 @pytest.mark.parametrize("model_type", KINDS)
@@ -72,15 +77,15 @@ def test_seen_ones_come_before_unseen_ones():
 
 def test_a_token_that_no_text_has_is_none_of_them():
     tokenizer, first = words(5)
-    state, counts = state_of(tokenizer), torch.zeros(len(tokenizer), dtype=torch.long)
-    assert likeliest(tokenizer, state, counts, indispensable(state), 3) == [first, first + 1, first + 2]
+    lexicon, counts = lexicon_of(tokenizer), torch.zeros(len(tokenizer), dtype=torch.long)
+    assert likeliest(lexicon, counts, lexicon.stay, 3) == [first, first + 1, first + 2]
 
 
 def test_padding_that_the_tokenizer_remembers_is_no_word():
     tokenizer, first = words(5)
     tokenizer.backend_tokenizer.enable_padding(length=16)
-    state, counts = state_of(tokenizer), torch.zeros(len(tokenizer), dtype=torch.long)
-    assert likeliest(tokenizer, state, counts, indispensable(state), 1) == [first]
+    lexicon, counts = lexicon_of(tokenizer), torch.zeros(len(tokenizer), dtype=torch.long)
+    assert likeliest(lexicon, counts, lexicon.stay, 1) == [first]
     assert tokenizer.backend_tokenizer.padding["length"] == 16
 
 
@@ -89,14 +94,14 @@ def test_the_estimate_is_that_of_texts_without_one_occurrence(min_count):
     """Leave one occurrence out, and see whether its token would have stayed."""
     tokenizer = tokenizer_for("bert")
     data = TextData(SENTENCES, None, None, "all")
-    state, counts = state_of(tokenizer), count_occurrences(tokenizer, data, len(tokenizer))
-    stay, special = indispensable(state), set(tokenizer.all_special_ids)
+    lexicon, counts = lexicon_of(tokenizer), count_occurrences(tokenizer, data, len(tokenizer))
+    stay, special = lexicon.stay, set(tokenizer.all_special_ids)
     outcomes = []
     for token in counts.nonzero()[:, 0].tolist():
         for _ in range(int(counts[token])):
             if token not in special:
                 outcomes.append(token not in stay and counts[token] - 1 < min_count)
-    assert expected_share(state, counts, min_count) == pytest.approx(sum(outcomes) / len(outcomes))
+    assert expected_share(lexicon, counts, min_count) == pytest.approx(sum(outcomes) / len(outcomes))
 
 
 @pytest.mark.parametrize(("min_count", "extra"), [(1, 0), (2, 0), (3, 0), (1, 400), (1, 1000), (2, 150), (2, 2000)])
@@ -110,9 +115,9 @@ def test_the_estimate_holds_in_a_language_whose_law_is_known(min_count, extra):
     drawn = torch.multinomial(law, 20_000, replacement=True, generator=generator)
     counts = torch.zeros(len(tokenizer), dtype=torch.long)
     counts[first:] = torch.bincount(drawn, minlength=size)
-    state = state_of(tokenizer)
-    kept = indispensable(state) | set((counts >= min_count).nonzero()[:, 0].tolist())
-    more = likeliest(tokenizer, state, counts, kept, extra) if extra else []
+    lexicon = lexicon_of(tokenizer)
+    kept = lexicon.stay | set((counts >= min_count).nonzero()[:, 0].tolist())
+    more = likeliest(lexicon, counts, kept, extra) if extra else []
     kept |= set(more)
     gone = torch.tensor([first + i not in kept for i in range(size)])
-    assert expected_share(state, counts, min_count, more) == pytest.approx(float(law[gone].sum()), rel=0.06)
+    assert expected_share(lexicon, counts, min_count, more) == pytest.approx(float(law[gone].sum()), rel=0.06)

@@ -184,7 +184,7 @@ def test_a_second_cut_on_the_same_texts_finds_nothing(model_type):
     again = prune_vocabulary(small.model, small.tokenizer, TextData(texts, None, None, "all"))
     assert again.tokenizer.get_vocab() == small.tokenizer.get_vocab(), "it comes to rest"
     assert kept_of(again) == kept_of(small)
-    assert again.pieces == 0, "no token is left that new texts could miss"
+    assert again.missing == 0, "no token is left that new texts could miss"
 
 
 def test_rare_tokens_go():

@@ -12,6 +12,7 @@ from infoprune.budgets.budget import Keep
 from infoprune.budgets.rounding import FINEST, sizes
 from infoprune.errors import InputError
 from infoprune.plan import WIDTH
+from infoprune.structure.embeddings import count_rows, count_tokens
 from infoprune.structure.site import Site
 from infoprune.structure.sites import every_site, family_named, find_sites, sites_by_name
 from infoprune.structure.stock import alike, allowed, fields_of, linked
@@ -72,6 +73,11 @@ def uniform_shape(model: PreTrainedModel, kinds: Collection[str], *, multiple: i
 
 def _check_stock(model: PreTrainedModel) -> None:
     """Raises InputError where a stock config cannot even say the model as it is."""
+    if count_rows(model) < count_tokens(model):
+        raise InputError(
+            "shape uniform was asked for, but plain transformers cannot open the model as it is: some of its tokens "
+            "read the rows of others; use shape free, or cut the dense model with --dropped-tokens pieces"
+        )
     every = every_site(model, empty=True)
     said = fields_of(every, {})
     for site in every:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from infoprune.budgets.budget import Budget
     from infoprune.search import Tolerance
     from infoprune.settings import Form
+    from infoprune.vocabulary.dropped import Dropped
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model and its tokenizer.")]
 Out = Annotated[str, typer.Argument(metavar="OUT", help="New folder for the result; it appears whole or not at all.")]
@@ -140,6 +141,26 @@ def tolerance(max_loss: str | None, max_kl: str | None) -> "Tolerance | None":
         return Tolerance("kl", number("--max-kl", max_kl, "0.05"))
     metric, _, most = str(max_loss).partition("=")
     return Tolerance(metric.strip(), number("--max-loss", most, "accuracy=0.5"))
+
+
+def dropped_tokens(text: str | None) -> "Dropped | None":
+    """Read --dropped-tokens.
+
+    Raises:
+        InputError: Nothing of that name can become of a dropped token.
+
+    Example:
+        >>> dropped_tokens("nearest")
+        'nearest'
+    """
+    from infoprune.vocabulary.dropped import DROPPED
+
+    for name in DROPPED:
+        if text == name:
+            return name
+    if text is None:
+        return None
+    raise InputError(f"--dropped-tokens is {text!r}, expected one of: {', '.join(DROPPED)}; or leave it out")
 
 
 def shape(text: str) -> "Form":

@@ -9,7 +9,7 @@ from infoprune.cli.console import bars, stdout
 from infoprune.cli.groups import RunOptions, TextOptions
 
 if TYPE_CHECKING:
-    from infoprune.jobs.prune import Preview
+    from infoprune.jobs.preview import Preview
 
 
 def prune_command(
@@ -73,6 +73,15 @@ def prune_command(
             metavar="N", help="So many other tokens stay, those that new texts are likeliest to have; by default none."
         ),
     ] = None,
+    dropped_tokens: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What becomes of the others in a text: pieces (the tokenizer splits them) or nearest (the model reads "
+            "the nearest row that stays, and infoprune.load opens it); by default nearest where the cut needs "
+            "infoprune.load anyway and the model says no tokens.",
+        ),
+    ] = None,
     criterion: Annotated[
         str,
         typer.Option(
@@ -128,6 +137,7 @@ def prune_command(
             sites=options.names(sites),
             min_count=min_count,
             extra_tokens=extra_tokens,
+            dropped_tokens=options.dropped_tokens(dropped_tokens),
             criterion=criterion,
             settings=settings,
             distill=recovery,

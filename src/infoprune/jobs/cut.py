@@ -17,6 +17,7 @@ from infoprune.statistics.merge import merge_statistics
 from infoprune.statistics.statistics import Statistics
 from infoprune.tasks.table import Task
 from infoprune.training.distill import Distillation
+from infoprune.vocabulary.dropped import Dropped
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Cut:
         sites: kinds of site; None means all that the layers of the family have. "vocabulary" is cut before all others.
         min_count: how often a token must occur in the data to stay, with the site vocabulary; 1 by default.
         extra_tokens: how many more tokens stay, the likeliest in new texts; none by default.
+        dropped_tokens: what becomes of the others in a text, "nearest" or "pieces"; None as in `prune_vocabulary`.
         criterion: name of what chooses the units.
         settings: rounds and repair.
         distill: training on all of the data after the cut, or None.
@@ -78,6 +80,7 @@ class Cut:
     sites: tuple[str, ...] | None = None
     min_count: int | None = None
     extra_tokens: int | None = None
+    dropped_tokens: Dropped | None = None
     criterion: str = "information"
     settings: Settings = field(default_factory=Settings)
     distill: Distillation | None = None
@@ -92,9 +95,19 @@ class Cut:
             raise InputError(
                 "a largest loss and distillation were given, but a search does not train; distill with a budget"
             )
-        for name, number in (("min-count", self.min_count), ("extra-tokens", self.extra_tokens)):
-            if number is not None and self.tokens is None:
+        of_tokens = {
+            "min-count": self.min_count,
+            "extra-tokens": self.extra_tokens,
+            "dropped-tokens": self.dropped_tokens,
+        }
+        for name, given in of_tokens.items():
+            if given is not None and self.tokens is None:
                 raise InputError(f"{name} was given, but no tokens are cut; add vocabulary to --sites")
+        if self.dropped_tokens == "nearest" and self.settings.shape == "uniform":
+            raise InputError(
+                "shape uniform and dropped-tokens nearest were given, but plain transformers cannot open a model whose "
+                "tokens read the rows of others; use shape free, or dropped-tokens pieces"
+            )
         if self.layers == () and self.sites and (self.keep or self.budget or self.tolerance or self.distill):
             raise InputError(
                 "only the vocabulary is cut, so keep, budget, a largest loss and distill have nothing to decide; "

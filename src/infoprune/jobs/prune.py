@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from transformers import PreTrainedModel
 
-from infoprune.budgets.shape import share_counts
 from infoprune.checkpoint import PLAN, read_config, write_model
 from infoprune.clock import StageProgress
-from infoprune.compress import Result, compress, shape_of
+from infoprune.compress import Result, compress
 from infoprune.errors import InputError
 from infoprune.folders import new_folder
 from infoprune.jobs.cut import Cut, Sources, check_cut
 from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
 from infoprune.jobs.models import check_family, chosen_task, open_model
+from infoprune.jobs.preview import Preview, preview
 from infoprune.jobs.reload import check_reload
 from infoprune.jobs.report import REPORT
 from infoprune.jobs.tasks import check_columns, inputs_of, parted, read
 from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start
-from infoprune.plan import VOCABULARY, plan_of
-from infoprune.processes import process_index, share_of, total
+from infoprune.processes import process_index, share_of
 from infoprune.ranking.criteria import criterion_named
 from infoprune.reports.card import base_model, card
 from infoprune.reports.page import page
@@ -30,36 +29,11 @@ from infoprune.reports.picture import draw_sizes
 from infoprune.reports.render import SIZES, markdown
 from infoprune.reports.report import Report, compared, timed
 from infoprune.search import search
-from infoprune.statistics.calibration import real_tokens
 from infoprune.statistics.statistics import Statistics
-from infoprune.structure.sites import every_site, find_sites
-from infoprune.structure.stock import loads_in
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import evaluate
 from infoprune.tasks.sentence import read_sentence_folder
-from infoprune.tasks.table import task_of
 from infoprune.training.distill import Recovery
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What is known before the work begins.
-
-    Args:
-        family: the model_type.
-        task: what the model is for.
-        texts: that the units are chosen on.
-        tokens: of these, without padding.
-        kept: (units kept, of) for every site that will be cut; empty where a budget or a search will tell.
-        loads_in: "transformers" or "infoprune": what will open the result.
-    """
-
-    family: str
-    task: str
-    texts: int
-    tokens: int
-    kept: dict[str, tuple[int, int]]
-    loads_in: str
 
 
 def prune_folder(
@@ -120,7 +94,7 @@ def prune_folder(
             stacklevel=2,
         )
     given = sources.given()
-    begin = start(*open_model(folder, place, aim), texts, cut.tokens, cut.extra_tokens or 0)
+    begin = start(*open_model(folder, place, aim), texts, cut, packing)
     model, tokenizer = begin.model, begin.tokenizer
     sample, rest = parted(texts, sources.samples, cut.seed)
     if judges is None and cut.distill is None and not plan_only:
@@ -131,9 +105,9 @@ def prune_folder(
     if cut.distill is not None and not (plan_only and cut.settings.rounds == 1):
         recovery = Recovery(inputs_of(texts, aim, model, tokenizer, packing), cut.distill, unfinished(out))
     questions = Questions() if judges is None else questions_for(judges, aim, begin, packing, cut.seed)
-    preview = _preview(model, batches, cut, given)
+    known = preview(model, batches, cut, given)
     if started is not None:
-        started(preview)
+        started(known)
     result = _result(begin, batches, questions, cut, recovery, given, progress)
     if process_index() > 0:
         return result.report
@@ -200,30 +174,6 @@ def _result(
             progress=progress,
         )
     return replace(result, report=from_dense(result.report, begin))
-
-
-def _preview(model: PreTrainedModel, batches: Batches, cut: Cut, given: Statistics | None) -> Preview:
-    kinds, shape = (cut.layers, None) if cut.layers == () else shape_of(model, cut.layers, cut.settings)
-    chosen = () if kinds == () else find_sites(model, kinds)
-    free = cut.budget is not None or cut.tolerance is not None
-    counts = {} if free or not chosen else share_counts(model, kinds, cut.share, shape)
-    kept = {site.name: (counts[site.name], site.units) for site in chosen if counts}
-    # What was cut away before this cut counts as well.
-    before = plan_of(model)
-    earlier = {} if before is None else before.counts
-    if cut.tokens is not None and not free:
-        kept[VOCABULARY] = earlier[VOCABULARY]
-    whole = {**earlier, **{name: (left, earlier.get(name, (of, of))[1]) for name, (left, of) in kept.items()}}
-    masks = [real_tokens(batch) for batch in batches]
-    inputs, tokens = total(sum(len(mask) for mask in masks), sum(int(mask.sum()) for mask in masks))
-    return Preview(
-        family=model.config.model_type,
-        task=task_of(model),
-        texts=inputs if given is None else given.inputs,
-        tokens=tokens if given is None else given.tokens,
-        kept=kept,
-        loads_in=("infoprune" if shape is None else "transformers") if free else loads_in(every_site(model), whole),
-    )
 
 
 def _measured(model: PreTrainedModel, result: Result, progress: StageProgress | None) -> Report:

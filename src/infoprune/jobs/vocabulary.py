@@ -10,14 +10,18 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from infoprune.budgets.budget import Budget
 from infoprune.compress import Result
 from infoprune.data.texts import TextData
+from infoprune.jobs.cut import Cut
 from infoprune.jobs.inputs import Batches, Packing
+from infoprune.jobs.preview import opens_in
 from infoprune.jobs.tasks import questions_of, targets
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
 from infoprune.plan import plan_of
+from infoprune.processes import share_of
 from infoprune.reports.report import Report, describe
 from infoprune.statistics.calibration import typical_shape
 from infoprune.tasks.table import Task
-from infoprune.vocabulary.tokens import prune_vocabulary
+from infoprune.vocabulary.dropped import default_for
+from infoprune.vocabulary.tokens import SAMPLES, prune_vocabulary
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Start:
         model: the same model, or one with fewer tokens.
         tokenizer: of that.
         seconds: that the cut of the vocabulary took.
-        pieces: share of the tokens of new texts that will be split into shorter ones; None where none went.
+        missing: share of the tokens of new texts that will be none of those that stayed; None where none went.
     """
 
     dense: PreTrainedModel
@@ -38,23 +42,40 @@ class Start:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     seconds: float = 0.0
-    pieces: float | None = None
+    missing: float | None = None
 
     @property
     def cut(self) -> bool:
-        """Whether tokens went, so that the two models read different numbers."""
+        """Whether tokens went."""
         return self.model is not self.dense
+
+    @property
+    def renumbered(self) -> bool:
+        """Whether the two models read different numbers."""
+        return self.tokenizer is not self.words
 
 
 def start(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: TextData, min_count: int | None, extra: int = 0
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: TextData, cut: Cut, packing: Packing
 ) -> Start:
-    """The model with the tokens that occur so often in the texts, and some more; as it is where no number is given."""
-    if min_count is None:
+    """The model with the tokens that the cut keeps for the texts; as it is where the cut is not of its vocabulary."""
+    if cut.tokens is None:
         return Start(model, tokenizer, model, tokenizer)
     began = time.perf_counter()
-    small = prune_vocabulary(model, tokenizer, texts, min_count=min_count, extra=extra)
-    return Start(model, tokenizer, small.model, small.tokenizer, time.perf_counter() - began, small.pieces)
+    dropped = cut.dropped_tokens or default_for(model, opens_in(model, cut))
+    batches = None
+    if dropped == "nearest":
+        batches = share_of(packing.pack(texts, model, tokenizer, samples=SAMPLES, seed=cut.seed))
+    small = prune_vocabulary(
+        model,
+        tokenizer,
+        texts,
+        min_count=cut.tokens,
+        extra=cut.extra_tokens or 0,
+        dropped=dropped,
+        batches=batches,
+    )
+    return Start(model, tokenizer, small.model, small.tokenizer, time.perf_counter() - began, small.missing)
 
 
 @dataclass(frozen=True)
@@ -67,7 +88,7 @@ class Questions:
 
 def questions_for(judges: TextData, task: Task, start: Start, packing: Packing, seed: int) -> Questions:
     """Evaluation texts as batches, with labels where there are any."""
-    if not start.cut:
+    if not start.renumbered:
         batches = questions_of(judges, task, start.dense, start.words, packing, seed)
         return Questions(batches, batches)
     # By characters, since the two count tokens differently.
@@ -109,4 +130,4 @@ def from_dense(report: Report, start: Start) -> Report:
     )
     total = report.seconds.get("total", 0.0) + start.seconds
     seconds = {**report.seconds, "vocabulary": start.seconds, "total": total}
-    return replace(report, dense=dense, pieces=start.pieces, seconds=seconds)
+    return replace(report, dense=dense, missing=start.missing, seconds=seconds)

@@ -65,10 +65,17 @@ def _making(report: Report) -> list[str]:
         f"Chosen by {report.criterion} from {report.samples:,} calibration inputs, seed {report.seed}{lost}.",
         f"Time: {seconds}.",
     ]
-    if report.pieces is not None:
-        lines.append(
-            f"About {report.pieces:.1%} of the tokens of new texts like these will be split into shorter ones."
-        )
+    return [*lines, *_dropped_tokens(report)]
+
+
+def _dropped_tokens(report: Report) -> list[str]:
+    """What becomes of the tokens that went."""
+    lines = []
+    if report.mapped is not None:
+        lines.append(f"{report.mapped:,} tokens are read as the nearest that stay; the tokenizer is as it was.")
+    if report.missing is not None:
+        fate = "split into shorter ones" if report.mapped is None else "among them"
+        lines.append(f"About {report.missing:.1%} of the tokens of new texts like these will be {fate}.")
     return lines
 
 

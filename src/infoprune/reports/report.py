@@ -72,7 +72,8 @@ class Report:
         base_model: the dense model's name on the hub, where its config tells.
         curves: nats that the dense model was predicted to lose where 0, 1/20, ... 20/20 of a site's units stay, by
             site; empty where the criterion does not speak nats.
-        pieces: share of the tokens of new texts that will be split into shorter ones, estimated, where tokens went.
+        missing: share of the tokens of new texts that will be none of those that stayed, estimated, where tokens went.
+        mapped: how many of these read the row of another from now on; None where the tokenizer splits them.
     """
 
     version: int
@@ -92,7 +93,8 @@ class Report:
     seconds: dict[str, float]
     base_model: str | None = None
     curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    pieces: float | None = None
+    missing: float | None = None
+    mapped: int | None = None
 
     def to_json(self) -> str:
         """Text of report.json."""
@@ -163,7 +165,7 @@ def describe(
         seed=plan.seed,
         samples=samples,
         kept=plan.counts,
-        loads_in=loads_in(every_site(dense), plan.counts),
+        loads_in=loads_in(every_site(dense), plan.counts) if plan.stand_ins is None else "infoprune",
         shape=shape,
         dense=measured(dense),
         pruned=measured(small),
@@ -171,6 +173,7 @@ def describe(
         kl=None,
         nats_lost=plan.nats_lost,
         seconds=seconds,
+        mapped=plan.mapped,
         curves={name: curve for name, curve in (curves or {}).items() if name not in cut},
     )
 

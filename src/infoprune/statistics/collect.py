@@ -23,10 +23,10 @@ from infoprune.statistics.calibration import (
     model_inputs,
     real_tokens,
 )
-from infoprune.statistics.demand import directions
 from infoprune.statistics.groups import groups, on_disk
 from infoprune.statistics.masks import Extra, Extras
 from infoprune.statistics.precision import exact
+from infoprune.statistics.pull import pulled
 from infoprune.statistics.sharing import share_keys, share_sums, share_worth
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.statistics.taps import Tap, frozen, tapped
@@ -217,27 +217,21 @@ def _pull(
     beside: Extras,
 ) -> dict[str, list[Float[Tensor, ...]]]:
     """Pulls every direction down to every site, adds to the demand, and returns |g|^2 of every token by site."""
-    values = answer.values
-    # half precision: the gradients of a sure prediction are tiny, a power of two brings them into range exactly
-    scale = 2.0**12 if values.dtype == torch.float16 else 1.0
     applied = [
         (name, index, passed)
         for name, each in taps.items()
         for index, passed in enumerate(zip(*(tap.passed for tap in each), strict=True))
     ]
     squares = {name: [torch.zeros_like(exact(p.y[..., 0])) for p in each[0].passed] for name, each in taps.items()}
-    for number, direction in enumerate(directions(values.detach(), draws, generator, answer.law)):
-        factor = direction.to(values.device).mul_(scale).mul_(answer.counts[..., None])
-        objective = (values * factor.to(values.dtype)).sum()
-        outputs = [each.y for _, _, passed in applied for each in passed]
-        gradients = iter(torch.autograd.grad(objective, outputs, retain_graph=True))
+    outputs = [each.y for _, _, passed in applied for each in passed]
+    for number, gradients in enumerate(pulled(answer, draws, generator, outputs)):
         for name, index, passed in applied:
-            arrived = [exact(next(gradients)).div(scale).flatten(0, -2) for _ in passed]
+            arrived = [next(gradients).flatten(0, -2) for _ in passed]
             rows = _at_input(model, arrived, read[name]) if name in read else arrived[0]
             squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
             if name in into:
                 into[name].demand.addmm_(rows.T, rows)
-                beside.feel(into[name], number, passed[0].x, rows, len(values))
+                beside.feel(into[name], number, passed[0].x, rows, len(answer.values))
     return squares
 
 

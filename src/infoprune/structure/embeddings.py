@@ -11,16 +11,25 @@ from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from infoprune.errors import InputError
 
+ROWS = "token_rows"
+"""The table's buffer where tokens read the rows of others: for every token its row (`structure/stand_ins.py`)."""
+
 # What generation must not say: a dropped token cannot be said anyway.
 _BANNED = ("bad_words_ids", "begin_suppress_tokens", "suppress_tokens")
 # What it must say, or rather would: without a token of it that has no meaning.
 _WANTED = ("forced_decoder_ids", "sequence_bias")
 
 
-def count_tokens(model: PreTrainedModel) -> int:
+def count_rows(model: PreTrainedModel) -> int:
     """Rows of a model's embedding table; 0 for a model that reads no tokens."""
     table = model.get_input_embeddings()
     return len(table.weight) if isinstance(table, nn.Embedding) else 0
+
+
+def count_tokens(model: PreTrainedModel) -> int:
+    """Tokens that a model reads: as many as its table has rows, or more where some read the row of another."""
+    rows = vars(model.get_input_embeddings())["_buffers"].get(ROWS)
+    return count_rows(model) if rows is None else len(rows)
 
 
 def tokens_by_role(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
@@ -54,9 +63,15 @@ def cut_tokens(model: PreTrainedModel, kept: Sequence[int]) -> None:
         kept: rows that stay, ascending.
 
     Raises:
-        InputError: a token goes that the configs name, or the output layer is over other tokens.
+        InputError: a token goes that the configs name, the output layer is over other tokens, or tokens read the rows
+            of others already.
     """
-    before = count_tokens(model)
+    before = count_rows(model)
+    if before < count_tokens(model):
+        raise InputError(
+            f"the {count_tokens(model):,} tokens of this model read {before:,} rows, expected a row for each; "
+            "let the nearest rows stand in for what is dropped now, too (--dropped-tokens nearest)"
+        )
     number = {old: new for new, old in enumerate(kept)}
     _check_roles(model, number)
     for old in _rows_of_tokens(model, before):

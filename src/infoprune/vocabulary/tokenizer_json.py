@@ -28,12 +28,12 @@ def vocabulary(state: State) -> dict[str, int]:
     if model.get("type") not in KINDS:
         raise InputError(
             f"the tokenizer is a {model.get('type')} model, expected one of: {', '.join(KINDS)}; "
-            "leave the vocabulary as it is (--sites)"
+            "let the nearest rows stand in (--dropped-tokens nearest), or leave the vocabulary as it is (--sites)"
         )
     if model.get("end_of_word_suffix") or (model["type"] == "BPE" and model.get("continuing_subword_prefix")):
         raise InputError(
             "the tokenizer marks the inside or the end of words in its merges, expected plain merges; "
-            "leave the vocabulary as it is (--sites)"
+            "let the nearest rows stand in (--dropped-tokens nearest), or leave the vocabulary as it is (--sites)"
         )
     return {**_model_tokens(model), **{token["content"]: int(token["id"]) for token in state["added_tokens"]}}
 
