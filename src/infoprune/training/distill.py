@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens
 from infoprune.statistics.calibration import Batch, Progress, check_batches, real_tokens
 from infoprune.training.lesson import Lesson, sample
+from infoprune.training.resume import hand_over, name_of, take_over
 from infoprune.training.trainer import HeldOut, Schedule, embeddings_of, frozen, train
 from infoprune.training.vary import Example, Variation, variation, varied
-
-RESULT = "result.safetensors"
 
 FULL_RATE = 2e-3
 LEAST_RATE, HIGHEST_RATE = 2.5e-5, 1.5e-3
@@ -177,7 +173,7 @@ def distill(
     check_same_tokens(small, dense)
     examples, judging = parted(batches, how.held_out, seed)
     student = copy.deepcopy(small)
-    place = None if folder is None else folder / _digest(small, dense, batches, how, seed)
+    place = None if folder is None else folder / name_of((how, seed), (small, dense), batches)
     with answering(dense):
         lesson = Lesson(student, dense, batches, how.temperature, how.hidden, how.labels)
         steps = max(1, round(len(examples) * how.epochs))
@@ -185,7 +181,7 @@ def distill(
         training, judging = varied(examples, judging, kind, steps, seed)
         kl_before = mean_divergence(lesson, judging)
         taken = 0
-        if place is None or not _take_over(lesson, place):
+        if place is None or not take_over(lesson, place):
             rate = how.learning_rate or learning_rate(lesson, examples)
             schedule = Schedule(steps, rate, 1, seed, how.bf16)
             patience = max(len(examples), round(steps * how.patience))
@@ -202,7 +198,7 @@ def distill(
                 )
             taken = trained.steps
             if place is not None:
-                _hand_over(lesson, place)
+                hand_over(lesson, place)
         kl = mean_divergence(lesson, judging)
     if kl is not None and kl_before is not None and kl > kl_before:
         warnings.warn(
@@ -282,35 +278,3 @@ def answering(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _hand_over(lesson: Lesson, place: Path) -> None:
-    """Leaves the result of a training that is complete in the folder of its checkpoints, and nothing else."""
-    place.mkdir(parents=True, exist_ok=True)
-    draft = place / f"{RESULT}.draft"
-    save_file(lesson.state_dict(), draft)
-    draft.rename(place / RESULT)
-    for path in place.glob("checkpoint-*"):
-        shutil.rmtree(path)
-
-
-def _take_over(lesson: Lesson, place: Path) -> bool:
-    """The result of a training that is complete, if it is there."""
-    if not (place / RESULT).is_file():
-        return False
-    lesson.load_state_dict(load_file(place / RESULT), strict=False)
-    return True
-
-
-def _digest(
-    small: nn.Module, dense: nn.Module, batches: Sequence[Mapping[str, Tensor]], how: Distillation, seed: int
-) -> str:
-    """A name for this very training: nothing else may go on from its checkpoints."""
-    digest = hashlib.sha256(f"{how} {seed}".encode())
-    for tensor in (*_tensors(small), *_tensors(dense), *(t for batch in batches for t in batch.values())):
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    yield from model.state_dict().values()
