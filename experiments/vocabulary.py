@@ -179,7 +179,7 @@ def write_table(groups: dict[str, list[dict]]) -> None:
         "",
         "| neurons and heads | dropped tokens | tokens that stay | draws | rows | model.safetensors | smaller "
         "| whole folder, smaller | accuracy | points lost (lowest to highest) | agreement | KL (nats) "
-        "| lowest to highest | test tokens that are gone | as expected | test texts with one | more tokens |",
+        "| KL, lowest to highest | test tokens that are gone | as expected | test texts with one | more tokens |",
         "|" + "---|" * 17,
     ]
     for units, rows in groups.items():

@@ -94,7 +94,7 @@ def prune_folder(
             stacklevel=2,
         )
     given = sources.given()
-    begin = start(*open_model(folder, place, aim), texts, cut, packing)
+    begin = start(*open_model(folder, place, aim), texts, cut, packing, sources.samples)
     model, tokenizer = begin.model, begin.tokenizer
     sample, rest = parted(texts, sources.samples, cut.seed)
     if judges is None and cut.distill is None and not plan_only:

@@ -21,7 +21,7 @@ from infoprune.reports.report import Report, describe
 from infoprune.statistics.calibration import typical_shape
 from infoprune.tasks.table import Task
 from infoprune.vocabulary.dropped import default_for
-from infoprune.vocabulary.tokens import SAMPLES, prune_vocabulary
+from infoprune.vocabulary.tokens import prune_vocabulary
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,24 @@ class Start:
 
 
 def start(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: TextData, cut: Cut, packing: Packing
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: TextData,
+    cut: Cut,
+    packing: Packing,
+    samples: int,
 ) -> Start:
-    """The model with the tokens that the cut keeps for the texts; as it is where the cut is not of its vocabulary."""
+    """The model with the tokens that the cut keeps for the texts; as it is where the cut is not of its vocabulary.
+
+    So many of the texts, those that the units are chosen on, tell which rows are nearest.
+    """
     if cut.tokens is None:
         return Start(model, tokenizer, model, tokenizer)
     began = time.perf_counter()
     dropped = cut.dropped_tokens or default_for(model, opens_in(model, cut))
     batches = None
     if dropped == "nearest":
-        batches = share_of(packing.pack(texts, model, tokenizer, samples=SAMPLES, seed=cut.seed))
+        batches = share_of(packing.pack(texts, model, tokenizer, samples=samples, seed=cut.seed))
     small = prune_vocabulary(
         model,
         tokenizer,
