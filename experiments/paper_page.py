@@ -60,13 +60,17 @@ PREFACE = (
     "dense kernels, and where there are zeros also with the sparse kernels of torch (compressed rows, MKL).",
     "",
     "Made by `python -m experiments.paper`; only cells that have been computed are shown. One draw is one dense",
-    "model, one draw of calibration texts and one order of the training: differences below a point mean little.",
+    "model, one draw of calibration texts and one order of the training: differences below a point mean little, and",
+    "seconds, of one thread on a machine that did other work too, are to be compared loosely; those of the cut and",
+    "the repair are not in them. Movement pruning was published with far more steps; here all have what the dense",
+    "model had.",
 )
 LOOKS = (
     "On the validation split: the rate of learning of the weights, and whether the training begins with the dense",
     "model, which it does in the table, or with the pretrained one that the dense model was fine-tuned from, as the",
-    f"authors of movement pruning do. The table has {RATE:g}, the best for movement, for all methods that choose while",
-    "they train. *Fan2021* and *ours* have the rate that `distill` chooses by how much the cut has lost.",
+    f"authors of movement pruning do. The table has {RATE:g}, the best for movement and for structured magnitude, for",
+    "all methods that choose while they train; what is not listed here has not been looked at. *Fan2021* and *ours*",
+    "have the rate that `distill` chooses by how much the cut has lost.",
 )
 
 
