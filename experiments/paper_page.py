@@ -52,7 +52,7 @@ PREFACE = (
     "* *Fan2021*: neurons and heads with the least information about the preserved ones above ([as we read",
     "  it](criteria/fan2021.md)), the same share of every layer, cut without compensation, then trained.",
     "* *ours*: neurons and heads, sizes of the layers by their losses; cut, compensated, repaired on 1,024 training",
-    "  texts without labels, then trained by `distill`, which chooses its rate and stops by the held-out texts.",
+    "  texts without labels, then trained by `distill`, which chooses its rate and keeps the best on held-out texts.",
     "",
     "*File* is a safetensors file, in which zeros take as much room as other numbers; *file, sparse* what the same",
     "weights take in compressed rows with column numbers of four bytes, or dense where that is less. The speed-up",
