@@ -161,5 +161,5 @@ class _Narrowing(nn.Module):
         self.lesson = lesson
         self._chooser = chooser
 
-    def forward(self, number: int, batch: Batch, return_loss: bool = True) -> dict[str, Tensor]:
+    def forward(self, number: int | None, batch: Batch, return_loss: bool = True) -> dict[str, Tensor]:
         return {"loss": self.lesson(number, batch)["loss"] + self._chooser.penalty()}
