@@ -104,6 +104,7 @@ RUNS = {
 CHOICES = {
     "own texts, fewer steps": Run(texts="own", whole=False),
     "own texts, as they are": Run(texts="own", varied=0.0),
+    "half of the tokens replaced": Run(texts="own", varied=0.5),
     "fresh texts, as they are": Run(texts="fresh", varied=0.0),
     "rate 0.0005": Run(texts="own", rate=5e-4),
 }
