@@ -106,6 +106,7 @@ CHOICES = {
     "own texts, as they are": Run(texts="own", varied=0.0),
     "half of the tokens replaced": Run(texts="own", varied=0.5),
     "fresh texts, as they are": Run(texts="fresh", varied=0.0),
+    "rate 0.000125": Run(texts="own", rate=1.25e-4),
     "rate 0.0005": Run(texts="own", rate=5e-4),
 }
 """What the defaults were chosen among, on the validation split."""
