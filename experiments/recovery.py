@@ -282,9 +282,9 @@ def write_page(rows: list[dict]) -> None:
             "",
             "## What was chosen among",
             "",
-            "On the validation split (900 texts): *as they are* leaves out the variation of the inputs, *fresh texts*",
-            "are twice as many sentences of other reviews that nobody has labelled, *fewer steps* are as many as the",
-            "fine-tuning had. The standard error of an accuracy is a point or less: go by the KL.",
+            "On the validation split (900 texts): *as they are* leaves out the variation of the inputs, a *rate* is",
+            "set instead of the one that `distill` chooses. The standard error of an accuracy is a point or less,",
+            "so go by the KL.",
             "",
             *_table(tried),
         ]

@@ -29,7 +29,7 @@ LEAST_RATE, HIGHEST_RATE = 2.5e-5, 1.5e-3
 which undoes what the repair has done; at a twentieth 1e-3 was good, 2e-3 too much."""
 
 VARIED = 0.3
-"""Set against none in docs/recovery.md; from 0.15 to 0.5 the KL on validation texts of movie reviews hardly moves."""
+"""Set against none, on validation texts of movie reviews, in docs/recovery.md; not tuned."""
 
 LOOKS = 4
 """How often an epoch, at most, the held-out inputs are looked at and a checkpoint is written."""
@@ -50,7 +50,7 @@ class Distillation:
         varied: share of an input's tokens that are replaced, at every step by others, drawn from all inputs: on the
             texts that it was trained on a teacher is so sure that it has little to say, and few texts become many. None
             means 0.3 where there is one answer for an input and no label counts, and otherwise 0.
-        held_out: share of the inputs that is not trained on and decides when to stop.
+        held_out: share of the inputs that is not trained on and decides which look at the model is kept.
         patience: share of the training, and at least one epoch, that may pass after the warm-up without getting better
             on these; then it ends. 1, the default, lets it go on to its end: the learning rate falls to zero there, and
             much is won in the last steps, by a training that got no better for long.
