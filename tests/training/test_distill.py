@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -190,7 +191,7 @@ def test_other_kinds_of_answers(make_tiny_bert, settings):
 def test_every_task(family, auto):
     dense, student = (build(family, torch.float32, auto, seed, num_labels=2) for seed in (0, 1))
     batches = [dict(batch) for batch in cast(inputs(family), torch.float32)] * 12
-    result = distill(student, dense, batches, how=QUICK)
+    result = distill(student, dense, batches, how=replace(QUICK, repeats=1))  # one input: let it vary
     assert result.kl < 0.7 * result.kl_before
     own = Lesson(dense, dense, batches, 2.0, 1.0, 0.0)
     with torch.no_grad():

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from tiny import make_batches
@@ -7,7 +9,7 @@ from zoo import build
 from infoprune.errors import InputError
 from infoprune.training.distill import Distillation, distill
 from infoprune.training.lesson import Lesson
-from infoprune.training.vary import Varied, variation
+from infoprune.training.vary import Varied, variation, varied
 
 FRAMED = [
     {
@@ -52,14 +54,47 @@ def test_a_seed_gives_one_variation_and_the_input_is_left_as_it_is():
     assert first["attention_mask"] is FRAMED[0]["attention_mask"]
 
 
-def test_examples_come_in_turn_and_never_twice():
-    batches = make_batches(((6, 9, 8, 7),) * 3)
-    steps = Varied([{"number": i, "batch": b} for i, b in enumerate(batches)], variation(batches, 0.5), 7, seed=0)
+def numbered(count):
+    batches = make_batches(((6, 9, 8, 7),) * count)
+    return [{"number": i, "batch": b} for i, b in enumerate(batches)], variation(batches, 0.5)
+
+
+def test_examples_come_in_turn_varied_anew():
+    examples, kind = numbered(3)
+    steps = Varied(examples, kind, 7, repeats=1, seed=0, free=3)
     assert len(steps) == 7
-    lengths = [steps[i]["batch"]["input_ids"].shape for i in range(7)]
-    assert lengths[:3] * 2 == lengths[:6]
-    assert not torch.equal(steps[0]["batch"]["input_ids"], steps[3]["batch"]["input_ids"])
-    assert torch.equal(steps[3]["batch"]["input_ids"], steps[3]["batch"]["input_ids"]), "the same when asked again"
+    ids = [steps[i]["batch"]["input_ids"] for i in range(7)]
+    assert [row.shape for row in ids[:3] * 2] == [row.shape for row in ids[:6]]
+    assert not torch.equal(ids[0], ids[3])
+    assert torch.equal(steps[3]["batch"]["input_ids"], ids[3]), "the same when asked again"
+    assert {steps[i]["number"] for i in range(7)} == {None}, "none comes twice, so none is remembered"
+
+
+def test_a_variation_serves_several_steps_under_a_number_of_its_own():
+    examples, kind = numbered(3)
+    training, judging = varied(examples[:2], examples[2:], kind, steps=11, repeats=3, seed=0)
+    steps = [training[i] for i in range(len(training))]
+    known = {step["number"]: step["batch"]["input_ids"] for step in steps}
+    assert len(steps) == 11
+    assert len(known) == 4, "eleven steps, three each"
+    assert all(torch.equal(step["batch"]["input_ids"], known[step["number"]]) for step in steps)
+    assert known.keys().isdisjoint({0, 1, 2, *(one["number"] for one in judging)})
+    assert {one["number"] for one in judging}.isdisjoint({0, 1, 2}), "varied, they are other inputs than they were"
+
+
+@pytest.mark.parametrize(("repeats", "asked"), [(1, 6), (2, 3), (6, 1)])
+def test_a_teacher_is_asked_once_for_a_variation(tiny_bert, repeats, asked):
+    batches = make_batches(((6, 9, 8, 7),) * 2)
+    student, seen = copy.deepcopy(tiny_bert), []
+    tiny_bert.bert.embeddings.register_forward_hook(lambda module, given, _: seen.append(given))
+
+    def calls(epochs):
+        seen.clear()
+        how = Distillation(epochs=epochs, learning_rate=1e-3, varied=0.3, repeats=repeats, held_out=0, bf16=False)
+        distill(student, tiny_bert, batches, how=how)
+        return len(seen)
+
+    assert calls(3) - calls(0.5) == asked - 1, "all but what is asked before the training"
 
 
 @pytest.mark.parametrize("batches", [[{"pixel_values": torch.zeros(2, 3, 4, 4)}], [FRAMED[1]]])
@@ -85,8 +120,8 @@ def test_distillation_on_varied_inputs_is_what_it_is_by_hand(tiny_bert):
     batches = make_batches(((6, 9, 8, 7),) * 6)
     how = {"epochs": 1, "learning_rate": 1e-3, "bf16": False, "held_out": 0}
     chosen, asked, none = (
-        distill(tiny_bert, tiny_bert, batches, how=Distillation(**how, varied=varied)).model.state_dict()
-        for varied in (None, 0.3, 0.0)
+        distill(tiny_bert, tiny_bert, batches, how=Distillation(**how, varied=share)).model.state_dict()
+        for share in (None, 0.3, 0.0)
     )
     assert all(torch.equal(chosen[name], asked[name]) for name in chosen)
     assert any(not torch.equal(chosen[name], none[name]) for name in chosen)
@@ -96,3 +131,8 @@ def test_distillation_on_varied_inputs_is_what_it_is_by_hand(tiny_bert):
 def test_a_share_out_of_range(share):
     with pytest.raises(InputError, match=r"varied is .*, expected a share from 0 to 1"):
         Distillation(varied=share)
+
+
+def test_variations_that_serve_no_step():
+    with pytest.raises(InputError, match="repeats is 0, expected at least 1"):
+        Distillation(repeats=0)

@@ -47,9 +47,11 @@ class Distillation:
         temperature: that softens both softmaxes, so that small probabilities count.
         hidden: weight of the loss on hidden states against that on logits; 0 leaves it out.
         labels: weight of the cross-entropy with the labels, for inputs that carry any.
-        varied: share of an input's tokens that are replaced, at every step by others, drawn from all inputs: on the
-            texts that it was trained on a teacher is so sure that it has little to say, and few texts become many. None
-            means 0.3 where there is one answer for an input and no label counts, and otherwise 0.
+        varied: share of an input's tokens that are replaced, each time by others, drawn from all inputs: on the texts
+            that it was trained on a teacher is so sure that it has little to say, and few texts become many. None means
+            0.3 where there is one answer for an input and no label counts, and otherwise 0.
+        repeats: steps that a variation of the inputs serves. The teacher answers it once, which of a step for a small
+            student is the dearer part.
         held_out: share of the inputs that is not trained on and decides which look at the model is kept.
         patience: share of the training, and at least one epoch, that may pass after the warm-up without getting better
             on these; then it ends. 1, the default, lets it go on to its end: the learning rate falls to zero there, and
@@ -67,6 +69,7 @@ class Distillation:
     hidden: float = 1.0
     labels: float = 0.0
     varied: float | None = None
+    repeats: int = 3
     held_out: float = 0.05
     patience: float = 1.0
     freeze_embeddings: bool = True
@@ -82,6 +85,8 @@ class Distillation:
                 raise InputError(f"{name} is {getattr(self, name)}, expected 0 or more; 0 leaves that loss out")
         if self.varied is not None and not 0 <= self.varied <= 1:
             raise InputError(f"varied is {self.varied}, expected a share from 0 to 1; 0 leaves the inputs as they are")
+        if self.repeats < 1:
+            raise InputError(f"repeats is {self.repeats}, expected at least 1; 3 is a good choice")
         if not 0 <= self.held_out < 1:
             raise InputError(f"held_out is {self.held_out}, expected 0 or more and below 1; 0.05 is a good choice")
 
@@ -178,7 +183,7 @@ def distill(
         lesson = Lesson(student, dense, batches, how.temperature, how.hidden, how.labels)
         steps = max(1, round(len(examples) * how.epochs))
         kind = kind_of_variation(lesson, batches, how)
-        training, judging = varied(examples, judging, kind, steps, seed)
+        training, judging = varied(examples, judging, kind, steps, how.repeats, seed)
         kl_before = mean_divergence(lesson, judging)
         taken = 0
         if place is None or not take_over(lesson, place):

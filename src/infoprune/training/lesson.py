@@ -19,7 +19,7 @@ SAMPLE = 16
 
 T = TypeVar("T")
 
-ROOM = 1 << 30
+ROOM = 1 << 31
 """Bytes of the teacher's answers that are remembered, so that an epoch after the first need not ask again."""
 
 

@@ -65,38 +65,55 @@ def variation(batches: Sequence[Batch], share: float) -> Variation | None:
 
 
 class Varied(Dataset[Example]):
-    """The examples of a training, one for every step, each varied anew; none has a number, as none comes twice.
+    """The examples of a training, one for every step, each variation in several steps.
+
+    A number tells a variation from all others and from the examples as they were, whose numbers are below `free`.
 
     Args:
-        examples: come in turn; each has a "batch".
+        examples: come in turn, varied anew each time; each has a "batch".
         how: they are varied.
         steps: in all.
+        repeats: steps that a variation serves, where the steps go round.
         seed: of the variations.
+        free: the first number that no example has.
     """
 
-    def __init__(self, examples: Sequence[Example], how: Variation, steps: int, seed: int) -> None:
-        self._examples, self._how, self._steps, self._seed = examples, how, steps, seed
+    def __init__(
+        self, examples: Sequence[Example], how: Variation, steps: int, repeats: int, seed: int, free: int
+    ) -> None:
+        self._examples, self._how, self._steps, self._seed, self._free = examples, how, steps, seed, free
+        self._variations = -(-steps // repeats)
+        self._once = repeats == 1
 
     def __len__(self) -> int:
         return self._steps
 
     def __getitem__(self, step: int) -> Example:
-        example = self._examples[step % len(self._examples)]
-        return {"number": None, "batch": self._how.of(example["batch"], self._seed * (1 << 32) + step)}
+        index = step % self._variations
+        batch = self._how.of(self._examples[index % len(self._examples)]["batch"], self._seed * (1 << 32) + index)
+        return {"number": None if self._once else self._free + index, "batch": batch}
 
 
 def varied(
-    examples: Sequence[Example], judging: Sequence[Example], how: Variation | None, steps: int, seed: int
+    examples: Sequence[Example],
+    judging: Sequence[Example],
+    how: Variation | None,
+    steps: int,
+    repeats: int,
+    seed: int,
 ) -> tuple[Sequence[Example] | Varied, list[Example]]:
     """Examples to train on for so many steps, and to judge by: these are varied once and for all.
 
     Args:
-        examples: of the training.
-        judging: held out from it.
+        examples: of the training, numbered.
+        judging: held out from it, numbered too.
         how: they are varied, if they are.
         steps: of the training.
+        repeats: steps that a variation serves.
         seed: of the variations.
     """
     if how is None:
         return examples, list(judging)
-    return Varied(examples, how, steps, seed), [{**one, "batch": how.of(one["batch"], seed)} for one in judging]
+    free = 1 + max(example["number"] for example in (*examples, *judging))
+    asked = [{"number": free + i, "batch": how.of(one["batch"], seed)} for i, one in enumerate(judging)]
+    return Varied(examples, how, steps, repeats, seed, free + len(asked)), asked
