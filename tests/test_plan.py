@@ -120,6 +120,13 @@ def test_what_is_refused(text, words):
         Plan.from_json(text)
 
 
+def test_a_list_of_units_takes_a_line():
+    plan = Plan("bert", {"layers.0.ffn": 5000}, {"layers.0.ffn": tuple(range(0, 5000, 3))}, "information", 0)
+    lines = plan.to_json().splitlines()
+    assert len(lines) < 15
+    assert json.loads(plan.to_json())["kept"]["layers.0.ffn"] == list(range(0, 5000, 3))
+
+
 def test_counts():
     assert Plan.from_json(json.dumps(GOOD)).counts == {"layers.0.ffn": (3, 8), "layers.0.heads": (1, 2)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -130,9 +131,10 @@ class Plan:
         return Plan.of_everything(self.model_type, units, self.criterion, self.seed)
 
     def to_json(self) -> str:
-        """Text of plan.json."""
+        """Text of plan.json, a list of units to a line."""
         fields = {name: value for name, value in asdict(self).items() if name != "stand_ins" or value is not None}
-        return json.dumps({"version": VERSION, **fields}, indent=1)
+        text = json.dumps({"version": VERSION, **fields}, indent=1)
+        return re.sub(r"\[\n[\s\d,]+\]", lambda found: " ".join(found[0].split()), text)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
