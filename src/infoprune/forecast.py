@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,8 +12,8 @@ from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Keep
 from infoprune.errors import InputError
-from infoprune.measuring.machine import remembered
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch, example_length
+from infoprune.measuring.speed import product_rate
 from infoprune.repair.repair import FOLDS
 from infoprune.repair.ridge import GRID, MIXTURES
 from infoprune.statistics.answer import read_answer
@@ -282,29 +280,5 @@ def _regression(s: _Shape, tokens: int, keep: float) -> float:
 
 def _timed(stage: Stage, slower: float, model: nn.Module, width: int, work: Workload, device: torch.device) -> Stage:
     dtype = next(model.parameters()).dtype
-    own, exact = (_rate(kind, work.tokens, width, device) for kind in (dtype, torch.float64))
+    own, exact = (product_rate(kind, work.tokens, width, device) for kind in (dtype, torch.float64))
     return replace(stage, seconds=slower * (stage.flops / own + stage.exact / exact))
-
-
-def _rate(dtype: torch.dtype, tokens: int, width: int, device: torch.device) -> float:
-    """Operations a second of matrix products like those of a layer, measured once on this machine."""
-    rows, columns = (2 ** round(math.log2(min(size, 4096))) for size in (tokens, width))
-
-    def measure() -> list[float]:
-        a = torch.ones(rows, columns, dtype=dtype, device=device)
-        b = torch.ones(columns, columns // 2, dtype=dtype, device=device)
-        spent = []
-        # On a CPU the time of its threads, so that others who use the machine do not matter.
-        clock = _busy_seconds if device.type == "cpu" else time.perf_counter
-        for _ in range(7):
-            started = clock()
-            (a @ b)[0, 0].item()
-            spent.append(clock() - started)
-        return [rows * columns * columns / min(spent)]
-
-    key: dict[str, object] = {"dtype": str(dtype), "rows": rows, "columns": columns}
-    return remembered("products", key, device, measure)[0]
-
-
-def _busy_seconds() -> float:
-    return time.process_time() / torch.get_num_threads()
