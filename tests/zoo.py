@@ -18,6 +18,7 @@ AUTO = {
     "image-classification": "AutoModelForImageClassification",
     "causal-lm": "AutoModelForCausalLM",
     "seq2seq": "AutoModelForSeq2SeqLM",
+    "speech-recognition": "AutoModelForSpeechSeq2Seq",
 }
 SIZES = {
     "vocab_size": 100,
@@ -45,6 +46,12 @@ SIZES = {
     "forced_eos_token_id": None,
     "d_kv": 8,
     "num_decoder_layers": 2,
+    "d_model": 48,
+    "num_mel_bins": 6,
+    "max_source_positions": 12,
+    "max_target_positions": 80,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
 }
 NEURONS = 40
 
@@ -103,7 +110,9 @@ def inputs(model_type, lengths=((5, 9, 12), (11, 4))):
         mask = (torch.arange(max(rows)) < torch.tensor(rows)[:, None]).long()
         ids = torch.randint(5, 100, mask.shape, generator=generator) * mask
         batches.append({"input_ids": ids, "attention_mask": mask})
-        if FAMILIES[model_type].task == "seq2seq":  # what the decoder reads has other lengths
+        if FAMILIES[model_type].task == "speech-recognition":
+            batches[-1] = {"input_features": torch.randn(len(rows), 6, 24, generator=generator)}
+        if FAMILIES[model_type].decoder is not None:  # what the decoder reads has other lengths
             targets = {"decoder_input_ids": ids.flip(0), "decoder_attention_mask": mask.flip(0)}
             batches[-1] |= {name: value[:, :-1] for name, value in targets.items()}
     return tuple(batches)

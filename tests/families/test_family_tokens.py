@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import transformers
-from zoo import AUTO, build, inputs, kind_of
+from zoo import AUTO, build, cast, inputs, kind_of
 
 from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
@@ -25,7 +25,7 @@ def cut(model):
 def covered(model_type):
     """Inputs of kept tokens, by their old numbers and by their new ones."""
     kept = torch.tensor(KEPT)
-    new = [dict(batch) for batch in inputs(model_type)]
+    new = cast(inputs(model_type), torch.float64)
     for batch in new:
         batch |= {name: ids % len(KEPT) for name, ids in batch.items() if name.endswith("input_ids")}
     old = [{n: kept[x] if n.endswith("input_ids") else x for n, x in batch.items()} for batch in new]

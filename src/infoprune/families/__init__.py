@@ -15,6 +15,7 @@ from infoprune.families.opt import OPT
 from infoprune.families.t5 import MT5, T5
 from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Stack, Width
 from infoprune.families.vit import DEIT, VIT
+from infoprune.families.whisper import WHISPER
 
 ENCODERS = (
     BERT,
@@ -32,7 +33,7 @@ ENCODERS = (
     DEIT,
 )
 DECODERS = (LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, GEMMA2, GEMMA3, PHI3, GPT2, GPT_NEOX, OPT)
-PAIRS = (BART, MARIAN, T5, MT5)
+PAIRS = (BART, MARIAN, T5, MT5, WHISPER)
 FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS, *PAIRS)}
 
 __all__ = ["FAMILIES", "Attribute", "Family", "Norms", "Rows", "Setting", "SiteRow", "Stack", "Width"]

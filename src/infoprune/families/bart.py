@@ -5,12 +5,21 @@ from dataclasses import replace
 from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Stack, Width
 
 
-def _heads(kind: str, module: str, field: str, refit: tuple[str, ...] = ()) -> SiteRow:
+def attention(kind: str, module: str, field: str, *, stream: str, refit: tuple[str, ...] = ()) -> SiteRow:
+    """The heads of an attention.
+
+    Args:
+        kind: of site.
+        module: path of the attention.
+        field: of the config, that says how many heads there are.
+        stream: what reads the residual first.
+        refit: producers that a repair re-fits.
+    """
     return SiteRow(
         kind=kind,
         producers=(Rows(f"{module}.q_proj"), Rows(f"{module}.k_proj"), Rows(f"{module}.v_proj")),
         readers=(f"{module}.out_proj",),
-        stream=f"{module}.q_proj",
+        stream=stream,
         refit=refit,
         unit_size=(f"{module}:head_dim",),
         attributes=(
@@ -22,12 +31,18 @@ def _heads(kind: str, module: str, field: str, refit: tuple[str, ...] = ()) -> S
     )
 
 
-def _ffn(field: str) -> SiteRow:
+def network(field: str, *, stream: str) -> SiteRow:
+    """The neurons of a layer.
+
+    Args:
+        field: of the config, that says how many neurons there are.
+        stream: what reads the residual first.
+    """
     return SiteRow(
         kind="ffn",
         producers=(Rows("fc1"),),
         readers=("fc2",),
-        stream="fc1",
+        stream=stream,
         refit=("fc1",),
         config=(Setting(field),),
     )
@@ -39,17 +54,20 @@ BART = Family(
     task="seq2seq",
     layers="encoder.layers",
     sites=(
-        _heads("heads", "self_attn", "encoder_attention_heads", refit=("self_attn.v_proj",)),
-        _ffn("encoder_ffn_dim"),
+        attention(
+            "heads", "self_attn", "encoder_attention_heads", stream="self_attn.q_proj", refit=("self_attn.v_proj",)
+        ),
+        network("encoder_ffn_dim", stream="fc1"),
     ),
     decoder=Stack(
         layers="decoder.layers",
         sites=(
-            _heads("heads", "self_attn", "decoder_attention_heads", refit=("self_attn.v_proj",)),
-            _heads(
-                "cross-heads", "encoder_attn", "decoder_attention_heads"
-            ),  # its values are of the encoder's tokens, whose worth here is unknown
-            _ffn("decoder_ffn_dim"),
+            attention(
+                "heads", "self_attn", "decoder_attention_heads", stream="self_attn.q_proj", refit=("self_attn.v_proj",)
+            ),
+            # its values are of the encoder's tokens, whose worth here is unknown
+            attention("cross-heads", "encoder_attn", "decoder_attention_heads", stream="encoder_attn.q_proj"),
+            network("decoder_ffn_dim", stream="fc1"),
         ),
     ),
     width=Width(

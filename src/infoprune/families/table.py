@@ -159,7 +159,7 @@ class Family:
     Args:
         model_type: as in `config.model_type`.
         models: what people know it by.
-        task: what it is used for most: "classification", "image-classification", "causal-lm" or "seq2seq".
+        task: what it is used for most, as in `tasks/table.py`.
         layers: path of the list of layers, relative to the base model; "*" stands for every entry of a list on the way.
         sites: one row per kind of site, in the order in which a layer computes them.
         shared: every layer is applied several times in one pass.
@@ -188,6 +188,11 @@ class Family:
         """Lists of layers by the name that their sites begin with."""
         first = {"layers": Stack(self.layers, self.sites)}
         return first if self.decoder is None else {**first, "decoder": self.decoder}
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the inputs are texts, not pictures or sound."""
+        return self.task not in ("image-classification", "speech-recognition")
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -155,17 +155,17 @@ def summarise(times: Sequence[float]) -> Latency:
 def example_batch(
     config: PretrainedConfig, batch_size: int = 32, length: int = 64, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """Make inputs of random tokens without padding, or random pictures, the same at every call, to count and time.
+    """Make random inputs, the same at every call, to count and time: tokens without padding, pictures or sound.
 
     Args:
-        config: The model's configuration, for its vocabulary or the size of its pictures.
+        config: The model's configuration, for its vocabulary, or the size of its pictures or of its sound.
         batch_size: Inputs.
-        length: Tokens of each; a picture has as many as the model makes of it.
+        length: Tokens of each; a picture has as many as the model makes of it, and sound those of the decoder.
         device: Where the tensors are put.
 
     Returns:
         ``input_ids`` and ``attention_mask``, both (batch_size, length), for an encoder-decoder ``decoder_input_ids``
-        too; or ``pixel_values``.
+        too; or ``pixel_values``; or ``input_features`` with ``decoder_input_ids``.
 
     Example:
         >>> example_batch(model.config, batch_size=2, length=5)["attention_mask"].shape
@@ -176,6 +176,9 @@ def example_batch(
         shape = (batch_size, config.num_channels, *_pair(config.image_size))
         return {"pixel_values": torch.randn(shape, generator=generator).to(device)}
     ids = torch.randint(0, config.vocab_size, (batch_size, length), generator=generator)
+    if takes_sound(config):
+        sound = torch.randn(batch_size, config.num_mel_bins, 2 * config.max_source_positions, generator=generator)
+        return {"input_features": sound.to(device), "decoder_input_ids": ids.to(device)}
     batch = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
     return {**batch, "decoder_input_ids": batch["input_ids"]} if config.is_encoder_decoder else batch
 
@@ -191,12 +194,21 @@ def takes_pictures(config: PretrainedConfig) -> bool:
     return getattr(config, "image_size", None) is not None and getattr(config, "patch_size", None) is not None
 
 
+def takes_sound(config: PretrainedConfig) -> bool:
+    """Whether a model's inputs are sound: columns of mel bins, two of which make a frame."""
+    return hasattr(config, "num_mel_bins") and hasattr(config, "max_source_positions")
+
+
 def example_length(config: PretrainedConfig, length: int) -> int:
-    """Tokens of an example input: as asked, but not more than the model has positions; a picture's patches and one."""
+    """Tokens of an example input: as asked, but not more than the model has positions; a picture's patches and one.
+
+    Where the encoder reads sound they are those of the decoder.
+    """
     if takes_pictures(config):
         (height, width), (rows, columns) = _pair(config.image_size), _pair(config.patch_size)
         return (height // rows) * (width // columns) + 1
-    return min(length, int(getattr(config, "max_position_embeddings", None) or length))
+    positions = "max_target_positions" if takes_sound(config) else "max_position_embeddings"
+    return min(length, int(getattr(config, positions, None) or length))
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ PIPELINES = {
     "token-classification": "token-classification",
     "question-answering": "question-answering",
     "causal-lm": "text-generation",
+    "speech-recognition": "automatic-speech-recognition",
     "seq2seq": "text2text-generation",
     "embedding": "feature-extraction",
 }

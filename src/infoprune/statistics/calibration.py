@@ -24,8 +24,13 @@ def model_inputs(batch: Batch, device: torch.device) -> dict[str, Tensor]:
     return {key: value.to(device) for key, value in batch.items() if key != "labels"}
 
 
+def reads_tokens(batch: Batch) -> bool:
+    """Whether the inputs are texts: of a picture or of sound a model makes as many tokens as it likes."""
+    return batch.keys().isdisjoint({"pixel_values", "input_features"})
+
+
 def real_tokens(batch: Batch, stack: str = "layers") -> Bool[Tensor, "batch length"]:
-    """Which tokens are not padding; one entry for all patches of a picture, whose number the model alone knows.
+    """Which tokens are not padding; one entry for all of a picture or of sound, whose number the model knows.
 
     Args:
         batch: inputs of a model.
@@ -35,7 +40,7 @@ def real_tokens(batch: Batch, stack: str = "layers") -> Bool[Tensor, "batch leng
     if f"{prefix}attention_mask" in batch:
         return batch[f"{prefix}attention_mask"].bool()
     first = batch["decoder_input_ids"] if prefix else next(iter(batch.values()))
-    length = 1 if "pixel_values" in batch else first.shape[1]
+    length = first.shape[1] if prefix or reads_tokens(batch) else 1
     return torch.ones(len(first), length, dtype=torch.bool, device=first.device)
 
 
@@ -53,13 +58,14 @@ def typical_shape(batches: Sequence[Batch], config: PretrainedConfig) -> tuple[i
     """(inputs, tokens) of a batch that stands for all: the largest number of inputs, and the length with padding.
 
     The length is averaged over tokens: the share of the FLOPs that grows with the square of the length is then that of
-    all batches together, those of other processes included. For pictures it is the number of patches.
+    all batches together, those of other processes included. For pictures it is the number of patches. Of sound
+    a model always reads the same length: it is that of what the decoder reads.
 
     Example:
         >>> typical_shape(make_batches(read_texts("reviews.csv"), tokenizer), model.config)
         (32, 31)
     """
-    shapes = [real_tokens(batch).shape for batch in batches]
+    shapes = [real_tokens(batch, "decoder" if "input_features" in batch else "layers").shape for batch in batches]
     tokens, squares = total(
         sum(inputs * length for inputs, length in shapes), sum(inputs * length**2 for inputs, length in shapes)
     )
@@ -129,7 +135,7 @@ def check_finite_weights(model: nn.Module) -> None:
 
 def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:
     """Warns where there are fewer calibration tokens than a reader has inputs; shrinkage keeps the result finite."""
-    if total(sum("pixel_values" in batch for batch in batches)) != (0,):
+    if total(sum(not reads_tokens(batch) for batch in batches)) != (0,):
         return
     (tokens,) = total(sum(int(real_tokens(batch).sum()) for batch in batches))
     widest = max(sites, key=lambda site: site.units * site.size)

@@ -46,7 +46,7 @@ def family_named(model_type: str, kinds: Collection[str] | None = None) -> Famil
             "call infoprune.prune_vocabulary(model, tokenizer, texts) and leave it out here"
         )
     if kinds is not None and (not kinds or set(kinds) - set(available)):
-        listed = [*available, VOCABULARY] if family.task != "image-classification" else available
+        listed = [*available, VOCABULARY] if family.reads_tokens else available
         raise InputError(
             f"sites {', '.join(kinds) or 'none'} were asked for, expected some of {', '.join(listed)} "
             f"for {model_type!r}; pass for example {available[0]!r}"

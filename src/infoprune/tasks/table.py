@@ -40,6 +40,14 @@ TASKS = (
     Task("question-answering", "AutoModelForQuestionAnswering", ("ForQuestionAnswering",), "none"),
     Task("causal-lm", "AutoModelForCausalLM", ("ForCausalLM", "LMHeadModel"), "text", vocabulary=True),
     Task("masked-lm", "AutoModelForMaskedLM", ("ForMaskedLM",), "text", vocabulary=True),
+    Task(
+        "speech-recognition",
+        "AutoModelForSpeechSeq2Seq",
+        ("WhisperForConditionalGeneration",),
+        "none",
+        served=False,
+        vocabulary=True,
+    ),
     Task("seq2seq", "AutoModelForSeq2SeqLM", ("ForConditionalGeneration", "MTModel"), "targets", vocabulary=True),
     Task("image-classification", "AutoModelForImageClassification", ("ForImageClassification",), "none", served=False),
     Task("embedding", "AutoModel", ("Model",), "none"),  # last: other names end so as well
