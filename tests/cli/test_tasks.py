@@ -316,11 +316,14 @@ def test_what_a_score_needs(refused, saved, texts, task, words):
     refused("evaluate", saved(task), "--data", texts, words=words)
 
 
-def test_pictures_have_no_texts(refused, texts, tmp_path, tokenizer, out):
-    folder = tmp_path / "vit"
-    zoo.build("vit").save_pretrained(folder)
+@pytest.mark.parametrize(
+    ("family", "name"), [("vit", "ViTForImageClassification"), ("whisper", "WhisperForConditionalGeneration")]
+)
+def test_pictures_and_sound_are_no_texts(refused, texts, tmp_path, tokenizer, out, family, name):
+    folder = tmp_path / family
+    zoo.build(family).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    words = ["ViTForImageClassification", "infoprune.compress", "docs/families.md"]
+    words = [name, "infoprune.compress", "docs/families.md"]
     refused("prune", folder, out, "--data", texts, words=words)
 
 
