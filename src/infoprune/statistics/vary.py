@@ -1,20 +1,18 @@
-"""Vary: inputs with some tokens replaced at random, on which a teacher has more to say than on its training texts."""
+"""Vary: inputs with some tokens replaced at random, on which a model has more to say than on the few that there are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.utils.data import Dataset
+from transformers import PreTrainedModel
 
+from infoprune.processes import add_up, total
 from infoprune.statistics.calibration import Batch, real_tokens
-
-Example = dict[str, Any]
-"""What the Trainer takes for one example: a batch and its number, by which the teacher knows it again."""
+from infoprune.structure.embeddings import count_tokens, tokens_by_role
 
 FRAME = 0.9
 """A token that stands in at least this share of the inputs is part of their frame, as [CLS] and [SEP] are."""
@@ -64,39 +62,24 @@ def variation(batches: Sequence[Batch], share: float) -> Variation | None:
     return Variation(share, tokens, frame) if len(tokens) else None
 
 
-class Varied(Dataset[Example]):
-    """The examples of a training, one for every step, each varied anew; none has a number, as none comes twice.
+def anything(model: PreTrainedModel, batches: Sequence[Batch], share: float) -> Variation | None:
+    """A variation with any tokens that the model has a row for, all alike; None where there is nothing to replace.
 
-    Args:
-        examples: come in turn; each has a "batch".
-        how: they are varied.
-        steps: in all.
-        seed: of the variations.
+    What marks the inputs' parts, those of other processes included, stays and is not drawn, nor are the tokens that the
+    model's config names by number, such as padding.
     """
-
-    def __init__(self, examples: Sequence[Example], how: Variation, steps: int, seed: int) -> None:
-        self._examples, self._how, self._steps, self._seed = examples, how, steps, seed
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __getitem__(self, step: int) -> Example:
-        example = self._examples[step % len(self._examples)]
-        return {"number": None, "batch": self._how.of(example["batch"], self._seed * (1 << 32) + step)}
-
-
-def varied(
-    examples: Sequence[Example], judging: Sequence[Example], how: Variation | None, steps: int, seed: int
-) -> tuple[Sequence[Example] | Varied, list[Example]]:
-    """Examples to train on for so many steps, and to judge by: these are varied once and for all.
-
-    Args:
-        examples: of the training.
-        judging: held out from it.
-        how: they are varied, if they are.
-        steps: of the training.
-        seed: of the variations.
-    """
-    if how is None:
-        return examples, list(judging)
-    return Varied(examples, how, steps, seed), [{**one, "batch": how.of(one["batch"], seed)} for one in judging]
+    if any("input_ids" not in batch for batch in batches):
+        return None
+    inputs, holding = 0, torch.zeros(count_tokens(model), dtype=torch.float64)
+    for batch in batches:
+        for row, real in zip(batch["input_ids"], real_tokens(batch), strict=True):
+            holding[torch.unique(row[real]).cpu()] += 1
+            inputs += 1
+    add_up(holding)
+    (inputs,) = total(inputs)
+    stays = holding >= FRAME * inputs
+    for tokens in tokens_by_role(model).values():
+        stays[list(tokens)] = True
+    if not (holding[~stays] > 0).any():
+        return None
+    return Variation(share, (~stays).nonzero()[:, 0], stays.nonzero()[:, 0])
