@@ -1,10 +1,11 @@
 """MiniLM as it is, an embedding model, cut without labels: reviews and news, held-out texts.
 
-Run: python -m experiments.embedding [--split validation] [--tasks movie_reviews topics] [--epochs 0 2]
+Run: python -m experiments.embedding [--split validation] [--tasks movie_reviews topics] [--epochs 0 2] [--copies 0 3]
 """
 
 import argparse
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ from infoprune.compress import compress
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData, read_texts
 from infoprune.ranking.criteria import criterion_named
+from infoprune.settings import Settings
+from infoprune.statistics.collect import collect
 from infoprune.tasks.compare import OVERLAP, between
 from infoprune.tasks.evaluate import evaluate
 from infoprune.training.distill import Distillation, Recovery
@@ -42,19 +45,22 @@ def main() -> None:
     parser.add_argument("--criteria", nargs="+", default=CRITERIA)
     parser.add_argument("--keep", type=float, nargs="+", default=KEEPS)
     parser.add_argument("--epochs", type=int, nargs="+", default=[0], help="of distillation on the training texts")
+    parser.add_argument("--samples", type=int, help="calibration texts; by default what the task has")
+    parser.add_argument("--copies", type=int, nargs="+", default=[None], help="of every text in the repair")
     parser.add_argument("--seed", type=int, default=0, help="calibration draw")
     options = parser.parse_args()
     for task in options.tasks:
-        bench = cache(partial(prepared, task, options.split, options.seed))
-        for keep in options.keep:
-            for criterion in options.criteria:
-                for epochs in options.epochs if criterion == "information" else [0]:
-                    key = {"task": task, "split": options.split, "criterion": criterion, "keep": keep}
-                    key |= {"samples": TASKS[task][1], "epochs": epochs, "seed": options.seed}
-                    cell(RESULTS, key, partial(measure, bench, criterion, keep, epochs, options.seed))
-    if options.split == "test":
-        write_page(cells(RESULTS))
-        console.print(f"wrote {PAGE.name}")
+        samples = options.samples or TASKS[task][1]
+        bench = cache(partial(prepared, task, options.split, samples, options.seed))
+        for keep, criterion, copies in product(options.keep, options.criteria, options.copies):
+            for epochs in options.epochs if criterion == "information" else [0]:
+                key = {"task": task, "split": options.split, "criterion": criterion, "keep": keep, "samples": samples}
+                key |= {"copies": copies, "epochs": epochs, "seed": options.seed}
+                cell(RESULTS, key, partial(measure, bench, criterion, keep, copies, epochs, options.seed))
+    rows = cells(RESULTS)
+    write_part(PAGE, "embedding", table_of([row for row in rows if row["split"] == "test"]))
+    write_part(PAGE, "embedding copies", table_of([row for row in rows if row["split"] == "validation"]))
+    console.print(f"wrote {PAGE.name}")
 
 
 def dense_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -63,9 +69,9 @@ def dense_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return load(folder, headless=True), AutoTokenizer.from_pretrained(folder)
 
 
-def prepared(name: str, split: str, seed: int) -> tuple:
-    """What all cells of a task share: the model, texts to calibrate on, to train on and to ask, and their labels."""
-    task, samples = TASKS[name]
+def prepared(name: str, split: str, samples: int, seed: int) -> tuple:
+    """What all cells of a task share: the model, statistics of texts to calibrate on, texts to train on and to ask."""
+    task, _ = TASKS[name]
     model, tokenizer = dense_model()
     data = read_texts(task.splits()[split], need_labels=True)
     order = sorted(range(len(data)), key=lambda row: len(data.texts[row]))
@@ -73,14 +79,24 @@ def prepared(name: str, split: str, seed: int) -> tuple:
     questions = make_batches(asked, tokenizer, max_length=task.max_length, sort=False)
     labels = [data.labels[row] for row in order]
     texts = task.calibration(tokenizer, seed, samples)
-    return model, texts, partial(task.unlabelled, tokenizer), questions, labels, evaluate(model, questions)
+    statistics = collect(model, texts, seed=seed)
+    return model, texts, statistics, partial(task.unlabelled, tokenizer), questions, labels, evaluate(model, questions)
 
 
-def measure(bench: partial, criterion: str, keep: float, epochs: int, seed: int) -> dict:
+def measure(bench: partial, criterion: str, keep: float, copies: int | None, epochs: int, seed: int) -> dict:
     """One cell: compress, compare the embeddings."""
-    model, texts, lessons, questions, labels, dense = bench()
+    model, texts, statistics, lessons, questions, labels, dense = bench()
     recovery = Recovery(lessons(), Distillation(epochs=epochs)) if epochs else None
-    result = compress(model, texts, keep=keep, criterion=criterion_named(criterion), recovery=recovery, seed=seed)
+    result = compress(
+        model,
+        texts,
+        keep=keep,
+        criterion=criterion_named(criterion),
+        settings=Settings(copies=copies),
+        recovery=recovery,
+        statistics=statistics,
+        seed=seed,
+    )
     small = evaluate(result.model, questions)
     found = between(dense, small)
     return {
@@ -101,22 +117,22 @@ def retrieval(table: torch.Tensor, labels: list[str]) -> float:
     return float(same.double().mean())
 
 
-def write_page(rows: list[dict]) -> None:
-    """A table of docs/real-models.md from the cells on test texts."""
+def table_of(rows: list[dict]) -> list[str]:
+    """Some cells as a table."""
     lines = [
-        "| texts | calibration texts | keep | criterion | distilled | mean cosine | neighbour overlap@10 "
-        "| same label among 10 nearest (dense) |",
-        "|---|---|---|---|---|---|---|---|",
+        "| texts | calibration texts | keep | criterion | copies of each in the repair | distilled | mean cosine "
+        "| neighbour overlap@10 | same label among 10 nearest (dense) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    rows = [row for row in rows if row["split"] == "test"]
-    for row in sorted(rows, key=lambda row: (row["task"], -row["keep"], -row["cosine"])):
+    for row in sorted(rows, key=lambda row: (row["task"], row["samples"], -row["keep"], -row["cosine"])):
         distilled = f"{row['epochs']} epochs" if row["epochs"] else "no"
+        copies = "default" if row["copies"] is None else row["copies"]
         lines.append(
-            f"| {row['task'].replace('_', ' ')} | {row['samples']:,} | {row['keep']:g} | {row['criterion']} "
+            f"| {row['task'].replace('_', ' ')} | {row['samples']:,} | {row['keep']:g} | {row['criterion']} | {copies} "
             f"| {distilled} | {row['cosine']:.4f} | {row['overlap']:.4f} "
             f"| {row['retrieval']:.4f} ({row['dense_retrieval']:.4f}) |"
         )
-    write_part(PAGE, "embedding", lines)
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """A forecast counts on an empty model what the real one has; benchmarks/memory.py holds it against measured peaks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import zoo
@@ -141,3 +143,13 @@ def test_empty_models(tmp_path, make_tiny_bert):
         assert {name: (tensor.shape, tensor.dtype) for name, tensor in empty.named_parameters()} == shapes
     with pytest.raises(InputError, match=r"has no config\.json"):
         empty_model(tmp_path)
+
+
+def test_a_repair_that_reads_copies_takes_what_one_of_as_many_inputs_does(tiny_bert):
+    """480 tokens are few for readers of 64 inputs, so two copies of each come to them; 1,440 are enough."""
+    few, many = (forecast(tiny_bert, replace(WORK, samples=samples)).stages for samples in (40, 120))
+    assert few["repair"].bytes == many["repair"].bytes
+    assert few["repair"].exact == many["repair"].exact
+    assert many["collect"].flops == 3 * few["collect"].flops, "moments are those of the inputs alone"
+    worth = few["repair"].flops - many["repair"].flops
+    assert worth == 2 * few["collect"].flops, "the worth of the copies' tokens"

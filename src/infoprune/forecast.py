@@ -14,12 +14,14 @@ from infoprune.budgets.budget import Keep
 from infoprune.errors import InputError
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch, example_length
 from infoprune.measuring.speed import product_rate
+from infoprune.repair.copies import copies_wanted
 from infoprune.repair.repair import FOLDS
 from infoprune.repair.ridge import GRID, MIXTURES
 from infoprune.statistics.answer import read_answer
 from infoprune.statistics.calibration import real_tokens
 from infoprune.statistics.demand import direction_count
 from infoprune.statistics.groups import EIGHT, groups, site_bytes
+from infoprune.structure.embeddings import count_rows
 from infoprune.structure.linear import linear
 from infoprune.structure.offload import hollow
 from infoprune.structure.site import Site
@@ -170,6 +172,8 @@ def forecast(
     every = shapes.values()
     widest = max(shape.inputs for shape in every)
     held = statistics if len(parts) == 1 else max(taken.values())
+    copies = copies_wanted(tokens, widest) if pass_.once and count_rows(model) else 0
+    repaired = replace(work, samples=work.samples * (1 + copies))
     stages = {
         "collect": Stage(
             statistics + pass_.bytes(list(every), work),
@@ -182,9 +186,9 @@ def forecast(
             sum(SLOWNESS * 4 * s.inputs**3 + 2 * s.inputs**2 * s.outputs for s in every),
         ),
         "repair": Stage(
-            _small(model, shapes.values(), work.keep) * 2 + _at_one_place(model, every, work),
-            forward * (1 + work.keep),
-            sum(_regression(s, tokens, work.keep) for s in every),
+            _small(model, shapes.values(), work.keep) * 2 + _at_one_place(model, every, repaired),
+            forward * ((1 + copies) * (1 + work.keep) + copies * (1 + pass_.directions)),
+            sum(_regression(s, tokens * (1 + copies), work.keep) for s in every),
         ),
     }
     stages = {name: replace(stage, bytes=round(SLACK * stage.bytes)) for name, stage in stages.items()}
@@ -208,6 +212,7 @@ class _Pass:
     answers: int
     directions: int
     itemsize: int
+    once: bool  # one answer for an input
 
     @classmethod
     def of(cls, model: PreTrainedModel, sites: Sequence[Site], work: Workload) -> _Pass:
@@ -232,7 +237,8 @@ class _Pass:
         saved = sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
         directions = direction_count(answer.values, answer.draws, answer.law)
         size = answer.values.element_size()
-        return cls(count_flops(model, batch), saved, answer.values.numel(), directions, size)
+        once = answer.values.ndim == 2
+        return cls(count_flops(model, batch), saved, answer.values.numel(), directions, size, once)
 
     def bytes(self, shapes: Sequence[_Shape], work: Workload) -> int:
         """The graph, what is caught at the readers, the answers several times over, and one site in float64."""

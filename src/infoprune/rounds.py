@@ -13,6 +13,7 @@ from infoprune.plan import Plan
 from infoprune.processes import as_the_first_says, process_count
 from infoprune.ranking.criteria import Criterion, PairedCriterion, extras_of
 from infoprune.ranking.rank import Rankings, rank
+from infoprune.repair.copies import with_copies
 from infoprune.repair.repair import repair
 from infoprune.schedule import Schedule
 from infoprune.settings import Settings
@@ -101,18 +102,27 @@ class Rounds:
 
     def repair(self, *, last: bool) -> None:
         """Re-fits what was cut; the last part lets go of the moments first, since a repair wants their memory."""
-        statistics = self._statistics
+        statistics, sites = self._statistics, find_sites(self.dense, self.kinds)
         if statistics is None or not statistics.covers(self.batches):
             with self.clock.stage("collect") as report:
-                sites = find_sites(self.dense, self.kinds)
                 statistics = collect_worth(self.dense, self.batches, sites=sites, seed=self.seed, progress=report)
         if last:
             statistics, self._statistics = statistics.worth_alone(), None
         with self.clock.stage("repair") as report:
+            batches, statistics = with_copies(
+                self.dense,
+                self.batches,
+                statistics,
+                self.settings.copies,
+                sites=sites,
+                seed=self.seed,
+                progress=report,
+            )
+        with self.clock.stage("repair") as report:
             self.small = repair(
                 self.small,
                 self.dense,
-                self.batches,
+                batches,
                 statistics=statistics,
                 floor=self.settings.floor,
                 ridge=self.settings.ridge,

@@ -21,6 +21,7 @@ from infoprune.plan import plan_of
 from infoprune.processes import process_count
 from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
 from infoprune.ranking.rank import Rankings, rank
+from infoprune.repair.copies import with_copies
 from infoprune.repair.repair import repair
 from infoprune.reports.report import compared, describe
 from infoprune.settings import Settings
@@ -148,7 +149,8 @@ def search(
     sites, shape = shape_of(model, sites, settings)
     costs = find_costs(model, quantity, batches, kinds=sites)
     chosen = find_sites(model, sites)
-    statistics, worth = _known(model, batches, chosen, statistics, settings, seed, partial(step, "collect"))
+    known = _known(model, batches, chosen, statistics, settings, seed, partial(step, "collect"))
+    statistics, texts, worth = known
     rankings = rank(statistics, criterion, seed=seed)
     ready = time.perf_counter()
     bounds = _Bounds(costs.least / costs.dense, 1.0)
@@ -161,7 +163,7 @@ def search(
             small = repair(
                 small,
                 model,
-                batches,
+                texts,
                 statistics=worth,
                 floor=settings.floor,
                 ridge=settings.ridge,
@@ -204,17 +206,21 @@ def _known(
     settings: Settings,
     seed: int,
     progress: Progress,
-) -> tuple[Statistics, Statistics]:
-    """Statistics to choose by, and those with the worth of the tokens to repair with."""
+) -> tuple[Statistics, Sequence[Batch], Statistics]:
+    """Statistics to choose by, inputs to repair with, and statistics with the worth of their tokens."""
     if given is None:
         floor, ridge, memory = settings.floor, settings.shrinkage, settings.memory
         given = collect(
             model, batches, sites=sites, floor=floor, ridge=ridge, seed=seed, memory=memory, progress=progress
         )
     given = given.of_sites([each.name for site in sites for each in site.measured])
-    if not settings.repair or given.covers(batches):
-        return given, given
-    return given, collect_worth(model, batches, sites=sites, seed=seed, progress=progress)
+    if not settings.repair:
+        return given, batches, given
+    worth = given
+    if not given.covers(batches):
+        worth = collect_worth(model, batches, sites=sites, seed=seed, progress=progress)
+    texts, worth = with_copies(model, batches, worth, settings.copies, sites=sites, seed=seed, progress=progress)
+    return given, texts, worth
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ class Settings:
         shrinkage: ridge of the covariances that the units are chosen by.
         repair: re-fit the readers bottom-up after each part.
         ridge: of the repair; None lets cross-validation choose.
+        copies: of every input, with half of its tokens replaced, that the repair reads too (see `with_copies`). None
+            takes some where inputs are few, and none where they are many or an answer stands at every token.
         producers: let the repair re-fit producers as well as readers.
         shape: "uniform" keeps to sizes that plain transformers can open, the same in every layer; "free" to any.
         memory: bytes that the statistics may take at once; where they take more, sites are collected in groups, one
@@ -38,6 +40,7 @@ class Settings:
     shrinkage: float = 1e-2
     repair: bool = True
     ridge: float | None = None
+    copies: int | None = None
     producers: bool = True
     shape: Form = "free"
     memory: int | None = None
@@ -45,6 +48,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise InputError(f"rounds is {self.rounds}, expected at least 1; 1 is a good choice")
+        if self.copies is not None and self.copies < 0:
+            raise InputError(f"copies is {self.copies}, expected 0 or more; leave it out, or pass 0 for none")
         if self.refresh not in ("site", "round", "never"):
             raise InputError(f"refresh is {self.refresh!r}, expected 'site', 'round' or 'never'")
         if self.shape not in FORMS:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import logits_of, make_batches
 from torch.testing import assert_close
-from zoo import build, inputs
+from zoo import build, cast, inputs
 
 from infoprune.families import FAMILIES
 from infoprune.methods.trained.entries import Entries
@@ -50,11 +50,12 @@ def test_zeros_in_the_weights_do_what_the_masks_did(model_type):
     model = build(model_type)
     entries = Entries(model, MAGNITUDE)
     before = {path: trainable(each.module).detach().clone() for path, each in layer_maps(model).items()}
+    batches = cast(inputs(model_type), model.dtype)
     entries.narrow(0.4, settled=True)
     with torch.no_grad():
-        masked = [model(**batch)["logits"] for batch in inputs(model_type)]
+        masked = [model(**batch)["logits"] for batch in batches]
         entries.finish()
-        assert_close([model(**batch)["logits"] for batch in inputs(model_type)], masked, rtol=0, atol=0)
+        assert_close([model(**batch)["logits"] for batch in batches], masked, rtol=0, atol=0)
     for path, weight in before.items():
         assert torch.equal(model.get_submodule(path).weight.detach(), weight * best(weight.abs(), 0.4))
 

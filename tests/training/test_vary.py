@@ -7,9 +7,10 @@ from torch.testing import assert_close
 from zoo import build
 
 from infoprune.errors import InputError
+from infoprune.statistics.vary import variation
 from infoprune.training.distill import Distillation, distill
 from infoprune.training.lesson import Lesson
-from infoprune.training.vary import Varied, variation, varied
+from infoprune.training.varied import Varied, varied
 
 FRAMED = [
     {

@@ -10,11 +10,13 @@ from transformers import PreTrainedModel
 
 from infoprune.methods.table import Finish
 from infoprune.plan import Plan
+from infoprune.repair.copies import with_copies
 from infoprune.repair.masks import tune_masks
 from infoprune.repair.repair import repair
 from infoprune.statistics.calibration import Batch
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.linear import linear
+from infoprune.structure.sites import find_sites
 from infoprune.structure.slices import unit_coordinates
 from infoprune.surgery import prune
 
@@ -37,7 +39,8 @@ def finished(
             library's compensation and repair, with its defaults.
     """
     if finish == "repair":
-        return repair(prune(model, plan, statistics), model, batches, statistics=statistics)
+        batches, worth = with_copies(model, batches, statistics, sites=find_sites(model))
+        return repair(prune(model, plan, statistics), model, batches, statistics=worth)
     small = prune(model, plan)
     if finish == "means":
         take_up_means(small, model, plan, statistics)

@@ -18,10 +18,11 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens
 from infoprune.statistics.calibration import Batch, Progress, check_batches, real_tokens
+from infoprune.statistics.vary import Variation, variation
 from infoprune.training.lesson import Lesson, sample
 from infoprune.training.resume import hand_over, name_of, take_over
 from infoprune.training.trainer import HeldOut, Schedule, embeddings_of, frozen, train
-from infoprune.training.vary import Example, Variation, variation, varied
+from infoprune.training.varied import Example, varied
 
 FULL_RATE = 2e-3
 LEAST_RATE, HIGHEST_RATE = 2.5e-5, 1.5e-3

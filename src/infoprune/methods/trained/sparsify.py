@@ -30,7 +30,7 @@ from infoprune.training.distill import (
 )
 from infoprune.training.lesson import Lesson
 from infoprune.training.trainer import Group, Schedule, embeddings_of, frozen, train
-from infoprune.training.vary import varied
+from infoprune.training.varied import varied
 
 RATE = 5e-4
 """Of learning, for the weights: see docs/paper.md for what was looked at."""

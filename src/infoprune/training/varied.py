@@ -1,67 +1,16 @@
-"""Vary: inputs with some tokens replaced at random, on which a teacher has more to say than on its training texts."""
+"""Varied: the examples of a training, varied anew again and again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import torch
-from jaxtyping import Int
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from infoprune.statistics.calibration import Batch, real_tokens
+from infoprune.statistics.vary import Variation
 
 Example = dict[str, Any]
 """What the Trainer takes for one example: a batch and its number, by which the teacher knows it again."""
-
-FRAME = 0.9
-"""A token that stands in at least this share of the inputs is part of their frame, as [CLS] and [SEP] are."""
-
-
-@dataclass(frozen=True)
-class Variation:
-    """How inputs are varied.
-
-    Args:
-        share: of the tokens that are replaced.
-        tokens: to draw from, each as often as it occurs.
-        frame: tokens that are never replaced.
-    """
-
-    share: float
-    tokens: Int[Tensor, " n"]
-    frame: Int[Tensor, " m"]
-
-    def of(self, batch: Batch, seed: int) -> Batch:
-        """The batch with that share of its real tokens replaced; another seed gives another variation."""
-        ids = batch["input_ids"].clone()
-        chance = torch.Generator().manual_seed(seed)
-        free = real_tokens(batch).cpu() & ~torch.isin(ids.cpu(), self.frame)
-        hit = free & (torch.rand(ids.shape, generator=chance) < self.share)
-        drawn = torch.randint(len(self.tokens), (int(hit.sum()),), generator=chance)
-        ids[hit.to(ids.device)] = self.tokens[drawn].to(ids.device, ids.dtype)
-        return {**batch, "input_ids": ids}
-
-
-def variation(batches: Sequence[Batch], share: float) -> Variation | None:
-    """A variation with the inputs' own tokens; None where there is nothing to replace, as in pictures.
-
-    Tokens that stand in nearly all inputs are left where they are and never drawn: they mark the inputs' parts. In
-    texts so long that nearly all hold a common word, this word is among them, which does no harm.
-    """
-    if share == 0 or any("input_ids" not in batch for batch in batches):
-        return None
-    inputs = sum(len(batch["input_ids"]) for batch in batches)
-    rows = [
-        row[real].cpu() for batch in batches for row, real in zip(batch["input_ids"], real_tokens(batch), strict=True)
-    ]
-    found, texts = torch.unique(torch.cat([torch.unique(row) for row in rows]), return_counts=True)
-    frame = found[texts >= FRAME * inputs]
-    tokens = torch.cat(rows)
-    tokens = tokens[~torch.isin(tokens, frame)]
-    return Variation(share, tokens, frame) if len(tokens) else None
 
 
 class Varied(Dataset[Example]):
