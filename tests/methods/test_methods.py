@@ -6,10 +6,13 @@ import pytest
 import torch
 from tiny import captured, divergence, logits_of, make_batches
 from torch.testing import assert_close
+from zoo import answers, build, inputs
 
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
+from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
+from infoprune.measuring.measure import count_parameters
 from infoprune.methods.apply import choose, collect_for, prune_by, rank_once
 from infoprune.methods.finish import finished
 from infoprune.methods.kprune import KPrune, prune_knowing, rank_by_knowledge
@@ -104,6 +107,27 @@ def test_biases_take_up_means(prepared):
     assert_close(means[0], means[1])
     bare = prune(model, plan)
     assert torch.equal(linear(small, lowest.reader).weight, linear(bare, lowest.reader).weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_reader_without_bias_gets_one(dtype, tmp_path):
+    """As above, of a Llama; the bias is saved, and is there again when the model is loaded, without its head too."""
+    model, batches = build("llama", dtype), inputs("llama")
+    statistics = collect_for([METHODS["flap"]], model, batches)
+    kept = {site.name: tuple(range(1, site.units)) for site in find_sites(model)}
+    plan = Plan("llama", {site.name: site.units for site in find_sites(model)}, kept, "hand", 0)
+    small = finished(model, plan, statistics, batches, "means")
+    for site in find_sites(model):
+        each = statistics.sites[site.name]
+        wanted = each.reader[:, : site.size] @ each.tokens.mean[: site.size]
+        assert_close(linear(small, site.reader).bias, wanted.to(dtype))
+    assert linear(prune(model, plan), find_sites(model)[0].reader).bias is None
+    save(small, tmp_path / "out")
+    assert torch.equal(answers(load(tmp_path / "out"), batches), answers(small, batches))
+    assert count_parameters(load(tmp_path / "out")) == count_parameters(small)
+    with torch.no_grad():
+        hidden = [each(**batches[0]).last_hidden_state for each in (load(tmp_path / "out", headless=True), small.model)]
+    assert torch.equal(*hidden)
 
 
 def test_factors_are_damped_least_squares():
