@@ -75,7 +75,12 @@ def tokenizer() -> PreTrainedTokenizerBase:
         )
         pieces.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
         made = PreTrainedTokenizerFast(
-            tokenizer_object=pieces, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=LONGEST
+            tokenizer_object=pieces,
+            pad_token="<pad>",
+            eos_token="</s>",
+            unk_token="<unk>",
+            model_max_length=LONGEST,
+            model_input_names=["input_ids", "attention_mask"],
         )
         with new_folder(folder) as draft:
             made.save_pretrained(draft)
