@@ -26,7 +26,7 @@ BOOKS = {"test": {"Ruth", "Jonah", "Mark", "James"}, "validation": {"Esther", "P
 
 TOKENS, LONGEST = 4000, 96
 SPECIAL = ("<pad>", "</s>", "<unk>")
-EPOCHS, BATCH, RATE, PART = 8, 32, 1e-3, 310
+EPOCHS, BATCH, RATE, PART = 8, 32, 1e-3, 155
 
 
 def verses() -> dict[str, list[tuple[str, str]]]:
@@ -119,7 +119,7 @@ def dense_model() -> tuple[MarianMTModel, PreTrainedTokenizerBase]:
 
 
 def _train(model: MarianMTModel, words: PreTrainedTokenizerBase) -> None:
-    """Plain training; every `PART` steps, a third of an epoch, all that it needs to go on is written."""
+    """Plain training; every `PART` steps, a sixth of an epoch, all that it needs to go on is written."""
     pairs = sorted(verses()["train"], key=lambda pair: len(pair[1]))
     fed = [words(list(side), truncation=True)["input_ids"] for side in zip(*pairs, strict=True)]
     length = len(pairs) // BATCH
