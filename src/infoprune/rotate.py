@@ -13,6 +13,7 @@ from infoprune.errors import InputError
 from infoprune.plan import WIDTH
 from infoprune.statistics.precision import exact
 from infoprune.structure.linear import linear
+from infoprune.structure.offload import bring_home
 from infoprune.structure.sites import every_site
 from infoprune.structure.stream import Stream
 
@@ -50,8 +51,8 @@ def fold_norms(model: PreTrainedModel) -> PreTrainedModel:
     Raises:
         InputError: the stream cannot be rotated.
     """
-    stream = rotatable_stream(model)
-    folded = copy.deepcopy(model)
+    folded = bring_home(copy.deepcopy(model))
+    stream = rotatable_stream(folded)
     for path in stream.tied:
         reader = linear(folded, path)
         reader.module.weight = nn.Parameter(reader.weight.clone(), reader.module.weight.requires_grad)
