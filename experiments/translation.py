@@ -68,7 +68,6 @@ def scores(model: MarianMTModel, words: PreTrainedTokenizerBase, pairs: list[tup
     for start in range(0, len(order), 64):
         rows = order[start : start + 64]
         fed = words([pairs[row][0] for row in rows], return_tensors="pt", padding=True, truncation=True)
-        fed.pop("token_type_ids", None)
         with torch.no_grad():
             tokens = model.generate(**fed, max_new_tokens=LONGEST, do_sample=False, num_beams=1)
         said |= dict(zip(rows, words.batch_decode(tokens, skip_special_tokens=True), strict=True))

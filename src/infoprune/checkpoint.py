@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.errors import InputError
@@ -156,8 +157,33 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
                 )
             if units < sites[name].units:
                 cut_site(self, sites[name], torch.arange(units))
+        _add_biases(self, path, [reader for site in sites.values() for reader in site.readers])
 
     return type(kind.__name__, (kind,), {"__init__": construct, "__module__": kind.__module__})
+
+
+def _add_biases(model: PreTrainedModel, path: Path, readers: Collection[str]) -> None:
+    """Room for the biases that readers have got although their class has none there (`take_up_means`)."""
+    written = [f".{name}" for name in _weight_names(path)]
+    for reader in readers:
+        module = model.get_submodule(reader)
+        if (
+            isinstance(module, nn.Linear)
+            and module.bias is None
+            and any(name.endswith(f".{reader}.bias") for name in written)
+        ):
+            # the prefix is not that of a model without its head
+            module.bias = nn.Parameter(module.weight.new_zeros(module.out_features))
+
+
+def _weight_names(path: Path) -> Iterator[str]:
+    """Names of the weights in a folder; none of a file that is damaged, which the loader will say."""
+    for file in path.glob("*.safetensors"):
+        try:
+            with safe_open(file, framework="pt") as weights:
+                yield from weights.keys()
+        except SafetensorError:
+            return
 
 
 def read_plan(folder: Path) -> Plan:
@@ -247,14 +273,7 @@ def _without_pooler(path: Path, kind: type[PreTrainedModel]) -> dict[str, Any]:
     """What leaves out the pooler of a model without a head, where the weights have none; its embedding needs none."""
     if POOLER not in inspect.signature(kind).parameters:
         return {}
-    try:
-        for file in path.glob("*.safetensors"):
-            with safe_open(file, framework="pt") as weights:
-                if any("pooler." in name for name in weights.keys()):  # noqa: SIM118  not a dict
-                    return {}
-    except SafetensorError:
-        return {}  # the loader will say what is wrong
-    return {POOLER: False}
+    return {} if any("pooler." in name for name in _weight_names(path)) else {POOLER: False}
 
 
 def _model_class(path: Path, *, headless: bool = False) -> type[PreTrainedModel]:

@@ -107,6 +107,7 @@ def test_embeddings_are_compared_without_labels(run, tiny_bert, tokenizer, revie
         (("--criteria", "wanda"), ("neither keep nor budget", "--keep 0.5,0.25")),
         (("--criteria", "wanda", "--keep", "0.5,half"), ("--keep is 'half'", "0.5,0.25")),
         (("--criteria", "wanda", "--keep", "0.01"), ("leaves no head", "layers.0.heads")),
+        (("--criteria", "wanda,slicegpt", "--keep", "0.5"), ("stream of this bert cannot be rotated", "as in Llama")),
         (("--criteria", "wanda", "--budget", "flops=2"), ("budget is flops=2",)),
         (("--criteria", "wanda", "--keep", "0.5", "--repair", "mine"), ("--repair is 'mine'", "--repair both")),
         (("--criteria", "wanda", "--keep", "0.5", "--seeds", "0"), ("--seeds is 0",)),

@@ -190,6 +190,23 @@ def test_a_language_model_without_padding_token(run, saved, texts, out):
     assert read(out)["kl"] >= 0
 
 
+def test_directions_are_compared_with_units(run, saved, texts, out):
+    """A language model by SliceGPT, whose plan is of another basis, with its own finish and with ours."""
+    arguments = ("--criteria", "slicegpt,wanda", "--keep", "0.5", "--budget", "flops=0.6", "--repair", "both")
+    status, _, err = run("compare", saved("causal-lm"), out, "--data", texts, "--eval", texts, *arguments)
+    assert (status, err) == (0, "")
+    cells = [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
+    sliced = {(cell["goal"], cell["repair"]): cell for cell in cells if cell["criterion"] == "slicegpt"}
+    assert len(sliced) == 4
+    for goal in ("keep=0.5", "flops=0.6"):
+        own, ours = (sliced[goal, repair] for repair in ("own", "ours"))
+        assert own["kept"] == ours["kept"]
+        assert own["kept"].keys() == {"width"}
+        assert own["flops"] == ours["flops"] <= 0.6
+        assert ours["metrics"]["kl"] < own["metrics"]["kl"]
+    assert sliced["keep=0.5", "own"]["kept"] == {"width": 24}
+
+
 def test_any_encoder_is_an_embedding_model_if_asked(run, saved, texts, out):
     folder = saved("masked-lm")
     assert run("prune", folder, out, "--data", texts, "--task", "embedding", "--sites", "ffn")[0] == 0

@@ -6,10 +6,13 @@ import pytest
 import torch
 from tiny import captured, divergence, logits_of, make_batches
 from torch.testing import assert_close
+from zoo import answers, build, inputs
 
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
+from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
+from infoprune.measuring.measure import count_parameters
 from infoprune.methods.apply import choose, collect_for, prune_by, rank_once
 from infoprune.methods.finish import finished
 from infoprune.methods.kprune import KPrune, prune_knowing, rank_by_knowledge
@@ -27,6 +30,7 @@ from infoprune.surgery import prune
 
 BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 6)
 KEEPS = (Keep(0.5), Budget("flops", 0.5))
+OF_UNITS = [name for name in METHODS if name != "slicegpt"]  # which no BERT can have: tests/methods/test_slicegpt.py
 
 
 def half(model):
@@ -41,7 +45,7 @@ def prepared(tiny_bert64):
     return tiny_bert64, statistics, find_costs(tiny_bert64, "flops", BATCHES, multiple=1)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", OF_UNITS)
 @pytest.mark.parametrize("goal", KEEPS, ids=["keep", "budget"])
 def test_every_method_reaches_its_goal_and_says_the_same_again(prepared, name, goal):
     model, statistics, costs = prepared
@@ -70,7 +74,7 @@ def test_the_common_repair_starts_from_the_same_choice(prepared, name):
     assert divergence(dense, logits_of(ours, BATCHES)) != divergence(dense, logits_of(own, BATCHES))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "kprune"])
+@pytest.mark.parametrize("name", [name for name in OF_UNITS if name != "kprune"])
 def test_goals_may_share_rankings(prepared, name):
     model, statistics, costs = prepared
     rankings = rank_once(METHODS[name], statistics, seed=1)
@@ -83,8 +87,9 @@ def test_goals_may_share_rankings(prepared, name):
         assert alone == shared
 
 
-def test_k_prune_has_no_rankings_to_share(prepared):
-    assert rank_once(METHODS["kprune"], prepared[1]) is None
+@pytest.mark.parametrize("name", ["kprune", "slicegpt"])
+def test_some_have_no_rankings_to_share(prepared, name):
+    assert rank_once(METHODS[name], prepared[1]) is None
 
 
 def test_biases_take_up_means(prepared):
@@ -102,6 +107,27 @@ def test_biases_take_up_means(prepared):
     assert_close(means[0], means[1])
     bare = prune(model, plan)
     assert torch.equal(linear(small, lowest.reader).weight, linear(bare, lowest.reader).weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_reader_without_bias_gets_one(dtype, tmp_path):
+    """As above, of a Llama; the bias is saved, and is there again when the model is loaded, without its head too."""
+    model, batches = build("llama", dtype), inputs("llama")
+    statistics = collect_for([METHODS["flap"]], model, batches)
+    kept = {site.name: tuple(range(1, site.units)) for site in find_sites(model)}
+    plan = Plan("llama", {site.name: site.units for site in find_sites(model)}, kept, "hand", 0)
+    small = finished(model, plan, statistics, batches, "means")
+    for site in find_sites(model):
+        each = statistics.sites[site.name]
+        wanted = each.reader[:, : site.size] @ each.tokens.mean[: site.size]
+        assert_close(linear(small, site.reader).bias, wanted.to(dtype))
+    assert linear(prune(model, plan), find_sites(model)[0].reader).bias is None
+    save(small, tmp_path / "out")
+    assert torch.equal(answers(load(tmp_path / "out"), batches), answers(small, batches))
+    assert count_parameters(load(tmp_path / "out")) == count_parameters(small)
+    with torch.no_grad():
+        hidden = [each(**batches[0]).last_hidden_state for each in (load(tmp_path / "out", headless=True), small.model)]
+    assert torch.equal(*hidden)
 
 
 def test_factors_are_damped_least_squares():
@@ -263,7 +289,7 @@ def test_k_prune_under_a_budget_keeps_to_what_is_left(prepared):
 
 
 def test_names():
-    assert set(METHODS) == {*CRITERIA, "kprune"}
+    assert set(METHODS) == {*CRITERIA, "kprune", "slicegpt"}
     assert method_named("flap") == Method("flap", "threshold", "means")
     with pytest.raises(InputError, match=r"criterion 'guess' is not known; expected one of: information, .*kprune"):
         method_named("guess")

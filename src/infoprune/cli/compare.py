@@ -25,7 +25,7 @@ def compare_command(
         typer.Option(
             metavar="NAME,...",
             help="Methods: information, fan2021, magnitude, magnitude-l1, activation, wanda, flap, taylor, kwon, "
-            "kprune, leverage, brain-surgeon, random.",
+            "kprune, slicegpt, leverage, brain-surgeon, random.",
         ),
     ],
     eval_file: options.Eval = None,

@@ -30,6 +30,7 @@ from infoprune.ranking.rank import Rankings
 from infoprune.repair.repair import check_repairable
 from infoprune.reports.comparison import Cell, markdown
 from infoprune.reports.curves import draw_curves
+from infoprune.rotate import rotatable_stream
 from infoprune.statistics.calibration import typical_shape, with_targets
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import find_sites
@@ -96,11 +97,7 @@ def compare_folder(
         raise InputError("a comparison needs texts to measure it on, expected --eval; pass --eval FILE")
     judges = read(aim, sources.columns, sources.eval, scored=True)
     model, tokenizer = open_model(folder, place, aim)
-    check_repairable(find_sites(model))
-    for goal in grid.goals.values():
-        if isinstance(goal, Keep):
-            for site in find_sites(model):
-                goal.count(site)
+    _check_fit(model, grid)
     questions = questions_of(judges, aim, model, tokenizer, packing, grid.seed)
     cells = CellStore(unfinished(out) / CELLS, digest_of(model, texts, judges, sources, packing))
     wanted = [(seed, *key) for seed in grid.draws for key in grid.keys]
@@ -123,6 +120,17 @@ def compare_folder(
         draw_curves(result, draft / "curves.png")
     forget_unfinished(out)
     return result
+
+
+def _check_fit(model: PreTrainedModel, grid: Grid) -> None:
+    """Raises InputError where some method or goal cannot be had of the model."""
+    check_repairable(find_sites(model))
+    if any(method_named(name).rotates for name in grid.criteria):
+        rotatable_stream(model)
+    for goal in grid.goals.values():
+        if isinstance(goal, Keep):
+            for site in find_sites(model):
+                goal.count(site)
 
 
 @dataclass
@@ -190,7 +198,7 @@ class _Draw:
             rankings, ranking = self._rankings(method)
             began = time.perf_counter()
             # where our repair is all that is asked for, the method's own is not computed
-            finish: Finish | None = None if method.sequential or "own" in self._grid.repairs else "cut"
+            finish: Finish | None = None if not method.ranks or "own" in self._grid.repairs else "cut"
             small, plan = prune_by(
                 method,
                 self._dense.model,
@@ -205,13 +213,21 @@ class _Draw:
             self._last = (method.name, name), small, plan, ranking + time.perf_counter() - began
         return self._last[1:]
 
+    def _repaired(self, method: Method, name: str, plan: Plan) -> PreTrainedModel:
+        """The same choice with our repair; a plan of a rotated model means nothing to this one."""
+        if not method.rotates:
+            return finished(self._dense.model, plan, self._statistics, self._batches, "repair")
+        goal = self._grid.goals[name]
+        costs = self._cost(goal)
+        return prune_by(method, self._dense.model, self._batches, self._statistics, goal, costs, finish="repair")[0]
+
     def cell(self, goal: str, criterion: str, repair: str) -> Cell:
         """Prunes, evaluates, counts and times."""
         method, model = method_named(criterion), self._dense.model
         small, plan, seconds = self._chosen(method, goal)
         if repair == "ours" and (method.finish != "repair" or "own" not in self._grid.repairs):
             began = time.perf_counter()
-            small = finished(model, plan, self._statistics, self._batches, "repair")
+            small = self._repaired(method, goal, plan)
             seconds += time.perf_counter() - began
         said = self._dense.beside(small)
         before, after = measure_latency([model, small], self._example)

@@ -15,6 +15,7 @@ from infoprune.errors import InputError
 from infoprune.methods.finish import finished
 from infoprune.methods.kprune import prune_knowing
 from infoprune.methods.search import search_counts
+from infoprune.methods.slicegpt import prune_rotated
 from infoprune.methods.table import Finish, Method
 from infoprune.plan import Plan
 from infoprune.ranking.criteria import Criterion, PairedCriterion, criterion_named, extras_of
@@ -42,7 +43,7 @@ def collect_for(
     progress: Progress | None = None,
 ) -> Statistics:
     """What all of these methods need to know, in one pass."""
-    criteria = [criterion_named(method.name) for method in methods if not method.sequential]
+    criteria = [criterion_named(method.name) for method in methods if method.ranks]
     return collect(model, batches, extras=extras_of(*criteria), seed=seed, progress=progress)
 
 
@@ -54,7 +55,7 @@ def rank_once(method: Method, statistics: Statistics, *, seed: int = 0) -> Ranki
         statistics: from `collect_for`.
         seed: of criteria that draw.
     """
-    if method.sequential or isinstance(criterion := criterion_named(method.name), PairedCriterion):
+    if not method.ranks or isinstance(criterion := criterion_named(method.name), PairedCriterion):
         return None
     return rank(statistics, criterion, seed=seed)
 
@@ -87,13 +88,15 @@ def prune_by(
         progress: called with (steps done, steps in all) by methods that take long.
 
     Raises:
-        InputError: a budget without costs, or statistics that lack what the method needs.
+        InputError: a budget without costs, statistics that lack what the method needs, or a model that it does not fit.
 
     Example:
         >>> statistics = collect_for([METHODS["kwon"]], model, batches)
         >>> small, plan = prune_by(METHODS["kwon"], model, batches, statistics, Keep(0.5))
     """
     finish = finish or method.finish
+    if method.rotates:
+        return prune_rotated(model, batches, goal, costs, finish=finish)
     if method.sequential:
         small, plan = prune_knowing(model, batches, statistics, goal, costs, progress=progress)
         if finish == method.finish:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from infoprune.methods.table import Finish
@@ -52,7 +53,9 @@ def finished(
 
 
 def take_up_means(small: PreTrainedModel, dense: PreTrainedModel, plan: Plan, statistics: Statistics) -> None:
-    """Adds to every reader's bias, in place, what the lost units say on average: W_D E[x_D]; one without bias stays.
+    """Adds to every reader's bias, in place, what the lost units say on average: W_D E[x_D]; one without bias gets one.
+
+    Plain transformers has no such bias in a Llama and would leave it out: `load` opens what is saved of it.
 
     Source:
         Y. An et al., *Fluctuation-based adaptive structured pruning for large language models* (FLAP), AAAI 2024,
@@ -60,9 +63,11 @@ def take_up_means(small: PreTrainedModel, dense: PreTrainedModel, plan: Plan, st
     """
     for name, kept in plan.kept.items():
         each = statistics.sites[name]
-        bias = linear(small, each.site.reader).bias
-        if bias is None:
-            continue
+        reader = linear(small, each.site.reader)
         lost = torch.tensor(sorted(set(range(each.site.units)) - set(kept)), dtype=torch.long)
         columns = unit_coordinates(lost, each.site.size).to(each.reader.device)
-        bias.add_((each.reader[:, columns] @ each.tokens.mean[columns]).to(bias.dtype).to(bias.device))
+        said = (each.reader[:, columns] @ each.tokens.mean[columns]).to(reader.weight)
+        if reader.bias is None:
+            reader.module.bias = nn.Parameter(torch.zeros_like(said), reader.module.weight.requires_grad)
+        with torch.no_grad():
+            reader.module.bias.add_(said)

@@ -14,6 +14,7 @@ threshold, whatever they cost."""
 Finish = Literal["cut", "means", "least-squares", "masks", "repair"]
 """Nothing; biases take up means; readers are re-fitted in turn; factors on units; or this library's own repair."""
 SEQUENTIAL = "kprune"
+ROTATED = "slicegpt"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Method:
     """A published way to prune without training.
 
     Args:
-        name: of the criterion, or "kprune", which ranks anew after every site.
+        name: of the criterion; or "kprune", which ranks anew after every site, or "slicegpt", which ranks no units.
         division: of a budget among the sites.
         finish: after the cut, as published.
     """
@@ -34,6 +35,16 @@ class Method:
     def sequential(self) -> bool:
         """Whether what was cut below is repaired before the next site is ranked."""
         return self.name == SEQUENTIAL
+
+    @property
+    def rotates(self) -> bool:
+        """Whether directions of the residual stream go instead of units."""
+        return self.name == ROTATED
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it is a criterion, by which the units of the dense model are ranked."""
+        return not self.sequential and not self.rotates
 
 
 METHODS = {
@@ -49,6 +60,7 @@ METHODS = {
         Method("taylor"),
         Method("kwon", "search", "masks"),
         Method(SEQUENTIAL, "losses", "least-squares"),
+        Method(ROTATED),
         Method("leverage", finish="least-squares"),
         Method("brain-surgeon", finish="least-squares"),
         Method("random"),
