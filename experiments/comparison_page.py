@@ -31,7 +31,7 @@ better than the best of the rival. Ratios are over the draws that both have.
 
 Of ours the cells of sentence embeddings at a quarter of the FLOPs alone were computed since the repair reads copies of
 few texts ([method.md](method.md), section 6); in all others, but for the Brown corpus, which gets no copies, ours is
-what it was before. On validation texts of movie reviews copies took a tenth off its KL.
+what it was before.
 
 Kwon's answers may agree with the dense ones and be far from them in KL: they are not as sure. [Why](criteria/kwon.md).
 """
