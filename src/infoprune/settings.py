@@ -23,7 +23,7 @@ class Settings:
         shrinkage: ridge of the covariances that the units are chosen by.
         repair: re-fit the readers bottom-up after each part.
         ridge: of the repair; None lets cross-validation choose.
-        copies: of every input, with half of its tokens replaced, that the repair reads too (see `with_copies`). None
+        copies: of every input, with some of its tokens replaced, that the repair reads too (see `with_copies`). None
             takes some where inputs are few, and none where they are many or an answer stands at every token.
         producers: let the repair re-fit producers as well as readers.
         shape: "uniform" keeps to sizes that plain transformers can open, the same in every layer; "free" to any.
