@@ -5,16 +5,36 @@ from dataclasses import replace
 from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Stack, Width
 
 
-def attention(kind: str, module: str, field: str, *, stream: str, refit: tuple[str, ...] = ()) -> SiteRow:
-    """The heads of an attention.
+def encoder(attended: str, widened: str) -> tuple[SiteRow, ...]:
+    """The sites of an encoder's layer.
 
     Args:
-        kind: of site.
-        module: path of the attention.
-        field: of the config, that says how many heads there are.
-        stream: what reads the residual first.
-        refit: producers that a repair re-fits.
+        attended: what reads the residual first on its way to the attention.
+        widened: the same on its way to the network.
     """
+    return (_heads("heads", "self_attn", "encoder", attended, refit=("self_attn.v_proj",)), _ffn("encoder", widened))
+
+
+def decoder(attended: str, crossed: str, widened: str) -> Stack:
+    """The decoder.
+
+    Args:
+        attended: what reads the residual first on its way to the attention.
+        crossed: the same on its way to the attention that reads the encoder.
+        widened: the same on its way to the network.
+    """
+    return Stack(
+        layers="decoder.layers",
+        sites=(
+            _heads("heads", "self_attn", "decoder", attended, refit=("self_attn.v_proj",)),
+            # its values are of the encoder's tokens, whose worth here is unknown
+            _heads("cross-heads", "encoder_attn", "decoder", crossed),
+            _ffn("decoder", widened),
+        ),
+    )
+
+
+def _heads(kind: str, module: str, side: str, stream: str, refit: tuple[str, ...] = ()) -> SiteRow:
     return SiteRow(
         kind=kind,
         producers=(Rows(f"{module}.q_proj"), Rows(f"{module}.k_proj"), Rows(f"{module}.v_proj")),
@@ -27,24 +47,18 @@ def attention(kind: str, module: str, field: str, *, stream: str, refit: tuple[s
             Attribute(module, "embed_dim", each=f"{module}:head_dim"),
         ),
         attention=module,
-        config=(Setting(field, fills="d_model"),),
+        config=(Setting(f"{side}_attention_heads", fills="d_model"),),
     )
 
 
-def network(field: str, *, stream: str) -> SiteRow:
-    """The neurons of a layer.
-
-    Args:
-        field: of the config, that says how many neurons there are.
-        stream: what reads the residual first.
-    """
+def _ffn(side: str, stream: str) -> SiteRow:
     return SiteRow(
         kind="ffn",
         producers=(Rows("fc1"),),
         readers=("fc2",),
         stream=stream,
         refit=("fc1",),
-        config=(Setting(field),),
+        config=(Setting(f"{side}_ffn_dim"),),
     )
 
 
@@ -53,23 +67,8 @@ BART = Family(
     models="BART",
     task="seq2seq",
     layers="encoder.layers",
-    sites=(
-        attention(
-            "heads", "self_attn", "encoder_attention_heads", stream="self_attn.q_proj", refit=("self_attn.v_proj",)
-        ),
-        network("encoder_ffn_dim", stream="fc1"),
-    ),
-    decoder=Stack(
-        layers="decoder.layers",
-        sites=(
-            attention(
-                "heads", "self_attn", "decoder_attention_heads", stream="self_attn.q_proj", refit=("self_attn.v_proj",)
-            ),
-            # its values are of the encoder's tokens, whose worth here is unknown
-            attention("cross-heads", "encoder_attn", "decoder_attention_heads", stream="encoder_attn.q_proj"),
-            network("decoder_ffn_dim", stream="fc1"),
-        ),
-    ),
+    sites=encoder("self_attn.q_proj", "fc1"),
+    decoder=decoder("self_attn.q_proj", "encoder_attn.q_proj", "fc1"),
     width=Width(
         tables=(
             "shared",
