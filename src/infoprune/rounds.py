@@ -127,6 +127,7 @@ class Rounds:
                 floor=self.settings.floor,
                 ridge=self.settings.ridge,
                 producers=self.settings.producers,
+                own=len(self.batches),
                 progress=report,
             )
 

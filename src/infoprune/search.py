@@ -168,6 +168,7 @@ def search(
                 floor=settings.floor,
                 ridge=settings.ridge,
                 producers=settings.producers,
+                own=len(batches),
             )
         answers = evaluate(small, questions)
         lost = tolerance.loss(dense, answers)

@@ -62,7 +62,7 @@ def test_compress_repairs_with_them(tiny_bert, copies, given):
     statistics = collect(tiny_bert, BATCHES)
     cut = prune(tiny_bert, allocate(rank(statistics, ChannelInformation()), Keep(0.5)), statistics)
     texts, worth = with_copies(tiny_bert, BATCHES, statistics, given, sites=find_sites(tiny_bert))
-    expected = repair(cut, tiny_bert, texts, statistics=worth)
+    expected = repair(cut, tiny_bert, texts, statistics=worth, own=len(BATCHES))
     found = compress(tiny_bert, BATCHES, keep=0.5, settings=Settings(copies=copies)).model
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), expected.parameters(), strict=True))
 
@@ -89,3 +89,17 @@ def test_pictures_have_no_tokens_to_replace(tiny_bert):
 def test_fewer_copies_than_none():
     with pytest.raises(InputError, match="copies is -1, expected 0 or more; leave it out"):
         Settings(copies=-1)
+
+
+def test_a_copy_is_held_out_with_what_it_is_a_copy_of(make_tiny_bert):
+    """Inputs that stand there twice say nothing new: to choose the ridge by the one what the other was fitted to would."""
+    dense = make_tiny_bert(dtype=torch.float64)
+    statistics = collect(dense, BATCHES)
+    small = prune(dense, allocate(rank(statistics, ChannelInformation()), Keep(0.5)), statistics)
+    twice = [*BATCHES, *BATCHES]
+    once, known, unknown = (
+        repair(small, dense, *given, **more).state_dict()
+        for *given, more in ((BATCHES, {}), (twice, {"own": len(BATCHES)}), (twice, {}))
+    )
+    assert all(torch.allclose(known[name], weight, rtol=1e-6, atol=1e-9) for name, weight in once.items())
+    assert any(not torch.allclose(unknown[name], weight, rtol=1e-3) for name, weight in once.items())

@@ -40,8 +40,9 @@ def finished(
             library's compensation and repair, with its defaults.
     """
     if finish == "repair":
-        batches, worth = with_copies(model, batches, statistics, sites=find_sites(model))
-        return repair(prune(model, plan, statistics), model, batches, statistics=worth)
+        small = prune(model, plan, statistics)
+        copied, worth = with_copies(model, batches, statistics, sites=find_sites(model))
+        return repair(small, model, copied, statistics=worth, own=len(batches))
     small = prune(model, plan)
     if finish == "means":
         take_up_means(small, model, plan, statistics)

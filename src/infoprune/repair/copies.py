@@ -63,7 +63,7 @@ def with_copies(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[list[Batch], Statistics]:
-    """The inputs and copies of them, and the worth of the tokens of all, for `repair`.
+    """The inputs and then copies of them, in turn, and the worth of the tokens of all, for `repair`.
 
     A regression on few texts has seen few words, and few of their combinations: of the tokens of new short reviews a
     quarter is none of those of 256 others. The dense model answers to any tokens, so three tenths of a copy's are
@@ -79,8 +79,8 @@ def with_copies(
         progress: called with (copied batches done, copied batches in all).
 
     Example:
-        >>> batches, statistics = with_copies(dense, batches, statistics, sites=find_sites(dense))
-        >>> repaired = repair(small, dense, batches, statistics=statistics)
+        >>> copied, statistics = with_copies(dense, batches, statistics, sites=find_sites(dense))
+        >>> repaired = repair(small, dense, copied, statistics=statistics, own=len(batches))
     """
     copies = copies_for(dense, batches, sites) if copies is None else copies
     kind = anything(dense, batches, SHARE) if copies > 0 else None

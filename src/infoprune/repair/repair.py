@@ -46,6 +46,7 @@ def repair(
     ridge: float | None = None,
     producers: bool = True,
     sites: Collection[str] | None = None,
+    own: int | None = None,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
     r"""A copy of the pruned model, re-fitted bottom-up by token-weighted ridge regression to the dense one.
@@ -72,6 +73,8 @@ def repair(
         ridge: a fraction of the inputs' mean variance; None chooses it at every place by cross-validation over texts.
         producers: re-fit producers as well as readers.
         sites: names of the sites to re-fit; None means all.
+        own: how many of the batches are inputs of their own; those that follow are copies of these, in turn, as from
+            `with_copies`, and cross-validation holds a copy out together with what it is a copy of. None means all.
         progress: called with (places done, places in all).
 
     Raises:
@@ -91,6 +94,7 @@ def repair(
         weigh=by_worth(statistics, batches, floor),
         fit=partial(_by_ridge, ridge=ridge),
         temper=True,
+        own=own,
         progress=progress,
     )
 
@@ -104,6 +108,7 @@ def refit_bottom_up(
     weigh: Weigh,
     fit: Fit,
     temper: bool = False,
+    own: int | None = None,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
     """A copy of the pruned model whose linear modules are re-fitted one after the other, from the bottom to the top.
@@ -116,6 +121,7 @@ def refit_bottom_up(
         weigh: token weights at a place.
         fit: what is done there.
         temper: no token whose input or error is far longer than its text's median outweighs the others, see `tempered`.
+        own: how many of the batches are no copies, see `repair`.
         progress: called with (places done, places in all).
 
     Raises:
@@ -127,7 +133,8 @@ def refit_bottom_up(
     repaired.eval()
     places = {path: place for path, place in places_of(repaired, dense).items() if chosen(place)}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
-    firsts = starts([len(next(iter(batch.values()))) for batch in batches])
+    numbers = starts([len(next(iter(batch.values()))) for batch in batches[:own]])
+    firsts = [numbers[index % len(numbers)] for index in range(len(batches))]
     modes = [(module, module.training) for module in dense.modules()]
     dense.eval()
     try:
