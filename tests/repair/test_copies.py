@@ -92,7 +92,7 @@ def test_fewer_copies_than_none():
 
 
 def test_a_copy_is_held_out_with_what_it_is_a_copy_of(make_tiny_bert):
-    """Inputs that stand there twice say nothing new: to choose the ridge by the one what the other was fitted to would."""
+    """Inputs that stand there twice say nothing new, but to who judges a fit to the one by the other."""
     dense = make_tiny_bert(dtype=torch.float64)
     statistics = collect(dense, BATCHES)
     small = prune(dense, allocate(rank(statistics, ChannelInformation()), Keep(0.5)), statistics)
