@@ -31,7 +31,8 @@ better than the best of the rival. Ratios are over the draws that both have.
 
 Of ours the cells of sentence embeddings at a quarter of the FLOPs alone were computed since the repair reads copies of
 few texts ([method.md](method.md), section 6); in all others, but for the Brown corpus, which gets no copies, ours is
-what it was before.
+what it was before. The rivals' own repairs read no copies, and were not measured with them: what copies win there says
+nothing of the choice of units.
 
 Kwon's answers may agree with the dense ones and be far from them in KL: they are not as sure. [Why](criteria/kwon.md).
 """
