@@ -282,7 +282,9 @@ def write_page(rows: list[dict]) -> None:
         "",
         *_table(test),
         "",
-        "The seconds are of one thread on a shared machine: compare them loosely.",
+        "The seconds are of one thread on a shared machine: compare them loosely. Those of 10x and 20x are from when",
+        "the teacher's answers were more than was remembered, so that it answered many variations several times; now",
+        "it does not. The draws share the variations of their inputs, whatever the seed.",
     ]
     if tried:
         lines += [

@@ -164,15 +164,10 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
 
 def _add_biases(model: PreTrainedModel, path: Path, readers: Collection[str]) -> None:
     """Room for the biases that readers have got although their class has none there (`take_up_means`)."""
-    written = [f".{name}" for name in _weight_names(path)]
+    written = [f".{name}" for name in _weight_names(path)]  # with a prefix that a model without its head has not
     for reader in readers:
-        module = model.get_submodule(reader)
-        if (
-            isinstance(module, nn.Linear)
-            and module.bias is None
-            and any(name.endswith(f".{reader}.bias") for name in written)
-        ):
-            # the prefix is not that of a model without its head
+        module, name = model.get_submodule(reader), f".{reader}.bias"
+        if isinstance(module, nn.Linear) and module.bias is None and any(each.endswith(name) for each in written):
             module.bias = nn.Parameter(module.weight.new_zeros(module.out_features))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+import psutil
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -19,8 +20,8 @@ SAMPLE = 16
 
 T = TypeVar("T")
 
-ROOM = 1 << 31
-"""Bytes of the teacher's answers that are remembered, so that an epoch after the first need not ask again."""
+ROOM = 1 << 32
+"""Bytes of the teacher's answers that are remembered at most, so that what comes again need not be asked again."""
 
 
 class Teacher:
@@ -28,12 +29,12 @@ class Teacher:
 
     Args:
         model: in evaluation mode.
-        room: bytes to remember.
+        room: bytes to remember; None means 4 GiB, but no more than a quarter of the machine's memory.
     """
 
-    def __init__(self, model: PreTrainedModel, room: int = ROOM) -> None:
+    def __init__(self, model: PreTrainedModel, room: int | None = None) -> None:
         self.model = model
-        self._room = room
+        self._room = min(ROOM, psutil.virtual_memory().total // 4) if room is None else room
         self._known: dict[int, tuple[Tensor, ...]] = {}
 
     def answer(self, number: int | None, batch: Batch, *, deep: bool) -> tuple[Tensor, ...]:
