@@ -86,6 +86,14 @@ def build_tokenizer():
     )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _the_same_sizes_on_every_machine():
+    """Budgets round sizes to what a machine's kernels like, which is measured: here to 8, whatever the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("infoprune.budgets.costs.preferred_multiple", lambda _device, _dtype: 8)
+        yield
+
+
 @pytest.fixture(scope="session")
 def make_tiny_bert():
     """The builder itself: ``make_tiny_bert(dtype=..., seed=..., **config settings)``."""

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import Costs, find_costs
+from infoprune.budgets.rounding import FINEST
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
 from infoprune.methods.finish import finished
@@ -95,7 +96,8 @@ def _widest(turned: PreTrainedModel, batches: Sequence[Batch], goal: Budget, cos
     """The most directions that the budget pays for: of what the model costs, not of what it costs once rotated."""
     if costs is None:
         raise InputError(f"a budget of {goal.quantity} needs to know what the model costs; pass find_costs(…)")
-    own = find_costs(turned, goal.quantity, batches, kinds=(WIDTH,))
+    # published sizes are multiples of 8 too, so that they do not depend on the machine
+    own = find_costs(turned, goal.quantity, batches, kinds=(WIDTH,), multiple=FINEST)
     limit = goal.limit(costs)
     fitting = [size for size in own.sizes[WIDTH] if own.of({WIDTH: size}) <= limit]
     if not fitting:
