@@ -71,6 +71,14 @@ def test_examples_come_in_turn_varied_anew():
     assert {steps[i]["number"] for i in range(7)} == {None}, "none comes twice, so none is remembered"
 
 
+def test_trainings_with_other_seeds_vary_otherwise():
+    examples, kind = numbered(3)
+    one, two, again = (Varied(examples, kind, 7, repeats=1, seed=seed, free=3) for seed in (0, 1, 0))
+    ids = [torch.cat([steps[i]["batch"]["input_ids"] for i in range(7)]) for steps in (one, two, again)]
+    assert not torch.equal(ids[0], ids[1])
+    assert torch.equal(ids[0], ids[2])
+
+
 def test_a_variation_serves_several_steps_under_a_number_of_its_own():
     examples, kind = numbered(3)
     training, judging = varied(examples[:2], examples[2:], kind, steps=11, repeats=3, seed=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from zlib import crc32
 
 import torch
 from transformers import PreTrainedModel
@@ -87,9 +86,7 @@ def with_copies(
         return list(batches), statistics
     keys = [key_of(batch) for batch in batches]
     drawn = [
-        kind.of(batch, crc32(f"{key} {seed} {copy}".encode()))  # a generator takes 32 bits
-        for copy in range(copies)
-        for batch, key in zip(batches, keys, strict=True)
+        kind.of(batch, key, seed, copy) for copy in range(copies) for batch, key in zip(batches, keys, strict=True)
     ]
     worth = collect_worth(dense, drawn, sites=sites, seed=seed, progress=progress)
     return [*batches, *drawn], merge_statistics(statistics.among(batches).worth_alone(), worth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import torch
 from jaxtyping import Int
@@ -32,10 +33,10 @@ class Variation:
     tokens: Int[Tensor, " n"]
     frame: Int[Tensor, " m"]
 
-    def of(self, batch: Batch, seed: int) -> Batch:
-        """The batch with that share of its real tokens replaced; another seed gives another variation."""
+    def of(self, batch: Batch, *parts: object) -> Batch:
+        """The batch with that share of its real tokens replaced; other parts of a seed give another variation."""
         ids = batch["input_ids"].clone()
-        chance = torch.Generator().manual_seed(seed)
+        chance = torch.Generator().manual_seed(crc32(" ".join(map(str, parts)).encode()))  # it takes 32 bits
         free = real_tokens(batch).cpu() & ~torch.isin(ids.cpu(), self.frame)
         hit = free & (torch.rand(ids.shape, generator=chance) < self.share)
         drawn = torch.randint(len(self.tokens), (int(hit.sum()),), generator=chance)

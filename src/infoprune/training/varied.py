@@ -39,7 +39,7 @@ class Varied(Dataset[Example]):
 
     def __getitem__(self, step: int) -> Example:
         index = step % self._variations
-        batch = self._how.of(self._examples[index % len(self._examples)]["batch"], self._seed * (1 << 32) + index)
+        batch = self._how.of(self._examples[index % len(self._examples)]["batch"], self._seed, index)
         return {"number": None if self._once else self._free + index, "batch": batch}
 
 
