@@ -1,11 +1,14 @@
 """A small translator cut to half without training: Spanish to English verses, BLEU and chrF of held-out books.
 
-Run: SWORD=folder python -m experiments.translation [--keep 0.75 0.5]      (needs pysword, sacrebleu, and the verses)
+Run: SWORD=folder python -m experiments.translation [--seeds 0 1 2]        (needs pysword, sacrebleu, and the verses)
 """
 
 import argparse
 from functools import partial
+from itertools import product
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import sacrebleu
 import torch
@@ -14,6 +17,7 @@ from transformers import MarianMTModel, PreTrainedTokenizerBase
 from experiments.cells import cell, cells, console
 from experiments.pages import write_part
 from experiments.verses import LONGEST, dense_model, verses
+from infoprune.budgets.budget import Budget
 from infoprune.compress import compress
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
@@ -22,7 +26,14 @@ from infoprune.ranking.criteria import criterion_named
 RESULTS = Path(__file__).parent / "results" / "translation.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "real-models.md"
 CRITERIA = ("information", "magnitude", "random")
-KEEPS = (0.75, 0.5)
+SHARES = {
+    "3/4 of every layer": (0.75, False),
+    "1/2 of every layer": (0.5, False),
+    "3/4 of the layers' parameters": (0.75, True),
+    "1/2 of the layers' parameters": (0.5, True),
+}
+"""Shares of all neurons and heads; or of the parameters of the layers, which may then differ, by the losses in nats
+where the criterion has such: else all keep the same share."""
 SAMPLES = 512
 
 
@@ -30,17 +41,15 @@ def main() -> None:
     """Computes what is missing and writes the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--split", default="test", choices=["validation", "test"])
-    parser.add_argument("--keep", type=float, nargs="+", default=KEEPS)
-    parser.add_argument("--seed", type=int, default=0, help="calibration draw")
+    parser.add_argument("--goals", nargs="+", default=list(SHARES), choices=list(SHARES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="calibration draws")
     options = parser.parse_args()
     model, words = dense_model()
     pairs = verses()[options.split]
-    key = {"split": options.split, "seed": options.seed, "samples": SAMPLES}
-    cell(RESULTS, {**key, "criterion": "dense", "keep": 1.0}, partial(scores, model, words, pairs))
-    for keep in options.keep:
-        for criterion in CRITERIA:
-            compute = partial(measure, model, words, pairs, criterion, keep, options.seed)
-            cell(RESULTS, {**key, "criterion": criterion, "keep": keep}, compute)
+    cell(RESULTS, {"split": options.split, "criterion": "dense"}, partial(scores, model, words, pairs))
+    for seed, goal, criterion in product(options.seeds, options.goals, CRITERIA):
+        key = {"split": options.split, "seed": seed, "samples": SAMPLES, "criterion": criterion, "goal": goal}
+        cell(RESULTS, key, partial(measure, model, words, pairs, criterion, goal, seed))
     if options.split == "test":
         write_page([row for row in cells(RESULTS) if row["split"] == "test"])
         console.print(f"wrote {PAGE.name}")
@@ -51,14 +60,24 @@ def measure(
     words: PreTrainedTokenizerBase,
     pairs: list[tuple[str, str]],
     criterion: str,
-    keep: float,
+    goal: str,
     seed: int,
 ) -> dict:
     """One cell: compress on Spanish verses that the model translates itself, translate, score."""
     texts = TextData(tuple(spanish for spanish, _ in verses()["train"]), None, None, "verses")
     batches = make_batches(texts, words, max_length=LONGEST, samples=SAMPLES, seed=seed)
-    result = compress(model, batches, keep=keep, criterion=criterion_named(criterion), seed=seed)
+    result = compress(model, batches, **goal_of(model, goal), criterion=criterion_named(criterion), seed=seed)
     return scores(result.model, words, pairs)
+
+
+def goal_of(model: MarianMTModel, name: str) -> dict[str, Any]:
+    """What `compress` is asked for; embeddings are no part of what a share of the layers' parameters counts."""
+    share, layers = SHARES[name]
+    if not layers:
+        return {"keep": share}
+    stacks = (model.model.encoder.layers, model.model.decoder.layers)
+    inside = sum(parameter.numel() for stack in stacks for parameter in stack.parameters())
+    return {"budget": Budget("params", 1 - (1 - share) * inside / model.num_parameters())}
 
 
 def scores(model: MarianMTModel, words: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) -> dict:
@@ -78,9 +97,21 @@ def scores(model: MarianMTModel, words: PreTrainedTokenizerBase, pairs: list[tup
 
 def write_page(rows: list[dict]) -> None:
     """A table of docs/real-models.md from the cells on test books."""
-    lines = ["| keep | criterion | BLEU | chrF |", "|---|---|---|---|"]
-    for row in sorted(rows, key=lambda row: (-row["keep"], -row["bleu"])):
-        lines.append(f"| {row['keep']:g} | {row['criterion']} | {row['bleu']:.1f} | {row['chrf']:.1f} |")
+    dense = next(row for row in rows if row["criterion"] == "dense")
+    lines = [
+        f"| left (dense: BLEU {dense['bleu']:.1f}, chrF {dense['chrf']:.1f}) | criterion | draws | BLEU "
+        "| BLEU lost (lowest to highest) | chrF |",
+        "|---|---|---|---|---|---|",
+    ]
+    for goal, criterion in product(SHARES, CRITERIA):
+        found = [row for row in rows if row.get("goal") == goal and row["criterion"] == criterion]
+        if found:
+            lost = [dense["bleu"] - row["bleu"] for row in found]
+            lines.append(
+                f"| {goal} | {criterion} | {len(found)} | {fmean(row['bleu'] for row in found):.1f} "
+                f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) "
+                f"| {fmean(row['chrf'] for row in found):.1f} |"
+            )
     write_part(PAGE, "translation", lines)
 
 
