@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from tiny import make_batches
+from tiny import PAD, make_batches
 from torch.testing import assert_close
 from zoo import build
 
@@ -21,33 +21,33 @@ FRAMED = [
 ]
 
 
-def test_frame_and_padding_stay_and_the_rest_is_drawn_from_the_inputs():
-    kind = variation(FRAMED, 1.0)
-    assert kind.frame.tolist() == [1, 2]
-    assert sorted(kind.tokens.tolist()) == [10, 10, 11, 12, 20, 21, 30]
+def test_frame_and_padding_stay_and_the_rest_is_drawn_from_the_table(tiny_bert):
+    kind = variation(tiny_bert, FRAMED, 1.0)
+    everything = set(range(tiny_bert.config.vocab_size))
+    assert set(kind.frame.tolist()) == {PAD, 1, 2}
+    assert set(kind.tokens.tolist()) == everything - {PAD, 1, 2}
     seen = set()
-    for seed in range(50):
+    for seed in range(300):
         ids = kind.of(FRAMED[0], seed)["input_ids"]
         assert ids[:, 0].tolist() == [1, 1]
-        assert (ids[0, 4], ids[1, 3], ids[1, 4]) == (2, 2, 0)
+        assert (ids[0, 4], ids[1, 3], ids[1, 4]) == (2, 2, PAD)
         seen |= {*ids[0, 1:4].tolist(), *ids[1, 1:3].tolist()}
-    assert seen == {10, 11, 12, 20, 21, 30}
+    assert seen == everything - {PAD, 1, 2}
 
 
-def test_the_asked_share_of_tokens_is_replaced_by_tokens_as_frequent_as_they_are():
-    ids = torch.arange(10_000).reshape(100, 100) % 7
+def test_the_asked_share_of_tokens_is_replaced(make_tiny_bert):
+    model = make_tiny_bert(vocab_size=6000)
+    ids = torch.arange(10_000).reshape(100, 100) % 7 + 5
+    ids[:, 50:] = torch.arange(50)[None] + 50 * torch.arange(1, 101)[:, None]
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    batch["input_ids"][:, 50:] = torch.arange(50)[None] + 100 * torch.arange(1, 101)[:, None]
-    kind = variation([batch], 0.25)
-    varied = kind.of(batch, 3)["input_ids"]
-    assert set(kind.frame.tolist()) == set(range(7)), "in every input, as a common word of long texts is"
-    assert torch.equal(varied[:, :50], ids[:, :50])
+    varied = variation(model, [batch], 0.25).of(batch, 3)["input_ids"]
+    assert torch.equal(varied[:, :50], ids[:, :50]), "in every input, as a common word of long texts is"
     changed = (varied != ids)[:, 50:].double().mean()
     assert_close(float(changed), 0.25, atol=4 * (0.25 * 0.75 / 5000) ** 0.5, rtol=0)
 
 
-def test_a_seed_gives_one_variation_and_the_input_is_left_as_it_is():
-    kind, before = variation(FRAMED, 0.5), FRAMED[0]["input_ids"].clone()
+def test_a_seed_gives_one_variation_and_the_input_is_left_as_it_is(tiny_bert):
+    kind, before = variation(tiny_bert, FRAMED, 0.5), FRAMED[0]["input_ids"].clone()
     first, again = kind.of(FRAMED[0], 1), kind.of(FRAMED[0], 1)
     assert torch.equal(first["input_ids"], again["input_ids"])
     assert any(not torch.equal(first["input_ids"], kind.of(FRAMED[0], seed)["input_ids"]) for seed in range(2, 9))
@@ -55,13 +55,13 @@ def test_a_seed_gives_one_variation_and_the_input_is_left_as_it_is():
     assert first["attention_mask"] is FRAMED[0]["attention_mask"]
 
 
-def numbered(count):
+def numbered(model, count):
     batches = make_batches(((6, 9, 8, 7),) * count)
-    return [{"number": i, "batch": b} for i, b in enumerate(batches)], variation(batches, 0.5)
+    return [{"number": i, "batch": b} for i, b in enumerate(batches)], variation(model, batches, 0.5)
 
 
-def test_examples_come_in_turn_varied_anew():
-    examples, kind = numbered(3)
+def test_examples_come_in_turn_varied_anew(tiny_bert):
+    examples, kind = numbered(tiny_bert, 3)
     steps = Varied(examples, kind, 7, repeats=1, seed=0, free=3)
     assert len(steps) == 7
     ids = [steps[i]["batch"]["input_ids"] for i in range(7)]
@@ -71,16 +71,16 @@ def test_examples_come_in_turn_varied_anew():
     assert {steps[i]["number"] for i in range(7)} == {None}, "none comes twice, so none is remembered"
 
 
-def test_trainings_with_other_seeds_vary_otherwise():
-    examples, kind = numbered(3)
+def test_trainings_with_other_seeds_vary_otherwise(tiny_bert):
+    examples, kind = numbered(tiny_bert, 3)
     one, two, again = (Varied(examples, kind, 7, repeats=1, seed=seed, free=3) for seed in (0, 1, 0))
     ids = [torch.cat([steps[i]["batch"]["input_ids"] for i in range(7)]) for steps in (one, two, again)]
     assert not torch.equal(ids[0], ids[1])
     assert torch.equal(ids[0], ids[2])
 
 
-def test_a_variation_serves_several_steps_under_a_number_of_its_own():
-    examples, kind = numbered(3)
+def test_a_variation_serves_several_steps_under_a_number_of_its_own(tiny_bert):
+    examples, kind = numbered(tiny_bert, 3)
     training, judging = varied(examples[:2], examples[2:], kind, steps=11, repeats=3, seed=0)
     steps = [training[i] for i in range(len(training))]
     known = {step["number"]: step["batch"]["input_ids"] for step in steps}
@@ -107,12 +107,12 @@ def test_a_teacher_is_asked_once_for_a_variation(tiny_bert, repeats, asked):
 
 
 @pytest.mark.parametrize("batches", [[{"pixel_values": torch.zeros(2, 3, 4, 4)}], [FRAMED[1]]])
-def test_nothing_to_replace(batches):
-    assert variation(batches, 0.5) is None, "a picture, or one input that is all frame"
+def test_nothing_to_replace(tiny_bert, batches):
+    assert variation(tiny_bert, batches, 0.5) is None, "a picture, or one input that is all frame"
 
 
-def test_no_variation_is_no_variation():
-    assert variation(FRAMED, 0.0) is None
+def test_no_variation_is_no_variation(tiny_bert):
+    assert variation(tiny_bert, FRAMED, 0.0) is None
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class Variation:
 
     Args:
         share: of the tokens that are replaced.
-        tokens: to draw from, each as often as it occurs.
+        tokens: to draw from, all alike.
         frame: tokens that are never replaced.
     """
 
@@ -44,32 +44,21 @@ class Variation:
         return {**batch, "input_ids": ids}
 
 
-def variation(batches: Sequence[Batch], share: float) -> Variation | None:
-    """A variation with the inputs' own tokens; None where there is nothing to replace, as in pictures.
-
-    Tokens that stand in nearly all inputs are left where they are and never drawn: they mark the inputs' parts. In
-    texts so long that nearly all hold a common word, this word is among them, which does no harm.
-    """
-    if share == 0 or any("input_ids" not in batch for batch in batches):
-        return None
-    inputs = sum(len(batch["input_ids"]) for batch in batches)
-    rows = [
-        row[real].cpu() for batch in batches for row, real in zip(batch["input_ids"], real_tokens(batch), strict=True)
-    ]
-    found, texts = torch.unique(torch.cat([torch.unique(row) for row in rows]), return_counts=True)
-    frame = found[texts >= FRAME * inputs]
-    tokens = torch.cat(rows)
-    tokens = tokens[~torch.isin(tokens, frame)]
-    return Variation(share, tokens, frame) if len(tokens) else None
-
-
-def anything(model: PreTrainedModel, batches: Sequence[Batch], share: float) -> Variation | None:
+def variation(model: PreTrainedModel, batches: Sequence[Batch], share: float) -> Variation | None:
     """A variation with any tokens that the model has a row for, all alike; None where there is nothing to replace.
 
-    What marks the inputs' parts, those of other processes included, stays and is not drawn, nor are the tokens that the
-    model's config names by number, such as padding.
+    The words of new inputs are many that a few inputs lack, and a model answers to any: more was learnt from tokens of
+    the whole table than from the inputs' own, as frequent as they are, or from the nearest to what they replace
+    (docs/recovery.md). What marks the inputs' parts, those of other processes included, stays and is not drawn, nor are
+    the tokens that the model's config names by number, such as padding. In texts so long that nearly all hold a common
+    word, this word stays too, which does no harm.
+
+    Args:
+        model: whose inputs these are.
+        batches: tokenised inputs.
+        share: of the tokens that are to be replaced.
     """
-    if any("input_ids" not in batch for batch in batches):
+    if share == 0 or any("input_ids" not in batch for batch in batches):
         return None
     inputs, holding = 0, torch.zeros(count_tokens(model), dtype=torch.float64)
     for batch in batches:

@@ -48,8 +48,8 @@ class Distillation:
         temperature: that softens both softmaxes, so that small probabilities count.
         hidden: weight of the loss on hidden states against that on logits; 0 leaves it out.
         labels: weight of the cross-entropy with the labels, for inputs that carry any.
-        varied: share of an input's tokens that are replaced, each time by others, drawn from all inputs: on the texts
-            that it was trained on a teacher is so sure that it has little to say, and few texts become many. None means
+        varied: share of an input's tokens that are replaced, each time by any others of the teacher's table: on the
+            texts that it was trained on it is so sure that it has little to say, and few texts become many. None means
             0.3 where there is one answer for an input and no label counts, and otherwise 0.
         repeats: steps that a variation of the inputs serves. The teacher answers it once, which of a step for a small
             student is the dearer part.
@@ -183,7 +183,7 @@ def distill(
     with answering(dense):
         lesson = Lesson(student, dense, batches, how.temperature, how.hidden, how.labels)
         steps = max(1, round(len(examples) * how.epochs))
-        kind = kind_of_variation(lesson, batches, how)
+        kind = kind_of_variation(lesson, dense, batches, how)
         training, judging = varied(examples, judging, kind, steps, how.repeats, seed)
         kl_before = mean_divergence(lesson, judging)
         taken = 0
@@ -219,7 +219,9 @@ def distill(
     return Distilled(student, kl_before, kl, taken, time.perf_counter() - start)
 
 
-def kind_of_variation(lesson: Lesson, batches: Sequence[Batch], how: Distillation) -> Variation | None:
+def kind_of_variation(
+    lesson: Lesson, dense: PreTrainedModel, batches: Sequence[Batch], how: Distillation
+) -> Variation | None:
     """How the inputs of a training are varied, if they are.
 
     Where nothing is asked, not if there are labels, and not if there is an answer at every token: it would be about
@@ -228,7 +230,7 @@ def kind_of_variation(lesson: Lesson, batches: Sequence[Batch], how: Distillatio
     share = how.varied
     if share is None:
         share = VARIED if how.labels == 0 and lesson.answers_once(0, batches[0]) else 0.0
-    return variation(batches, share)
+    return variation(dense, batches, share)
 
 
 def learning_rate(lesson: Lesson, examples: Sequence[Example]) -> float:
