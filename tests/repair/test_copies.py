@@ -12,11 +12,24 @@ from infoprune.repair.copies import MOST, copies_for, with_copies
 from infoprune.repair.repair import repair
 from infoprune.settings import Settings
 from infoprune.statistics.collect import collect, collect_worth
-from infoprune.statistics.vary import variation
+from infoprune.statistics.vary import anything
 from infoprune.structure.sites import find_sites
 from infoprune.surgery import prune
 
 BATCHES = make_batches(((7, 12, 9), (10, 12)))
+PAD, CLS = 0, 2
+
+
+def test_any_token_of_the_table_is_drawn_but_for_the_frame_and_named_ones(tiny_bert):
+    kind = anything(tiny_bert, BATCHES, 1.0)
+    everything = set(range(tiny_bert.config.vocab_size))
+    assert set(kind.frame.tolist()) == {PAD, CLS}
+    assert set(kind.tokens.tolist()) == everything - {PAD, CLS}
+    ids = kind.of(BATCHES[0], 0)["input_ids"]
+    real = BATCHES[0]["attention_mask"].bool()
+    assert (ids[:, 0] == CLS).all()
+    assert (ids[~real] == PAD).all()
+    assert (ids[:, 1:][real[:, 1:]] != BATCHES[0]["input_ids"][:, 1:][real[:, 1:]]).double().mean() > 0.9
 
 
 def test_copies_come_after_the_inputs_and_their_tokens_have_the_worth_that_a_pass_gives_them(tiny_bert):
@@ -70,7 +83,7 @@ def test_an_answer_at_every_token_would_be_about_other_tokens(head, wanted):
 
 
 def test_pictures_have_no_tokens_to_replace(tiny_bert):
-    assert variation(tiny_bert, [{"pixel_values": torch.zeros(2, 3, 4, 4)}], 0.5) is None
+    assert anything(tiny_bert, [{"pixel_values": torch.zeros(2, 3, 4, 4)}], 0.5) is None
 
 
 def test_fewer_copies_than_none():

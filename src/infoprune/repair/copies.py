@@ -15,7 +15,7 @@ from infoprune.statistics.collect import collect_worth
 from infoprune.statistics.merge import merge_statistics
 from infoprune.statistics.statistics import Statistics
 from infoprune.statistics.taps import frozen
-from infoprune.statistics.vary import variation
+from infoprune.statistics.vary import anything
 from infoprune.structure.site import Site
 
 SHARE = 0.3
@@ -38,7 +38,7 @@ def copies_for(dense: PreTrainedModel, batches: Sequence[Batch], sites: Collecti
         batches: tokenised inputs, without copies.
         sites: that were cut; the reader with most inputs decides.
     """
-    kind = variation(dense, batches, SHARE)
+    kind = anything(dense, batches, SHARE)
     if kind is None or not _answers_once(dense, batches[0]):
         return 0
     (tokens,) = total(sum(int(real_tokens(batch).sum()) for batch in batches))
@@ -81,7 +81,7 @@ def with_copies(
         >>> repaired = repair(small, dense, copied, statistics=statistics, own=len(batches))
     """
     copies = copies_for(dense, batches, sites) if copies is None else copies
-    kind = variation(dense, batches, SHARE) if copies > 0 else None
+    kind = anything(dense, batches, SHARE) if copies > 0 else None
     if kind is None:
         return list(batches), statistics
     keys = [key_of(batch) for batch in batches]

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens
 from infoprune.statistics.calibration import Batch, Progress, check_batches, real_tokens
-from infoprune.statistics.vary import Variation, variation
+from infoprune.statistics.vary import Variation, neighbours
 from infoprune.training.lesson import Lesson, sample
 from infoprune.training.resume import hand_over, name_of, take_over
 from infoprune.training.trainer import HeldOut, Schedule, embeddings_of, frozen, train
@@ -29,7 +29,7 @@ LEAST_RATE, HIGHEST_RATE = 2.5e-5, 1.5e-3
 """From few trials on the validation texts of movie reviews: at a quarter of the FLOPs 1e-4 was far better than 5e-4,
 which undoes what the repair has done; at a twentieth 1e-3 was good, 2e-3 too much."""
 
-VARIED = 0.3
+VARIED = 0.4
 """Set against none, on validation texts of movie reviews, in docs/recovery.md; not tuned."""
 
 LOOKS = 4
@@ -48,9 +48,9 @@ class Distillation:
         temperature: that softens both softmaxes, so that small probabilities count.
         hidden: weight of the loss on hidden states against that on logits; 0 leaves it out.
         labels: weight of the cross-entropy with the labels, for inputs that carry any.
-        varied: share of an input's tokens that are replaced, each time by any others of the teacher's table: on the
+        varied: share of an input's tokens that are replaced, each time by others that are alike to the teacher: on the
             texts that it was trained on it is so sure that it has little to say, and few texts become many. None means
-            0.3 where there is one answer for an input and no label counts, and otherwise 0.
+            0.4 where there is one answer for an input and no label counts, and otherwise 0.
         repeats: steps that a variation of the inputs serves. The teacher answers it once, which of a step for a small
             student is the dearer part.
         held_out: share of the inputs that is not trained on and decides which look at the model is kept.
@@ -230,7 +230,7 @@ def kind_of_variation(
     share = how.varied
     if share is None:
         share = VARIED if how.labels == 0 and lesson.answers_once(0, batches[0]) else 0.0
-    return variation(dense, batches, share)
+    return neighbours(dense, batches, share)
 
 
 def learning_rate(lesson: Lesson, examples: Sequence[Example]) -> float:
