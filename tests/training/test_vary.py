@@ -113,7 +113,7 @@ def test_a_variation_serves_several_steps_under_a_number_of_its_own(tiny_bert):
 
 
 @pytest.mark.parametrize(("repeats", "asked"), [(1, 6), (2, 3), (6, 1)])
-def test_a_teacher_is_asked_once_for_a_neighbours(tiny_bert, repeats, asked):
+def test_a_teacher_is_asked_once_for_a_variation(tiny_bert, repeats, asked):
     batches = make_batches(((6, 9, 8, 7),) * 2)
     student, seen = copy.deepcopy(tiny_bert), []
     tiny_bert.bert.embeddings.register_forward_hook(lambda module, given, _: seen.append(given))
@@ -132,7 +132,7 @@ def test_nothing_to_replace(tiny_bert, batches):
     assert neighbours(tiny_bert, batches, 0.5) is None, "a picture, or one input that is all frame"
 
 
-def test_no_variation_is_no_neighbours(tiny_bert):
+def test_no_share_is_no_variation(tiny_bert):
     assert neighbours(tiny_bert, FRAMED, 0.0) is None
 
 

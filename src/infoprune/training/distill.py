@@ -30,7 +30,7 @@ LEAST_RATE, HIGHEST_RATE = 2.5e-5, 1.5e-3
 which undoes what the repair has done; at a twentieth 1e-3 was good, 2e-3 too much."""
 
 VARIED = 0.4
-"""Set against none, on validation texts of movie reviews, in docs/recovery.md; not tuned."""
+"""From few trials on the validation texts of movie reviews, one draw; not tuned."""
 
 LOOKS = 4
 """How often an epoch, at most, the held-out inputs are looked at and a checkpoint is written."""
