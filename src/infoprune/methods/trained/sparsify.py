@@ -130,8 +130,7 @@ def sparsify(
     student = copy.deepcopy(model)
     with answering(teacher):
         lesson = Lesson(student, teacher, batches, how.temperature, how.hidden, how.labels)
-        kind = kind_of_variation(lesson, teacher, batches, how)
-        training, judging = varied(examples, judging, kind, steps, how.repeats, seed)
+        training, judging = varied(examples, judging, kind_of_variation(lesson, batches, how), steps, how.repeats, seed)
         chooser: Chooser = Entries(student, chosen) if chosen.choice == "entries" else Units(student, chosen, seed)
         chooser.narrow(cubic.share(0), cubic.settled(0))
 
