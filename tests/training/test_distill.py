@@ -237,6 +237,16 @@ def test_the_more_hidden_states_miss_the_faster_it_learns(make_tiny_bert):
     assert rates["whole"] == 2.5e-5 < rates["small"] < rates["another"] == 1.5e-3
 
 
+def test_embeddings_are_learned_faster_in_proportion_to_what_is_missed():
+    dense = build("bert", auto="AutoModel")
+    examples = [{"number": number, "batch": batch} for number, batch in enumerate(BATCHES[:3])]
+    lesson = Lesson(cut(dense, 0.9, ["ffn"]), dense, BATCHES[:3], 2, 1, 0)
+    missed = sum(lesson.missed(**example) for example in examples) / len(examples)
+    rate = learning_rate(lesson, examples)
+    assert 2.5e-5 < rate < 1.5e-3
+    assert rate == pytest.approx(7e-3 * missed)
+
+
 def test_one_batch_is_enough(tiny_bert):
     result = distill(quartered(tiny_bert), tiny_bert, BATCHES[:1], how=QUICK)
     assert (result.kl_before, result.kl, result.steps) == (None, None, 2)

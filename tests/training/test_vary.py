@@ -116,13 +116,13 @@ def test_no_variation_is_no_variation():
 
 
 @pytest.mark.parametrize(
-    ("head", "once"),
-    [("SequenceClassification", True), ("TokenClassification", False), ("QuestionAnswering", False), ("", True)],
+    ("head", "decides"),
+    [("SequenceClassification", True), ("TokenClassification", False), ("QuestionAnswering", False), ("", False)],
 )
-def test_models_with_one_answer_for_an_input_are_told_apart(head, once):
+def test_heads_with_one_answer_for_an_input_are_told_apart(head, decides):
     model = build("bert", auto=f"AutoModelFor{head}" if head else "AutoModel", num_labels=2)
     batches = make_batches(((6, 9, 8, 7),))
-    assert Lesson(model, model, batches, 2, 1, 0).answers_once(0, batches[0]) == once
+    assert Lesson(model, model, batches, 2, 1, 0).decides(0, batches[0]) == decides
 
 
 def test_distillation_on_varied_inputs_is_what_it_is_by_hand(tiny_bert):

@@ -114,9 +114,14 @@ class Lesson(nn.Module):
             loss = loss + self._labels * output["loss"]
         return {"loss": loss}
 
-    def answers_once(self, number: int, batch: Batch) -> bool:
-        """Whether the teacher gives one answer for an input: not one for every token or for start and end."""
-        return self._teacher.answer(number, batch, deep=True)[0].ndim == 2
+    @property
+    def embeds(self) -> bool:
+        """Whether the teacher has no head, and answers with an embedding."""
+        return self._teacher.model.base_model is self._teacher.model
+
+    def decides(self, number: int, batch: Batch) -> bool:
+        """Whether the teacher's head gives one answer for an input: not one for every token or for start and end."""
+        return not self.embeds and self._teacher.answer(number, batch, deep=True)[0].ndim == 2
 
     def missed(self, number: int, batch: Batch) -> float:
         """The share of the variance of the teacher's hidden states that the student's miss on the batch of that number.
