@@ -1,6 +1,6 @@
 """MiniLM as it is, an embedding model, cut without labels: reviews and news, held-out texts.
 
-Run: python -m experiments.embedding [--split validation] [--tasks movie_reviews topics] [--epochs 0 2] [--copies 0 3]
+Run: python -m experiments.embedding [--split validation] [--tasks movie_reviews topics] [--epochs 0 2] [--sizes free]
 """
 
 import argparse
@@ -16,6 +16,7 @@ from experiments import movie_reviews, topics
 from experiments.cells import cell, cells, console
 from experiments.pages import write_part
 from experiments.task import package_path
+from infoprune.budgets.budget import Budget
 from infoprune.checkpoint import load
 from infoprune.compress import compress
 from infoprune.data.batches import make_batches
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--criteria", nargs="+", default=CRITERIA)
     parser.add_argument("--keep", type=float, nargs="+", default=KEEPS)
+    parser.add_argument("--sizes", nargs="+", default=["even"], choices=["even", "free"], help="free: keep is of FLOPs")
     parser.add_argument("--epochs", type=int, nargs="+", default=[0], help="of distillation on the training texts")
     parser.add_argument("--samples", type=int, help="calibration texts; by default what the task has")
     parser.add_argument("--copies", type=int, nargs="+", default=[None], help="of every text in the repair")
@@ -52,11 +54,11 @@ def main() -> None:
     for task in options.tasks:
         samples = options.samples or TASKS[task][1]
         bench = cache(partial(prepared, task, options.split, samples, options.seed))
-        for keep, criterion, copies in product(options.keep, options.criteria, options.copies):
+        for keep, sizes, criterion, copies in product(options.keep, options.sizes, options.criteria, options.copies):
             for epochs in options.epochs if criterion == "information" else [0]:
                 key = {"task": task, "split": options.split, "criterion": criterion, "keep": keep, "samples": samples}
-                key |= {"copies": copies, "epochs": epochs, "seed": options.seed}
-                cell(RESULTS, key, partial(measure, bench, criterion, keep, copies, epochs, options.seed))
+                key |= {"sizes": sizes, "copies": copies, "epochs": epochs, "seed": options.seed}
+                cell(RESULTS, key, partial(measure, bench, criterion, keep, sizes, copies, epochs, options.seed))
     rows = cells(RESULTS)
     write_part(PAGE, "embedding", table_of([row for row in rows if row["split"] == "test"]))
     write_part(PAGE, "embedding copies", table_of([row for row in rows if row["split"] == "validation"]))
@@ -83,14 +85,17 @@ def prepared(name: str, split: str, samples: int, seed: int) -> tuple:
     return model, texts, statistics, partial(task.unlabelled, tokenizer), questions, labels, evaluate(model, questions)
 
 
-def measure(bench: partial, criterion: str, keep: float, copies: int | None, epochs: int, seed: int) -> dict:
+def measure(
+    bench: partial, criterion: str, keep: float, sizes: str, copies: int | None, epochs: int, seed: int
+) -> dict:
     """One cell: compress, compare the embeddings."""
     model, texts, statistics, lessons, questions, labels, dense = bench()
     recovery = Recovery(lessons(), Distillation(epochs=epochs)) if epochs else None
     result = compress(
         model,
         texts,
-        keep=keep,
+        keep=keep if sizes == "even" else None,
+        budget=Budget("flops", keep) if sizes == "free" else None,
         criterion=criterion_named(criterion),
         settings=Settings(copies=copies),
         recovery=recovery,
@@ -120,15 +125,16 @@ def retrieval(table: torch.Tensor, labels: list[str]) -> float:
 def table_of(rows: list[dict]) -> list[str]:
     """Some cells as a table."""
     lines = [
-        "| texts | calibration texts | keep | criterion | copies of each in the repair | distilled | mean cosine "
-        "| neighbour overlap@10 | same label among 10 nearest (dense) |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| texts | calibration texts | keep | sizes | criterion | copies of each in the repair | distilled "
+        "| mean cosine | neighbour overlap@10 | same label among 10 nearest (dense) |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: (row["task"], row["samples"], -row["keep"], -row["cosine"])):
         distilled = f"{row['epochs']} epochs" if row["epochs"] else "no"
         copies = "default" if row["copies"] is None else row["copies"]
         lines.append(
-            f"| {row['task'].replace('_', ' ')} | {row['samples']:,} | {row['keep']:g} | {row['criterion']} | {copies} "
+            f"| {row['task'].replace('_', ' ')} | {row['samples']:,} | {row['keep']:g} | {row['sizes']} "
+            f"| {row['criterion']} | {copies} "
             f"| {distilled} | {row['cosine']:.4f} | {row['overlap']:.4f} "
             f"| {row['retrieval']:.4f} ({row['dense_retrieval']:.4f}) |"
         )
