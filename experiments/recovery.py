@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from statistics import fmean
 
@@ -269,7 +269,7 @@ def write_page(rows: list[dict]) -> None:
         "",
         "The sizes of the layers are chosen by their losses in nats; `fan2021` and `magnitude`, whose losses are not",
         "nats, cut every layer alike. *uniform* is `--shape uniform` with width, heads, neurons and pooler: plain",
-        "transformers can open it. Cut, compensation, repair (2,048 unlabelled texts) and training are the same for",
+        "transformers can open it. Cut, compensation, repair (unlabelled texts) and training are the same for",
         "all criteria. Methods that choose while they train, movement pruning among them, are in [paper.md](paper.md).",
         "",
         "*own texts* is the default; *a variation in one step* asks the teacher anew at every step, and so takes",
@@ -313,15 +313,14 @@ def _dense(rows: list[dict]) -> list[str]:
 
 def _table(rows: list[dict]) -> list[str]:
     lines = [
-        "| cut | FLOPs | after the cut | draws | kept | accuracy | points lost (lowest to highest) | KL (nats) "
-        "| agreement | steps | seconds of training |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| cut | FLOPs | calibration texts | after the cut | draws | kept | accuracy | points lost (lowest to highest) "
+        "| KL (nats) | agreement | steps | seconds of training |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for cut in CUTS:
-        for name, run in (RUNS | CHOICES).items():
-            some = [row for row in rows if (row["cut"], row["run"]) == (cut, name)]
-            if not some:
-                continue
+    for cut, (name, run) in product(CUTS, (RUNS | CHOICES).items()):
+        found = [row for row in rows if (row["cut"], row["run"]) == (cut, name)]
+        for samples in sorted({row["samples"] for row in found}):
+            some = [row for row in found if row["samples"] == samples]
             kept = "" if run.texts is None else sum(row["kept"] for row in some)
             lost = [100 * (row["dense_accuracy"] - row["accuracy"]) for row in some]
             mean = {
@@ -329,7 +328,7 @@ def _table(rows: list[dict]) -> list[str]:
                 for key in ("flops", "accuracy", "kl", "agreement", "steps", "distill_seconds")
             }
             lines.append(
-                f"| {cut} | {mean['flops']:.1%} | {name} | {len(some)} | {kept} | {mean['accuracy']:.2%} "
+                f"| {cut} | {mean['flops']:.1%} | {samples:,} | {name} | {len(some)} | {kept} | {mean['accuracy']:.2%} "
                 f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {mean['kl']:.4f} "
                 f"| {mean['agreement']:.2%} | {mean['steps']:.0f} | {mean['distill_seconds']:.0f} |"
             )
