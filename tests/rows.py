@@ -4,6 +4,9 @@ import csv
 
 POSITIVE = ("good", "great", "fine")
 NEGATIVE = ("bad", "poor", "dull")
+TEXTS = [
+    f"the film is {first} and very {second}" for first in (*POSITIVE, *NEGATIVE) for second in (*POSITIVE, *NEGATIVE)
+]
 
 
 def write_rows(path, rows, columns=("text", "label")):

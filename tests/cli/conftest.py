@@ -1,7 +1,20 @@
+import json
+
 import pytest
-from rows import NEGATIVE, POSITIVE, write_rows
+import torch
+import zoo
+from rows import NEGATIVE, POSITIVE, TEXTS, write_rows
+from transformers import BertForMaskedLM, BertForQuestionAnswering, BertForTokenClassification, BertModel
 
 from infoprune.cli import main
+
+BERTS = {
+    "embedding": BertModel,
+    "masked-lm": BertForMaskedLM,
+    "token-classification": BertForTokenClassification,
+    "question-answering": BertForQuestionAnswering,
+}
+OTHERS = {"causal-lm": "llama", "seq2seq": "t5"}
 
 
 @pytest.fixture
@@ -60,3 +73,33 @@ def small(run, saved_bert, reviews, out):
     assert err == ""
     assert status == 0
     return out
+
+
+@pytest.fixture
+def saved(make_tiny_bert, tokenizer, tmp_path):
+    """The folder of a tiny model for a task."""
+
+    def build(task, **settings):
+        folder = tmp_path / "model"
+        if task in BERTS:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                model = BERTS[task](make_tiny_bert(**settings).config)
+                for parameter in model.parameters():
+                    torch.nn.init.normal_(parameter, std=0.2, mean=float(parameter.detach().mean()))
+        else:
+            model = zoo.build(OTHERS[task], dtype=torch.float32, auto=None, **settings)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        if task not in BERTS:  # these know no token types
+            file = folder / "tokenizer_config.json"
+            config = json.loads(file.read_text())
+            file.write_text(json.dumps({**config, "model_input_names": ["input_ids", "attention_mask"]}))
+        return folder
+
+    return build
+
+
+@pytest.fixture
+def texts(tmp_path):
+    return write_rows(tmp_path / "texts.csv", [(text,) for text in TEXTS], columns=("text",))

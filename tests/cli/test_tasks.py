@@ -5,31 +5,17 @@ import shutil
 
 import pytest
 import torch
-import zoo
-from rows import NEGATIVE, POSITIVE, write_rows
+from rows import POSITIVE, TEXTS, write_rows
 from transformers import (
     AutoModel,
     AutoTokenizer,
-    BertForMaskedLM,
-    BertForQuestionAnswering,
-    BertForTokenClassification,
     BertModel,
 )
 
 import infoprune
 from infoprune.tasks.compare import OVERLAP
 
-WORDS = [
-    f"the film is {first} and very {second}" for first in (*POSITIVE, *NEGATIVE) for second in (*POSITIVE, *NEGATIVE)
-]
-BERTS = {
-    "embedding": BertModel,
-    "masked-lm": BertForMaskedLM,
-    "token-classification": BertForTokenClassification,
-    "question-answering": BertForQuestionAnswering,
-}
 ROUGH = ("--keep", "0.35", "--criterion", "random", "--no-repair")
-OTHERS = {"causal-lm": "llama", "seq2seq": "t5"}
 METRICS = {
     "embedding": {OVERLAP},
     "causal-lm": {"loss", "perplexity"},
@@ -41,48 +27,18 @@ METRICS = {
 
 
 @pytest.fixture
-def saved(make_tiny_bert, tokenizer, tmp_path):
-    """The folder of a tiny model for a task."""
-
-    def build(task, **settings):
-        folder = tmp_path / "model"
-        if task in BERTS:
-            with torch.random.fork_rng():
-                torch.manual_seed(0)
-                model = BERTS[task](make_tiny_bert(**settings).config)
-                for parameter in model.parameters():
-                    torch.nn.init.normal_(parameter, std=0.2, mean=float(parameter.detach().mean()))
-        else:
-            model = zoo.build(OTHERS[task], dtype=torch.float32, auto=None, **settings)
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        if task not in BERTS:  # these know no token types
-            file = folder / "tokenizer_config.json"
-            config = json.loads(file.read_text())
-            file.write_text(json.dumps({**config, "model_input_names": ["input_ids", "attention_mask"]}))
-        return folder
-
-    return build
-
-
-@pytest.fixture
-def texts(tmp_path):
-    return write_rows(tmp_path / "texts.csv", [(text,) for text in WORDS], columns=("text",))
-
-
-@pytest.fixture
 def data(tmp_path, texts):
     """What a score of the task needs, as options."""
 
     def write(task):
         if task == "token-classification":
-            rows = [{"words": text.split(), "tags": [int(word in POSITIVE) for word in text.split()]} for text in WORDS]
+            rows = [{"words": text.split(), "tags": [int(word in POSITIVE) for word in text.split()]} for text in TEXTS]
             file = tmp_path / "words.jsonl"
             file.write_text("\n".join(map(json.dumps, rows)))
             return ("--data", file, "--text", "words", "--label", "tags")
         if task in ("question-answering", "seq2seq"):
             file = write_rows(
-                tmp_path / "pairs.csv", [("is it good", text) for text in WORDS], columns=("text", "more")
+                tmp_path / "pairs.csv", [("is it good", text) for text in TEXTS], columns=("text", "more")
             )
             return ("--data", file, "--text-pair", "more")
         return ("--data", texts)
@@ -125,7 +81,7 @@ def test_several_labels(run, refused, make_tiny_bert, tokenizer, tmp_path, out):
     folder = tmp_path / "several"
     make_tiny_bert(num_labels=3, problem_type="multi_label_classification").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    data = write_rows(tmp_path / "rows.csv", [(text, f"1 0 {int('bad' in text)}") for text in WORDS])
+    data = write_rows(tmp_path / "rows.csv", [(text, f"1 0 {int('bad' in text)}") for text in TEXTS])
     assert run("prune", folder, out, "--data", data, "--eval", data)[0] == 0
     report = read(out)
     assert report["pruned"]["metrics"].keys() == {"micro_f1"}
@@ -141,7 +97,7 @@ def test_distill_on_texts_alone(run, saved, data, out, task):
     folder, options = saved(task), data(task)
     if task in ("embedding", "masked-lm"):  # of a few texts the others teach nothing about the one that is held out
         first = ("a", "the", "not", "very", "film", "plot")
-        write_rows(options[1], [(f"{word} {text}",) for word in first for text in WORDS], columns=("text",))
+        write_rows(options[1], [(f"{word} {text}",) for word in first for text in TEXTS], columns=("text",))
     arguments = ("prune", folder, out, *options, "--eval", options[1], "--batch-size", "6", *ROUGH)
     assert run(*arguments)[0] == 0
     before = read(out)
@@ -217,6 +173,13 @@ def test_any_encoder_is_an_embedding_model_if_asked(run, saved, texts, out):
     assert run("evaluate", out, "--against", folder, "--data", texts, "--task", "embedding")[0] == 0
 
 
+def test_the_vocabulary_of_an_embedding_model(run, saved, texts, out):
+    folder = saved("embedding")
+    assert run("prune", folder, out, "--data", texts, "--eval", texts, "--sites", "vocabulary")[0] == 0
+    assert read(out)["agreement"] == pytest.approx(1.0), "no token of these texts has gone"
+    assert infoprune.load(out).config.vocab_size < infoprune.load(folder).config.vocab_size
+
+
 # Folders of sentence-transformers
 
 
@@ -255,7 +218,7 @@ def test_a_sentence_transformers_folder_in_and_out(run, saved, texts, tmp_path, 
     models = [AutoModel.from_pretrained(folder).eval() for folder in (root / inside, out)]
     tokenizer = AutoTokenizer.from_pretrained(out)
     cosines = []
-    for text in WORDS:
+    for text in TEXTS:
         given = tokenizer(text, truncation=True, max_length=9, return_tensors="pt")
         with torch.no_grad():
             states = [model(**given).last_hidden_state[0] for model in models]
@@ -296,94 +259,3 @@ def test_damaged_sentence_folders(refused, saved, texts, tmp_path, out, damage, 
 def test_a_pooling_that_is_not_supported(refused, saved, texts, tmp_path, out):
     root = sentence_folder(saved("embedding"), tmp_path, "max_tokens", "")
     refused("prune", root, out, "--data", texts, words=["pooling_mode_max_tokens", "mean, cls", "infoprune.compress"])
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("task", "options", "words"),
-    [
-        ("embedding", ["--task", "poetry"], ["'poetry'", "causal-lm", "leave --task out"]),
-        ("embedding", ["--task", "causal-lm"], ["BertModel is for embedding", "ForCausalLM"]),
-        ("embedding", ["--task", "classification"], ["ForSequenceClassification", "infoprune finetune"]),
-        ("embedding", ["--label", "text"], ["--label is 'text'", "embedding reads no labels"]),
-        ("causal-lm", ["--label", "text"], ["causal-lm reads no labels"]),
-        ("embedding", ["--text-pair", "text"], ["--text-pair", "one text an input"]),
-        ("question-answering", [], ["--text and --text-pair"]),
-        ("causal-lm", ["--max-kl", "0.1", "--eval", "texts"], ["causal-lm", "--keep or --budget"]),
-        ("seq2seq", ["--distill", "1"], ["encoder-decoders", "leave --distill out"]),
-        ("seq2seq", ["--task", "embedding"], ["T5ForConditionalGeneration is for seq2seq"]),
-    ],
-)
-def test_tasks_that_do_not_fit(refused, saved, texts, out, task, options, words):
-    options = [texts if option == "texts" else option for option in options]
-    refused("prune", saved(task), out, "--data", texts, *options, words=words)
-
-
-@pytest.mark.parametrize(
-    ("task", "words"),
-    [
-        ("embedding", ["no score of its own", "--against DIR"]),
-        ("token-classification", ["'label'"]),
-        ("seq2seq", ["--text-pair", "--against"]),
-    ],
-)
-def test_what_a_score_needs(refused, saved, texts, task, words):
-    refused("evaluate", saved(task), "--data", texts, words=words)
-
-
-@pytest.mark.parametrize(
-    ("family", "name"), [("vit", "ViTForImageClassification"), ("whisper", "WhisperForConditionalGeneration")]
-)
-def test_pictures_and_sound_are_no_texts(refused, texts, tmp_path, tokenizer, out, family, name):
-    folder = tmp_path / family
-    zoo.build(family).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    words = [name, "infoprune.compress", "docs/families.md"]
-    refused("prune", folder, out, "--data", texts, words=words)
-
-
-def test_damaged_weights_of_an_embedding_model(refused, saved, texts, out):
-    folder = saved("embedding")
-    (folder / "model.safetensors").write_bytes(b"damaged")
-    refused("prune", folder, out, "--data", texts, words=["cannot be loaded", "check or download"])
-
-
-def test_a_vocabulary_is_not_cut_where_every_token_is_answered(run, refused, saved, texts, out):
-    words = ["vocabulary is cut for causal-lm", "infoprune.prune_vocabulary"]
-    refused("prune", saved("causal-lm"), out, "--data", texts, "--sites", "vocabulary", words=words)
-
-
-def test_the_vocabulary_of_an_embedding_model(run, saved, texts, out):
-    folder = saved("embedding")
-    assert run("prune", folder, out, "--data", texts, "--eval", texts, "--sites", "vocabulary")[0] == 0
-    assert read(out)["agreement"] == pytest.approx(1.0), "no token of these texts has gone"
-    assert infoprune.load(out).config.vocab_size < infoprune.load(folder).config.vocab_size
-
-
-def test_models_that_cannot_be_compared(refused, saved, saved_bert, texts, tmp_path, make_tiny_bert, tokenizer):
-    folder = saved("embedding")
-    refused("evaluate", folder, "--data", texts, "--against", tmp_path / "none", words=["no folder", "none"])
-    other = tmp_path / "other"
-    BertModel(make_tiny_bert(vocab_size=120).config).save_pretrained(other)
-    tokenizer.save_pretrained(other)
-    refused("evaluate", folder, "--data", texts, "--against", other, words=["120", "that it was cut from"])
-
-
-@pytest.mark.parametrize(
-    ("tags", "words"),
-    [("0 1", ["row 1 has 2 tags for 3 words"]), ("0 1 9", ["'9'", "unknown to this model"])],
-)
-def test_tags_that_do_not_fit(refused, saved, tmp_path, tags, words):
-    data = write_rows(tmp_path / "tags.csv", [("a good film", tags)])
-    refused("evaluate", saved("token-classification"), "--data", data, words=words)
-
-
-def test_a_masked_language_model_needs_a_mask(refused, saved, texts, tmp_path):
-    folder = saved("masked-lm")
-    file = folder / "tokenizer_config.json"
-    config = json.loads(file.read_text())
-    config.pop("mask_token")
-    file.write_text(json.dumps(config))
-    refused("evaluate", folder, "--data", texts, words=["no mask token", "mask_token"])
