@@ -12,6 +12,7 @@ from infoprune.clock import Clock
 from infoprune.plan import Plan
 from infoprune.processes import as_the_first_says, process_count
 from infoprune.ranking.criteria import Criterion, PairedCriterion, extras_of
+from infoprune.ranking.measured import measured
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.copies import with_copies
 from infoprune.repair.repair import repair
@@ -178,7 +179,8 @@ class Rounds:
                     model, self.batches, statistics, self.criterion.pairing, seed=self.seed, progress=report
                 )
         with self.clock.stage("rank") as report:
-            return rank(statistics, self.criterion, budget=budget, seed=self.seed, progress=report)
+            rankings = rank(statistics, self.criterion, budget=budget, seed=self.seed, progress=report)
+            return measured(rankings, model, statistics, self.batches) if self.goal.by_losses else rankings
 
 
 def _agreed(plan: Plan) -> Plan:

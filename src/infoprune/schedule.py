@@ -23,6 +23,10 @@ from infoprune.structure.sites import find_sites
 class Schedule(Protocol):
     """How many units the sites keep after each part of a cut, the first being part 0."""
 
+    @property
+    def by_losses(self) -> bool:
+        """Whether the losses of the rankings decide how many."""
+
     def beforehand(self, part: int, units: Mapping[str, int]) -> Counts:
         """The sizes after a part, for criteria that have to know them to rank; `units` are those that are there."""
 
@@ -37,6 +41,10 @@ class _ByShare:
     units: dict[str, int]
     goal: dict[str, int]
     parts: int
+
+    @property
+    def by_losses(self) -> bool:
+        return False
 
     def after(self, part: int, rankings: Rankings) -> Counts:
         return self.beforehand(part, {})
@@ -56,6 +64,10 @@ class _ByCost:
     budget: Budget
     parts: int
     shape: Shape | None
+
+    @property
+    def by_losses(self) -> bool:
+        return self.budget.allocation != "uniform"
 
     def after(self, part: int, rankings: Rankings) -> Counts:
         costs = self.costs.among(rankings.sites)

@@ -20,6 +20,7 @@ from infoprune.errors import InputError
 from infoprune.plan import plan_of
 from infoprune.processes import process_count
 from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
+from infoprune.ranking.measured import measured
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.copies import with_copies
 from infoprune.repair.repair import repair
@@ -151,7 +152,7 @@ def search(
     chosen = find_sites(model, sites)
     known = _known(model, batches, chosen, statistics, settings, seed, partial(step, "collect"))
     statistics, texts, worth = known
-    rankings = rank(statistics, criterion, seed=seed)
+    rankings = measured(rank(statistics, criterion, seed=seed), model, statistics, batches)
     ready = time.perf_counter()
     bounds = _Bounds(costs.least / costs.dense, 1.0)
     best: Result | None = None

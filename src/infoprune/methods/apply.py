@@ -19,6 +19,7 @@ from infoprune.methods.slicegpt import prune_rotated
 from infoprune.methods.table import Finish, Method
 from infoprune.plan import Plan
 from infoprune.ranking.criteria import Criterion, PairedCriterion, criterion_named, extras_of
+from infoprune.ranking.measured import measured
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.statistics.calibration import Batch, Progress
 from infoprune.statistics.collect import collect
@@ -126,7 +127,12 @@ def choose(
         if isinstance(criterion, PairedCriterion):
             statistics = collect_pairs(model, batches, statistics, criterion.pairing, seed=seed)
         rankings = rank(statistics, criterion, budget=beforehand, seed=seed)
-    plan = allocate(rankings, goal if isinstance(goal, Keep) else _counts(method, rankings, _needed(costs, goal), goal))
+    if isinstance(goal, Keep):
+        plan = allocate(rankings, goal)
+    else:
+        if method.division == "losses" and goal.allocation != "uniform":
+            rankings = measured(rankings, model, statistics, batches)
+        plan = allocate(rankings, _counts(method, rankings, _needed(costs, goal), goal))
     if not isinstance(criterion, SettlingCriterion):
         return plan
     kept = {name: criterion.settle(statistics.sites[name], len(units)) for name, units in plan.kept.items()}
