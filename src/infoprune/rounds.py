@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from transformers import PreTrainedModel
 
 from infoprune.budgets.allocate import allocate
+from infoprune.budgets.measured import measured
 from infoprune.clock import Clock
 from infoprune.plan import Plan
 from infoprune.processes import as_the_first_says, process_count
 from infoprune.ranking.criteria import Criterion, PairedCriterion, extras_of
-from infoprune.ranking.measured import measured
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.copies import with_copies
 from infoprune.repair.repair import repair

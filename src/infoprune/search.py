@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import Costs, find_costs
+from infoprune.budgets.measured import measured
 from infoprune.budgets.shape import Shape
 from infoprune.clock import StageProgress
 from infoprune.compress import Result, shape_of
@@ -20,7 +21,6 @@ from infoprune.errors import InputError
 from infoprune.plan import plan_of
 from infoprune.processes import process_count
 from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
-from infoprune.ranking.measured import measured
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.repair.copies import with_copies
 from infoprune.repair.repair import repair

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from infoprune.budgets.allocate import allocate, even_counts, least_counts, threshold_counts
 from infoprune.budgets.budget import Budget, Counts, Keep
 from infoprune.budgets.costs import Costs
+from infoprune.budgets.measured import measured
 from infoprune.errors import InputError
 from infoprune.methods.finish import finished
 from infoprune.methods.kprune import prune_knowing
@@ -19,7 +20,6 @@ from infoprune.methods.slicegpt import prune_rotated
 from infoprune.methods.table import Finish, Method
 from infoprune.plan import Plan
 from infoprune.ranking.criteria import Criterion, PairedCriterion, criterion_named, extras_of
-from infoprune.ranking.measured import measured
 from infoprune.ranking.rank import Rankings, rank
 from infoprune.statistics.calibration import Batch, Progress
 from infoprune.statistics.collect import collect

@@ -11,12 +11,12 @@ from zoo import build
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
+from infoprune.budgets.measured import measured
 from infoprune.compress import compress
 from infoprune.methods.apply import choose
 from infoprune.methods.table import METHODS
 from infoprune.plan import Plan
 from infoprune.ranking.criteria import ChannelInformation, Magnitude
-from infoprune.ranking.measured import measured
 from infoprune.ranking.rank import rank
 from infoprune.statistics.collect import collect
 from infoprune.surgery import prune
