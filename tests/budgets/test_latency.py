@@ -17,6 +17,15 @@ def test_between_the_timed_sizes_lies_a_straight_line(tiny_bert):
     assert_close(curve[[0, 8, 10, 12, 16, 40, 64]], torch.tensor([0, 0, 0.5, 1, 2, 3.5, 5]).double())
 
 
+def test_the_line_never_falls_where_times_are_equal(tiny_bert):
+    site = find_sites(tiny_bert, ["ffn"])[0]
+    drawn = torch.rand(400, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for times in drawn.pow(3).sort().values:  # powers, so that sums of them are rounded
+        less, more = times.tolist()
+        curve = TimeTable(1.0, {"ffn": (8, 16, 24, 64)}, {"ffn": (0.0, less, more, more)}).curve(site)
+        assert (curve.diff() >= 0).all()
+
+
 def test_one_size_costs_nothing_more(tiny_bert):
     site = find_sites(tiny_bert, ["heads"])[0]
     assert TimeTable(1.0, {"heads": (1,)}, {"heads": (0.0,)}).curve(site).tolist() == [0.0] * 5

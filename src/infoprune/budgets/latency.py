@@ -48,7 +48,7 @@ class TimeTable:
             return torch.zeros_like(units)
         above = torch.searchsorted(grid, units).clamp(1, len(grid) - 1)
         part = ((units - grid[above - 1]) / (grid[above] - grid[above - 1])).clamp(0, 1)
-        return more[above - 1] + part * (more[above] - more[above - 1])
+        return torch.lerp(more[above - 1], more[above], part)  # exact at both ends, so that it never falls
 
 
 def time_table(
