@@ -31,9 +31,8 @@ better than the best of the rival. Ratios are over the draws that both have.
 
 Of ours, the cells of sentence embeddings at a share of the FLOPs are of today's method. The others, but for the Brown
 corpus, which gets no copies, were computed before the repair read copies of few texts ([method.md](method.md), section
-6). The sizes of embedding models follow measured losses (section 7): most of what ours gains there is won by them.
-The rivals' own repairs read no copies, and were not measured with them: what copies win there says
-nothing of the choice of units.
+6). The sizes of embedding models follow measured losses (section 7). The rivals' own repairs
+read no copies, and were not measured with them: what copies win there says nothing of the choice of units.
 
 Kwon's answers may agree with the dense ones and be far from them in KL: they are not as sure. [Why](criteria/kwon.md).
 """

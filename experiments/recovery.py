@@ -284,8 +284,8 @@ def write_page(rows: list[dict]) -> None:
         "",
         "The seconds are of one thread on a shared machine: compare them loosely. Those of 10x and 20x are from when",
         "the teacher's answers were more than was remembered, so that it answered many variations several times; now",
-        "it does not. All trained rows are from when the variations of the inputs were the same whatever the seed; now",
-        "other seeds vary otherwise.",
+        "it does not. Trained rows of 2,048 calibration texts are from when the variations of the inputs were the same",
+        "whatever the seed; now other seeds vary otherwise.",
     ]
     if tried:
         lines += [

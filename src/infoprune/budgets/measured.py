@@ -12,6 +12,7 @@ from infoprune.budgets.budget import Keep
 from infoprune.plan import LAYER_WIDTH, Plan
 from infoprune.processes import add_up
 from infoprune.ranking.rank import Ranking, Rankings
+from infoprune.statistics.answer import embeds
 from infoprune.statistics.calibration import Batch
 from infoprune.statistics.statistics import Statistics
 from infoprune.surgery import prune
@@ -43,7 +44,7 @@ def measured(rankings: Rankings, model: PreTrainedModel, statistics: Statistics,
         statistics: of the model, by which the cuts are compensated.
         batches: of this process; some of them are used.
     """
-    if not rankings.nats or model.base_model is not model:
+    if not rankings.nats or not embeds(model):
         return rankings
     some = batches[:: -(-len(batches) // BATCHES)]
     before = evaluate(model, some).logits.double()

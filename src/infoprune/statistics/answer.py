@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.statistics.demand import Law
@@ -89,6 +90,11 @@ def read_answer(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, 
         f"{type(model).__name__} gives {', '.join(output)}, expected logits or hidden states; "
         "load the class of its task"
     )
+
+
+def embeds(model: PreTrainedModel) -> bool:
+    """Whether a model has no head, and answers with an embedding."""
+    return model.base_model is model
 
 
 def pool_by(model: nn.Module, pooling: Pooling) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from infoprune.statistics.answer import Answer, answer_of
+from infoprune.statistics.answer import Answer, answer_of, embeds
 from infoprune.statistics.calibration import Batch, model_inputs, real_tokens
 
 SAMPLE = 16
@@ -117,7 +117,7 @@ class Lesson(nn.Module):
     @property
     def embeds(self) -> bool:
         """Whether the teacher has no head, and answers with an embedding."""
-        return self._teacher.model.base_model is self._teacher.model
+        return embeds(self._teacher.model)
 
     def decides(self, number: int, batch: Batch) -> bool:
         """Whether the teacher's head gives one answer for an input: not one for every token or for start and end."""
