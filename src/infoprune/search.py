@@ -13,7 +13,6 @@ from transformers import PreTrainedModel
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import Costs, find_costs
-from infoprune.budgets.measured import measured
 from infoprune.budgets.shape import Shape
 from infoprune.clock import StageProgress
 from infoprune.compress import Result, shape_of
@@ -152,7 +151,7 @@ def search(
     chosen = find_sites(model, sites)
     known = _known(model, batches, chosen, statistics, settings, seed, partial(step, "collect"))
     statistics, texts, worth = known
-    rankings = measured(rank(statistics, criterion, seed=seed), model, statistics, batches)
+    rankings = rank(statistics, criterion, seed=seed)
     ready = time.perf_counter()
     bounds = _Bounds(costs.least / costs.dense, 1.0)
     best: Result | None = None
