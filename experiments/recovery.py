@@ -1,6 +1,7 @@
-"""What distillation wins back: movie reviews, with no more computing than the fine-tuning of the dense model took.
+"""What distillation wins back, with no more computing than the fine-tuning of the dense model took.
 
-Run: python -m experiments.recovery [--seeds 3] [--split validation] [--cuts 4x 10x 20x] [--runs NAME ...] [--page]
+Run: python -m experiments.recovery [--tasks topics] [--seeds 0 1] [--split validation] [--cuts 4x 10x 20x]
+     [--runs NAME ...] [--page]
 """
 
 import argparse
@@ -13,16 +14,17 @@ from statistics import fmean
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from experiments import movie_reviews, topics
 from experiments.cells import cell, cells, console
-from experiments.movie_reviews import TASK, Batches, calibration, fresh, labelled, unlabelled
-from experiments.task import CACHE
+from experiments.movie_reviews import fresh
+from experiments.task import CACHE, DEVICE, Batches, Task
 from infoprune.budgets.allocate import allocate, even_counts
 from infoprune.budgets.budget import Budget, Counts
 from infoprune.budgets.costs import Costs, find_costs
 from infoprune.budgets.shape import uniform_shape
 from infoprune.checkpoint import load, save
 from infoprune.data.batches import make_batches
-from infoprune.data.texts import TextData
+from infoprune.data.texts import TextData, read_texts
 from infoprune.plan import plan_of
 from infoprune.ranking.criteria import ChannelInformation, Criterion, Magnitude, PairedCriterion
 from infoprune.ranking.fan2021 import Fan2021
@@ -39,6 +41,8 @@ from infoprune.training.distill import Distillation, distill
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "recovery.jsonl"
 PAGE = ROOT / "docs" / "recovery.md"
+TASKS = {task.name: task for task in (movie_reviews.TASK, topics.TASK)}
+TITLES = {"movie_reviews": "Movie reviews", "topics": "BBC topics"}
 UNIFORM = ("heads", "ffn", "width", "pooler")
 
 
@@ -92,10 +96,7 @@ class Run:
 
 
 TEXTS = {"own": (1, 0), "fresh": (0, 2)}
-"""The task's own training texts, and fresh ones (as many, in units of those)."""
-
-EPOCHS = 2
-"""Of the dense model's fine-tuning."""
+"""The task's own training texts, and fresh ones (movie reviews alone; as many, in units of those)."""
 
 RUNS = {
     "no training": Run(),
@@ -121,6 +122,7 @@ RECIPE = 5
 def main() -> None:
     """Computes what is missing and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", nargs="+", default=["movie_reviews"], choices=list(TASKS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of dense model, texts and training")
     parser.add_argument("--samples", type=int, default=2048, help="calibration texts")
     parser.add_argument("--split", default="test", choices=["test", "validation"], help="what is scored")
@@ -128,17 +130,15 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=[*RUNS, *CHOICES])
     parser.add_argument("--page", action="store_true", help="write the page from the cells that are there")
     options = parser.parse_args()
-    if not options.page:
-        bench = Bench(options.split, options.samples)
+    for task in [] if options.page else options.tasks:
+        bench = Bench(task, options.split, options.samples)
+        known = {"recipe": RECIPE, "task": task, "split": options.split}
         for seed, other in combinations(options.seeds, 2) if options.split == "test" else ():
-            key = {"recipe": RECIPE, "split": "test", "cut": "another seed", "run": "fine-tuning"}
-            cell(RESULTS, {**key, "seed": seed, "other": other}, partial(bench.twins, seed, other))
-        for seed in options.seeds:
-            for cut in options.cuts:
-                for name in options.runs:
-                    key = {"recipe": RECIPE, "split": options.split, "cut": cut, "run": name, "seed": seed}
-                    key["samples"] = options.samples
-                    cell(RESULTS, key, partial(bench.measure, cut, (RUNS | CHOICES)[name], seed))
+            key = {**known, "cut": "another seed", "run": "fine-tuning", "seed": seed, "other": other}
+            cell(RESULTS, key, partial(bench.twins, seed, other))
+        for seed, cut, name in product(options.seeds, options.cuts, options.runs):
+            key = {**known, "cut": cut, "run": name, "seed": seed, "samples": options.samples}
+            cell(RESULTS, key, partial(bench.measure, cut, (RUNS | CHOICES)[name], seed))
     write_page([row for row in cells(RESULTS) if row["recipe"] == RECIPE])
     console.print(f"wrote {PAGE.name}")
 
@@ -146,9 +146,9 @@ def main() -> None:
 class Bench:
     """Model and texts of a draw, read when first asked for; what its cells share is computed once."""
 
-    def __init__(self, split: str, samples: int) -> None:
-        self._split, self._samples = split, samples
-        self._dense: Callable[[int], tuple] = cache(quick_dense_model)
+    def __init__(self, task: str, split: str, samples: int) -> None:
+        self._task, self._split, self._samples = TASKS[task], split, samples
+        self._dense: Callable[[int], tuple] = cache(partial(quick_dense_model, self._task))
         self._collected: Callable[..., tuple] = lru_cache(1)(self._collect)
         self._cut: Callable[..., tuple] = lru_cache(1)(self._prune)
         self._lessons: Callable[[str], Batches] = cache(self._pack)
@@ -160,7 +160,8 @@ class Bench:
         seconds, kept, steps = 0.0, None, 0
         if run.texts is not None:
             batches = self._lessons(run.texts)
-            epochs = (epochs_within(flops, run.repeats) if run.whole else EPOCHS) / sum(TEXTS[run.texts])
+            epochs = self._task.epochs * (passes_within(flops, run.repeats) if run.whole else 1)
+            epochs /= sum(TEXTS[run.texts])
             how = Distillation(epochs=epochs, learning_rate=run.rate, varied=run.varied, repeats=run.repeats)
             distilled = distill(small, self._dense(seed)[0], batches, how=how, seed=seed)
             small, seconds, steps = distilled.model, distilled.seconds, distilled.steps
@@ -174,6 +175,7 @@ class Bench:
             "agreement": agreement(dense.logits, answers.logits),
             "flops": flops,
             "distill_seconds": round(seconds, 1),
+            "device": DEVICE.type,
             "steps": steps,
             "kept": kept,
         }
@@ -190,33 +192,33 @@ class Bench:
 
     def _ask(self, seed: int) -> tuple[Batches, Evaluation]:
         model, tokenizer = self._dense(seed)
-        questions = labelled(tokenizer, model, self._split)
+        questions = self._task.labelled(tokenizer, model, self._split)
         return questions, evaluate(model, questions)
 
     def _pack(self, name: str) -> Batches:
         """Training texts of one kind."""
         tokenizer = self._dense(0)[1]
         own, others = TEXTS[name]
-        batches = unlabelled(tokenizer)
+        batches = self._task.unlabelled(tokenizer)
         count = others * sum(len(batch["input_ids"]) for batch in batches)
         sentences = TextData(tuple(fresh(count)), None, None, "fresh")
         return own * batches + (make_batches(sentences, tokenizer, max_length=128) if count else [])
 
     def _collect(self, seed: int, kinds: tuple[str, ...] | None) -> tuple[Batches, Statistics, Costs]:
         model, tokenizer = self._dense(seed)
-        texts = calibration(tokenizer, seed, self._samples)
+        texts = self._task.calibration(tokenizer, seed, self._samples)
         statistics = collect(model, texts, sites=find_sites(model, kinds), seed=seed)
         return texts, statistics, find_costs(model, "flops", texts, kinds=kinds)
 
     def _prune(self, name: str, cut: str, seed: int) -> tuple[PreTrainedModel, float]:
         """The repaired cut, from the cache or made, and its share of the FLOPs."""
         model, tokenizer = self._dense(seed)
-        folder = CACHE / "recovery" / f"{name}-{cut.replace(', ', '-')}-{seed}-{self._samples}"
+        folder = CACHE / self._task.name / "cuts" / f"{name}-{cut.replace(', ', '-')}-{seed}-{self._samples}"
         if not folder.is_dir():
             save(self._repaired(CRITERIA[name], CUTS[cut], seed), folder, tokenizer)
-        small = load(folder)
+        small = load(folder).to(DEVICE)
         small.set_attn_implementation("eager")
-        costs = find_costs(model, "flops", calibration(tokenizer, seed), kinds=CUTS[cut].kinds)
+        costs = find_costs(model, "flops", self._task.calibration(tokenizer, seed), kinds=CUTS[cut].kinds)
         kept = {site: left for site, (left, _) in plan_of(small).counts.items()}
         return small, costs.of(kept) / costs.dense
 
@@ -235,83 +237,103 @@ class Bench:
         return repair(prune(model, plan, statistics), model, texts, statistics=statistics)
 
 
-def epochs_within(flops: float, repeats: int) -> float:
-    """Epochs of distillation that take the FLOPs of the fine-tuning.
+def passes_within(flops: float, repeats: int) -> float:
+    """Epochs of distillation that take the FLOPs of one of fine-tuning.
 
     A step of training is three passes through a model; distillation asks the teacher, beside the student's three, once
     for as many steps as a variation serves.
     """
-    return EPOCHS * 3 / (3 * flops + 1 / repeats)
+    return 3 / (3 * flops + 1 / repeats)
 
 
-def quick_dense_model(seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def quick_dense_model(task: Task, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Attention in plain products: on short texts, in bfloat16 on CPUs, a third faster to train than the fused one."""
-    model, tokenizer = TASK.dense_model(seed)
+    model, tokenizer = task.dense_model(seed)
     model.set_attn_implementation("eager")
     return model, tokenizer
 
 
 def write_page(rows: list[dict]) -> None:
     """docs/recovery.md from the cells."""
-    test, tried = ([row for row in rows if row["split"] == split] for split in ("test", "validation"))
-    lines = [
-        "# Recovery: what distillation wins back",
-        "",
-        "MiniLM fine-tuned on short movie reviews, cut to a share of its FLOPs, repaired, and then trained on the",
-        "dense model's answers, without labels, with the default settings of `infoprune prune --distill`, on those",
-        "texts that the dense model was fine-tuned on; mean over the draws, each with a dense model, calibration texts",
-        f"and an order of its own; test split (1,700 texts). Dense accuracy: {', '.join(_dense(test))}.",
-        "",
-        "No training takes more FLOPs than the fine-tuning of the dense model did (2 epochs of 5,930 texts): a step of",
-        "fine-tuning is three passes through the dense model, a step of distillation three through the small one,",
-        f"and for every {Distillation().repeats} steps one through the dense one: a small model may take more steps.",
-        f"How far the dense models of two seeds are from each other, for comparison: {_apart(rows)}.",
-        "",
-        "The sizes of the layers are chosen by their losses in nats; `fan2021` and `magnitude`, whose losses are not",
-        "nats, cut every layer alike. *uniform* is `--shape uniform` with width, heads, neurons and pooler: plain",
-        "transformers can open it. Cut, compensation, repair (unlabelled texts) and training are the same for",
-        "all criteria. Methods that choose while they train, movement pruning among them, are in [paper.md](paper.md).",
-        "",
-        "*own texts* is the default; *a variation in one step* asks the teacher anew at every step, and so takes",
-        "fewer of them in the same FLOPs.",
-        "",
-        "Texts that are held out decide whether the training is kept: *kept* says in how many draws it was. Where it",
-        "was not, the row counts the model from before the training.",
-        "",
-        "Made by `python -m experiments.recovery`; only cells that have been computed are shown.",
-        "",
-        *_table(test),
-        "",
-        "The seconds are of one thread on a shared machine: compare them loosely. Those of 10x and 20x are from when",
-        "the teacher's answers were more than was remembered, so that it answered many variations several times; now",
-        "it does not. Trained rows of 2,048 calibration texts are from when the variations of the inputs were the same",
-        "whatever the seed; now other seeds vary otherwise.",
-    ]
-    if tried:
+    lines = [*PREFACE]
+    for task, title in TITLES.items():
+        own = [row for row in rows if row["task"] == task]
+        test, tried = ([row for row in own if row["split"] == split] for split in ("test", "validation"))
+        if not test:
+            continue
+        parts = {split: len(read_texts(path)) for split, path in TASKS[task].splits().items()}
         lines += [
             "",
-            "## What was chosen among",
+            f"## {title}",
             "",
-            "On the validation split (900 texts): *as they are* leaves out the variation of the inputs, a *rate* is",
-            "set instead of the one that `distill` chooses. The standard error of an accuracy is a point or less,",
-            "so go by the KL.",
+            f"{parts['train']:,} texts to train on, {TASKS[task].epochs} epochs of them for the dense model; "
+            f"{parts['test']:,} test texts. Dense accuracy: {', '.join(_dense(test))}.",
+            *_apart(test),
             "",
-            *_table(tried),
+            *_table(test, parts["train"]),
         ]
+        if tried:
+            lines += [
+                "",
+                f"What was chosen among, on the validation split ({parts['validation']} texts): *as they are*",
+                "leaves out the variation of the inputs, a *rate* is set instead of the one that `distill` chooses.",
+                "The standard error of an accuracy is a point or less, so go by the KL.",
+                "",
+                *_table(tried, parts["train"]),
+            ]
     PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _apart(rows: list[dict]) -> str:
+PREFACE = (
+    "# Recovery: what distillation wins back",
+    "",
+    "MiniLM fine-tuned on a task, cut to a share of its FLOPs, repaired, and then trained on the dense model's",
+    "answers, without labels, with the default settings of `infoprune prune --distill`, on those texts that the",
+    "dense model was fine-tuned on; test split; mean over the draws, each with a dense model, calibration texts and",
+    "an order of its own.",
+    "",
+    "No training takes more FLOPs than the fine-tuning of the dense model did: a step of fine-tuning is three passes",
+    "through the dense model, a step of distillation three through the small one, and for every",
+    f"{Distillation().repeats} steps one through the dense one: a small model may take more steps.",
+    "",
+    "The sizes of the layers are chosen by their losses in nats; `fan2021` and `magnitude`, whose losses are not",
+    "nats, cut every layer alike. *uniform* is `--shape uniform` with width, heads, neurons and pooler: plain",
+    "transformers can open it. Cut, compensation, repair (unlabelled texts) and training are the same for",
+    "all criteria. Methods that choose while they train, movement pruning among them, are in [paper.md](paper.md).",
+    "",
+    "*own texts* is the default; *a variation in one step* asks the teacher anew at every step, and so takes",
+    "fewer of them in the same FLOPs.",
+    "",
+    "Texts that are held out decide whether the training is kept: *kept* says in how many draws it was. Where it",
+    "was not, the row counts the model from before the training.",
+    "",
+    "The seconds are of one thread on a shared machine: compare them loosely. Those of 10x and 20x on 2,048 texts are",
+    "from when the teacher's answers were more than was remembered, so that it answered many variations several times;",
+    "now it does not. Trained rows of movie reviews on 2,048 calibration texts are from when the variations of the",
+    "inputs were the same whatever the seed; now other seeds vary otherwise.",
+    "",
+    "Made by `python -m experiments.recovery`; only cells that have been computed are shown.",
+)
+
+
+def _apart(rows: list[dict]) -> list[str]:
+    """How far dense models are from each other."""
     pairs = [row for row in rows if row["cut"] == "another seed"]
+    if not pairs:
+        return []
     kl, agree = (fmean(row[key] for row in pairs) for key in ("kl", "agreement"))
-    return f"KL {kl:.3f} nats, and they agree on {agree:.1%} of the texts (mean of {len(pairs)} pairs, test split)"
+    return [
+        f"Dense models of two seeds, for comparison: KL {kl:.3f} nats, and they agree on {agree:.1%} of the texts "
+        f"(mean of {len(pairs)} pairs)."
+    ]
 
 
 def _dense(rows: list[dict]) -> list[str]:
     return [f"{accuracy:.2%}" for accuracy in dict.fromkeys(row["dense_accuracy"] for row in rows)]
 
 
-def _table(rows: list[dict]) -> list[str]:
+def _table(rows: list[dict], texts: int) -> list[str]:
+    """One line for every cut, run and number of calibration texts, of which there are no more than texts."""
     lines = [
         "| cut | FLOPs | calibration texts | after the cut | draws | kept | accuracy | points lost (lowest to highest) "
         "| KL (nats) | agreement | steps | seconds of training |",
@@ -321,6 +343,7 @@ def _table(rows: list[dict]) -> list[str]:
         found = [row for row in rows if (row["cut"], row["run"]) == (cut, name)]
         for samples in sorted({row["samples"] for row in found}):
             some = [row for row in found if row["samples"] == samples]
+            read = min(samples, texts)
             kept = "" if run.texts is None else sum(row["kept"] for row in some)
             lost = [100 * (row["dense_accuracy"] - row["accuracy"]) for row in some]
             mean = {
@@ -328,7 +351,7 @@ def _table(rows: list[dict]) -> list[str]:
                 for key in ("flops", "accuracy", "kl", "agreement", "steps", "distill_seconds")
             }
             lines.append(
-                f"| {cut} | {mean['flops']:.1%} | {samples:,} | {name} | {len(some)} | {kept} | {mean['accuracy']:.2%} "
+                f"| {cut} | {mean['flops']:.1%} | {read:,} | {name} | {len(some)} | {kept} | {mean['accuracy']:.2%} "
                 f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {mean['kl']:.4f} "
                 f"| {mean['agreement']:.2%} | {mean['steps']:.0f} | {mean['distill_seconds']:.0f} |"
             )

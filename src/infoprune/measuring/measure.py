@@ -227,8 +227,13 @@ _CPU_ATTENTION: dict[Any, Callable[..., int]] = {
 
 
 def _inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    device = device_of(model)
-    return {name: tensor.to(device) for name, tensor in batch.items() if name != "labels"}
+    """What a model is given: where it stands, and pictures and sound in its precision."""
+    device, dtype = device_of(model), getattr(model, "dtype", None)
+    return {
+        name: tensor.to(device, dtype if tensor.is_floating_point() else None)
+        for name, tensor in batch.items()
+        if name != "labels"
+    }
 
 
 def _milliseconds(model: nn.Module, inputs: Mapping[str, Tensor]) -> float:
