@@ -34,7 +34,6 @@ SHARES = {
 }
 """Shares of all neurons and heads; or of the parameters of the layers, which may then differ, by the losses in nats
 where the criterion has such: else all keep the same share."""
-SAMPLES = 512
 
 
 def main() -> None:
@@ -43,13 +42,15 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument("--goals", nargs="+", default=list(SHARES), choices=list(SHARES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="calibration draws")
+    parser.add_argument("--samples", type=int, default=4096, help="calibration verses")
+    parser.add_argument("--criteria", nargs="+", default=list(CRITERIA), choices=list(CRITERIA))
     options = parser.parse_args()
     model, words = dense_model()
     pairs = verses()[options.split]
     cell(RESULTS, {"split": options.split, "criterion": "dense"}, partial(scores, model, words, pairs))
-    for seed, goal, criterion in product(options.seeds, options.goals, CRITERIA):
-        key = {"split": options.split, "seed": seed, "samples": SAMPLES, "criterion": criterion, "goal": goal}
-        cell(RESULTS, key, partial(measure, model, words, pairs, criterion, goal, seed))
+    for seed, goal, criterion in product(options.seeds, options.goals, options.criteria):
+        key = {"split": options.split, "seed": seed, "samples": options.samples, "criterion": criterion, "goal": goal}
+        cell(RESULTS, key, partial(measure, model, words, pairs, key))
     if options.split == "test":
         write_page([row for row in cells(RESULTS) if row["split"] == "test"])
         console.print(f"wrote {PAGE.name}")
@@ -59,14 +60,13 @@ def measure(
     model: MarianMTModel,
     words: PreTrainedTokenizerBase,
     pairs: list[tuple[str, str]],
-    criterion: str,
-    goal: str,
-    seed: int,
+    key: dict,
 ) -> dict:
     """One cell: compress on Spanish verses that the model translates itself, translate, score."""
     texts = TextData(tuple(spanish for spanish, _ in verses()["train"]), None, None, "verses")
-    batches = make_batches(texts, words, max_length=LONGEST, samples=SAMPLES, seed=seed)
-    result = compress(model, batches, **goal_of(model, goal), criterion=criterion_named(criterion), seed=seed)
+    batches = make_batches(texts, words, max_length=LONGEST, samples=key["samples"], seed=key["seed"])
+    criterion = criterion_named(key["criterion"])
+    result = compress(model, batches, **goal_of(model, key["goal"]), criterion=criterion, seed=key["seed"])
     return scores(result.model, words, pairs)
 
 

@@ -180,7 +180,10 @@ class Rounds:
                 )
         with self.clock.stage("rank") as report:
             rankings = rank(statistics, self.criterion, budget=budget, seed=self.seed, progress=report)
-            return measured(rankings, model, statistics, self.batches) if self.goal.by_losses else rankings
+        if not self.goal.by_losses:
+            return rankings
+        with self.clock.stage("measure") as report:
+            return measured(rankings, model, statistics, self.batches, progress=report)
 
 
 def _agreed(plan: Plan) -> Plan:

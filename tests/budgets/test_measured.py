@@ -38,8 +38,10 @@ def embeddings(model):
 
 def test_half_of_a_site_loses_what_its_cut_costs():
     model, statistics, rankings = ranked("AutoModel")
-    found = measured(rankings, model, statistics, BATCHES)
+    calls = []
+    found = measured(rankings, model, statistics, BATCHES, progress=lambda done, of: calls.append((done, of)))
     assert list(found.sites) == list(rankings.sites)
+    assert calls == [(site, len(rankings.sites)) for site in range(1, len(rankings.sites) + 1)]
     for name, ranking in found.sites.items():
         units, before = ranking.site.units, rankings.sites[name]
         assert torch.equal(ranking.order, before.order)

@@ -1,25 +1,23 @@
 """Laws of nearest rows that stand in for dropped tokens; the oracle is the dense model with its rows replaced."""
 
 import copy
-import json
 
 import onnxruntime
 import pytest
 import torch
 import zoo
 from accelerate import dispatch_model
+from cuts import Slow, answering, cut
 from tiny import divergence
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertTokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 from words import KINDS, SEEN, SENTENCES, tokenizer_for
 
 from infoprune.budgets.budget import Budget
 from infoprune.checkpoint import empty_model, load, save
-from infoprune.cli.options import dropped_tokens
 from infoprune.compress import compress
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
-from infoprune.errors import InputError
 from infoprune.measuring.measure import count_bytes, count_parameters
 from infoprune.plan import VOCABULARY, Plan, plan_of
 from infoprune.ranking.criteria import demand_metric
@@ -32,21 +30,7 @@ from infoprune.surgery import outline, prune
 from infoprune.training.distill import Distillation, distill
 from infoprune.vocabulary.tokens import TAU, prune_vocabulary, with_tokens_of
 
-CLASSIFIERS = [kind for kind in KINDS if kind not in ("llama", "gpt2", "qwen2")]
 ALL = TextData(SENTENCES, None, None, "all")
-
-
-def dense(model_type="bert", **settings):
-    tokenizer = tokenizer_for(model_type)
-    roles = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("pad", "bos", "eos")}
-    roles["pad_token_id"] = roles["eos_token_id"] if roles["pad_token_id"] is None else roles["pad_token_id"]
-    auto = {} if model_type in CLASSIFIERS else {"auto": "AutoModelForSequenceClassification"}
-    return zoo.build(model_type, **({"vocab_size": len(tokenizer) + 3} | roles | auto | settings)), tokenizer
-
-
-def cut(model_type="bert", data=SEEN, options=None, **settings):
-    model, tokenizer = dense(model_type, **settings)
-    return model, prune_vocabulary(model, tokenizer, data, dropped="nearest", **(options or {}))
 
 
 def logits(model, batches):
@@ -132,7 +116,7 @@ def test_extra_tokens_and_rare_ones():
 
 
 def test_all_of_the_given_inputs_tell_the_demand():
-    model, tokenizer = dense()
+    model, tokenizer = answering()
     other = make_batches(ALL, tokenizer)
     plans = [
         plan_of(prune_vocabulary(model, tokenizer, SEEN, dropped="nearest", batches=batches).model)
@@ -144,7 +128,7 @@ def test_all_of_the_given_inputs_tell_the_demand():
 
 
 def test_nothing_of_what_was_given_changes():
-    model, tokenizer = dense("roberta")
+    model, tokenizer = answering("roberta")
     weights, config, words = copy.deepcopy(model.state_dict()), model.config.to_dict(), tokenizer.get_vocab()
     prune_vocabulary(model, tokenizer, SEEN, dropped="nearest")
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
@@ -198,7 +182,7 @@ def test_other_sites_are_cut_after_it(tmp_path):
 
 
 def test_it_may_come_after_other_sites_without_being_asked_for():
-    model, tokenizer = dense()
+    model, tokenizer = answering()
     half = compress(model, make_batches(SEEN, tokenizer), keep=0.5).model
     small = prune_vocabulary(half, tokenizer, SEEN)
     assert plan_of(small.model).stand_ins is not None, "infoprune.load has to open it anyway"
@@ -249,15 +233,8 @@ def test_where_the_table_lies_changes_nothing(tmp_path):
     assert torch.equal(logits(again.model, new), logits(small.model, new))
 
 
-# Tokenizers that cannot be rewritten
-
-
-class Slow(BertTokenizer):
-    is_fast = False
-
-
 def test_a_slow_tokenizer():
-    model, tokenizer = dense()
+    model, tokenizer = answering()
     slow = copy.copy(tokenizer)
     slow.__class__ = Slow
     small, fast = (prune_vocabulary(model, each, SEEN, dropped="nearest", extra=2) for each in (slow, tokenizer))
@@ -277,87 +254,3 @@ def test_a_tokenizer_of_another_kind():
     assert set(plan_of(small.model).kept[VOCABULARY]) == {0, 1} | roles | {
         words[w] for w in " ".join(SEEN.texts).split()
     }
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("model_type", "auto", "words"),
-    [
-        ("bert", "AutoModelForMaskedLM", "output layer over the same tokens"),
-        ("llama", "AutoModelForCausalLM", "output layer over the same tokens"),
-        ("bart", "AutoModelForSequenceClassification", "it has a decoder"),
-    ],
-)
-def test_models_that_say_tokens(model_type, auto, words):
-    model = zoo.build(model_type, auto=auto, vocab_size=500)
-    tokenizer = tokenizer_for(model_type if model_type in KINDS else "roberta")
-    with pytest.raises(InputError, match=rf"{words}.*--dropped-tokens pieces"):
-        prune_vocabulary(model, tokenizer, SEEN, dropped="nearest")
-    plan = Plan(model_type, {VOCABULARY: 500}, {VOCABULARY: tuple(range(499))}, "counts", 0, 0.0, (*range(499), 0))
-    with pytest.raises(InputError, match=words):
-        prune(model, plan)
-    assert plan_of(prune_vocabulary(model, tokenizer, SEEN).model).stand_ins is None
-
-
-def test_one_way_after_the_other():
-    model, small = cut()
-    with pytest.raises(InputError, match=r"became nearest.*--dropped-tokens nearest"):
-        prune_vocabulary(small.model, small.tokenizer, SEEN, dropped="pieces")
-    pieces = prune_vocabulary(model, tokenizer_for("bert"), SEEN)
-    with pytest.raises(InputError, match=r"became pieces.*--dropped-tokens pieces"):
-        prune_vocabulary(pieces.model, pieces.tokenizer, SEEN, dropped="nearest")
-    with pytest.raises(InputError, match=r"\d+ tokens of this model read \d+ rows"):
-        prune(small.model, Plan("bert", plan_of(small.model).after().units, {VOCABULARY: (0, 1, 2, 3)}, "counts", 0))
-    size = len(pieces.tokenizer)
-    later = Plan("bert", {VOCABULARY: size}, {VOCABULARY: (0,)}, "", 0, stand_ins=(0,) * size)
-    with pytest.raises(InputError, match="expected two of a kind"):
-        plan_of(pieces.model).then(later)
-
-
-def test_a_uniform_shape_of_such_a_model():
-    _, small = cut()
-    with pytest.raises(InputError, match=r"read the rows of others.*shape free"):
-        compress(small.model, make_batches(SEEN, small.tokenizer), settings=Settings(shape="uniform"))
-
-
-def test_a_word_that_is_neither():
-    with pytest.raises(InputError, match=r"--dropped-tokens is 'closest', expected one of: nearest, pieces"):
-        dropped_tokens("closest")
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda plan: plan["stand_ins"].pop(), "stand-ins for 163 tokens"),
-        (lambda plan: plan["stand_ins"].__setitem__(9, 10**6), "no kept token"),
-        (lambda plan: plan["stand_ins"].__setitem__(9, -1), "no kept token"),
-        (lambda plan: plan["stand_ins"].__setitem__(0, 2), "kept token has another"),
-        (lambda plan: plan["stand_ins"].__setitem__(0, True), "list of integers"),
-        (lambda plan: plan.__setitem__("stand_ins", {"0": 0}), "list of integers"),
-        (lambda plan: plan["kept"].__setitem__(VOCABULARY, plan["kept"][VOCABULARY][:-1]), "no kept token"),
-        (lambda plan: (plan["kept"].pop(VOCABULARY), plan["units"].pop(VOCABULARY)), "163 stand-ins for 0 tokens"),
-        (lambda plan: plan.pop("stand_ins"), r"plan\.json keeps \d+ tokens"),
-        (lambda plan: (plan["units"].__setitem__(VOCABULARY, 164), plan["stand_ins"].append(0)), "keeps 164 tokens"),
-    ],
-)
-def test_a_damaged_plan(damage, words, tmp_path):
-    _, small = cut()
-    save(small.model, tmp_path / "out")
-    file = tmp_path / "out" / "plan.json"
-    plan = json.loads(file.read_text())
-    damage(plan)
-    file.write_text(json.dumps(plan))
-    with pytest.raises(InputError, match=words):
-        load(tmp_path / "out")
-
-
-def test_weights_of_another_size(tmp_path):
-    _, small = cut()
-    _, other = cut(options={"extra": 4})
-    save(small.model, tmp_path / "out")
-    save(other.model, tmp_path / "other")
-    (tmp_path / "other" / "plan.json").replace(tmp_path / "out" / "plan.json")
-    with pytest.raises(InputError, match="cannot be loaded"):
-        load(tmp_path / "out")

@@ -1,13 +1,13 @@
 """Laws of a smaller vocabulary; the oracles are the tokenizer and the model before the cut."""
 
 import copy
-import json
 import random
 
 import pytest
 import torch
 import zoo
-from transformers import AutoTokenizer, BertTokenizer, ViTConfig, ViTForImageClassification
+from cuts import EXTRA, dense
+from transformers import AutoTokenizer
 from words import KINDS, SEEN, SENTENCES, tokenizer_for
 
 from infoprune.checkpoint import load, save
@@ -15,24 +15,11 @@ from infoprune.compress import compress
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
-from infoprune.plan import VOCABULARY, Plan, plan_of
+from infoprune.plan import VOCABULARY, plan_of
 from infoprune.repair.repair import repair
 from infoprune.structure.embeddings import count_tokens
-from infoprune.surgery import prune
 from infoprune.training.distill import distill
 from infoprune.vocabulary.tokens import prune_vocabulary, with_tokens_of
-
-EXTRA = 3  # rows of the table that are no token's, as in tables padded to a round size
-
-
-def model_for(model_type, tokenizer, **settings):
-    roles = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in ("pad", "bos", "eos")}
-    return zoo.build(model_type, **({"vocab_size": len(tokenizer) + EXTRA} | roles | settings))
-
-
-def dense(model_type, **settings):
-    tokenizer = tokenizer_for(model_type)
-    return model_for(model_type, tokenizer, **settings), tokenizer
 
 
 def kept_of(small):
@@ -259,76 +246,3 @@ def test_a_teacher_that_reads_other_numbers():
             compare(small, model, batches)
     with pytest.raises(InputError, match="vocabulary, which has 90"):
         with_tokens_of(zoo.build("bert", vocab_size=90), small)
-
-
-def test_the_vocabulary_is_no_site_of_the_layers():
-    model, _ = dense("bert")
-    with pytest.raises(InputError, match=r"vocabulary.*infoprune\.prune_vocabulary"):
-        compress(model, [{"input_ids": torch.tensor([[2, 5, 3]])}], sites=("ffn", "vocabulary"))
-
-
-class Slow(BertTokenizer):
-    is_fast = False
-
-
-def test_a_slow_tokenizer():
-    model, tokenizer = dense("bert")
-    slow = copy.copy(tokenizer)
-    slow.__class__ = Slow
-    with pytest.raises(InputError, match=r"Slow is a slow tokenizer.*tokenizer\.json"):
-        prune_vocabulary(model, slow, SEEN)
-
-
-def test_a_tokenizer_of_another_model():
-    with pytest.raises(InputError, match=r"160 tokens and the model's embedding table 100"):
-        prune_vocabulary(zoo.build("bert"), tokenizer_for("bert"), SEEN)
-
-
-def test_a_model_of_pictures():
-    pictures = ViTForImageClassification(
-        ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4)
-    )
-    with pytest.raises(InputError, match="reads no tokens"):
-        prune_vocabulary(pictures, tokenizer_for("bert"), SEEN)
-
-
-def test_a_count_below_one():
-    with pytest.raises(InputError, match="min_count is 0"):
-        prune_vocabulary(*dense("bert"), SEEN, min_count=0)
-
-
-def test_less_than_no_extra_token():
-    with pytest.raises(InputError, match=r"-1 extra tokens.*0 keeps none"):
-        prune_vocabulary(*dense("bert"), SEEN, extra=-1)
-
-
-def test_lists_of_tokens_by_number():
-    model, tokenizer = dense("llama")
-    model.generation_config.sequence_bias = {(5,): 1.0}
-    with pytest.raises(InputError, match="sequence_bias"):
-        prune_vocabulary(model, tokenizer, SEEN)
-
-
-def test_a_class_that_splits_texts_in_its_own_way(monkeypatch):
-    model, tokenizer = dense("bert")
-    monkeypatch.setattr(type(tokenizer), "from_pretrained", lambda _: tokenizer)
-    with pytest.raises(InputError, match="BertTokenizer splits texts differently"):
-        prune_vocabulary(model, tokenizer, SEEN)
-
-
-def test_a_plan_that_forgets_the_padding():
-    with pytest.raises(InputError, match="drops token 0, this model's pad_token_id"):
-        prune(zoo.build("bert"), Plan("bert", {VOCABULARY: 100}, {VOCABULARY: (1, 2)}, "counts", 0))
-    with pytest.raises(InputError, match="counts 90 units in vocabulary, which has 100"):
-        prune(zoo.build("bert"), Plan("bert", {VOCABULARY: 90}, {VOCABULARY: (0, 1, 2)}, "counts", 0))
-
-
-def test_a_damaged_plan(tmp_path):
-    small = prune_vocabulary(*dense("bert"), SEEN)
-    save(small.model, tmp_path / "out")
-    plan = tmp_path / "out" / "plan.json"
-    data = json.loads(plan.read_text())
-    data["kept"][VOCABULARY].pop()
-    plan.write_text(json.dumps(data))
-    with pytest.raises(InputError, match=r"plan\.json keeps \d+ tokens.*config\.json has"):
-        load(tmp_path / "out")

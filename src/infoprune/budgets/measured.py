@@ -13,7 +13,7 @@ from infoprune.plan import LAYER_WIDTH, Plan
 from infoprune.processes import add_up
 from infoprune.ranking.rank import Ranking, Rankings
 from infoprune.statistics.answer import embeds
-from infoprune.statistics.calibration import Batch
+from infoprune.statistics.calibration import Batch, Progress
 from infoprune.statistics.statistics import Statistics
 from infoprune.surgery import prune
 from infoprune.tasks.evaluate import evaluate
@@ -25,7 +25,14 @@ BATCHES = 4
 """Of the calibration inputs, evenly spread, to measure on."""
 
 
-def measured(rankings: Rankings, model: PreTrainedModel, statistics: Statistics, batches: Sequence[Batch]) -> Rankings:
+def measured(
+    rankings: Rankings,
+    model: PreTrainedModel,
+    statistics: Statistics,
+    batches: Sequence[Batch],
+    *,
+    progress: Progress | None = None,
+) -> Rankings:
     """Rankings whose losses are as large as those that are measured, where a model answers with an embedding.
 
     The losses take the errors of an input's tokens to be independent, so that they average out in a mean over tokens.
@@ -43,6 +50,7 @@ def measured(rankings: Rankings, model: PreTrainedModel, statistics: Statistics,
         model: that is cut.
         statistics: of the model, by which the cuts are compensated.
         batches: of this process; some of them are used.
+        progress: called with (sites done, sites in all).
     """
     if not rankings.nats or not embeds(model):
         return rankings
@@ -62,4 +70,9 @@ def measured(rankings: Rankings, model: PreTrainedModel, statistics: Statistics,
         add_up(sums)
         return replace(ranking, losses=ranking.losses * float(sums[0] / sums[1]) / predicted)
 
-    return replace(rankings, sites={name: scaled(name, ranking) for name, ranking in rankings.sites.items()})
+    found: dict[str, Ranking] = {}
+    for name, ranking in rankings.sites.items():
+        found[name] = scaled(name, ranking)
+        if progress is not None:
+            progress(len(found), len(rankings.sites))
+    return replace(rankings, sites=found)
