@@ -8,7 +8,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-COLOURS = {"information": "#0b6e4f", "magnitude": "#c8553d", "random": "#8d99ae"}
+COLOURS = {"information": "#0b6e4f", "ours": "#0b6e4f", "magnitude": "#c8553d", "random": "#8d99ae"}
+"""The rest have what matplotlib gives them."""
 
 
 def draw(
@@ -17,32 +18,40 @@ def draw(
     path: Path,
     *,
     title: str,
+    share: str = "FLOPs of the whole model, % of dense",
 ) -> None:
-    """Accuracy against FLOPs for several criteria.
+    """Accuracy against what is left, for several criteria.
 
     Args:
-        curves: for each criterion points (share of dense FLOPs, mean accuracy, lowest, highest).
+        curves: for each criterion points (share of the dense model that is left, mean accuracy, lowest, highest).
         dense: accuracy of the dense model.
         path: of the picture.
         title: above it.
+        share: below it: what is left, and of what.
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    axes.set_xlim(0, 102 * max(point[0] for points in curves.values() for point in points))
     axes.axhline(100 * dense, color="black", linewidth=0.8, linestyle=":")
-    axes.annotate("dense", (50, 100 * dense), textcoords="offset points", xytext=(0, 3), ha="center", fontsize=9)
+    axes.annotate(
+        "dense",
+        (axes.get_xlim()[1] / 2, 100 * dense),
+        textcoords="offset points",
+        xytext=(0, 3),
+        ha="center",
+        fontsize=9,
+    )
     for name, points in curves.items():
         ordered = sorted(points)
         x = [100 * share for share, *_ in ordered]
         y = [100 * mean for _, mean, *_ in ordered]
-        colour = COLOURS.get(name)
-        axes.plot(x, y, marker="o", markersize=4, color=colour, label=name)
+        (line,) = axes.plot(x, y, marker="o", markersize=4, color=COLOURS.get(name), label=name)
         low, high = [100 * p[2] for p in ordered], [100 * p[3] for p in ordered]
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.set_xlim(0, 102)
-    axes.set_xlabel("FLOPs of the whole model, % of dense")
+        axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set_xlabel(share)
     axes.set_ylabel("test accuracy, %")
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -1,9 +1,11 @@
 """docs/paper.md from the cells of the paper's table."""
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
+from experiments.curves import draw
 from infoprune.methods.trained.sparsify import RATE
 from infoprune.methods.trained.table import TRAINED
 
@@ -34,9 +36,31 @@ def write_page(page: Path, rows: Sequence[dict]) -> None:
         if some:
             accuracy = fmean(row["test"]["dense_accuracy"] for row in some)
             lines += [f"## {title}", "", f"Dense accuracy: {accuracy:.2%}.", "", *table(some), ""]
-            lines += [*verdicts(some), ""]
+            lines += [*verdicts(some), "", f"![accuracy against the weights left]({picture(page, task).name})", ""]
+            draw(
+                curves(some),
+                accuracy,
+                picture(page, task),
+                title=f"{title}: chosen while training, or cut before it",
+                share="weights left in the layers' linear maps, % of dense",
+            )
     lines += ["## What was looked at", "", *LOOKS, "", *looks(rows)]
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def picture(page: Path, task: str) -> Path:
+    """Where a task's curves are drawn, beside the page."""
+    return page.with_name(f"paper-{task.replace('_', '-')}.png")
+
+
+def curves(rows: Sequence[dict]) -> dict[str, list[tuple[float, float, float, float]]]:
+    """Of every method: share of the weights that is left, and mean, lowest and highest accuracy."""
+    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    for method, sparsity in product(NAMES, SPARSITIES):
+        said = [r["test"]["accuracy"] for r in rows if (r["method"], r["sparsity"]) == (method, sparsity)]
+        if said:
+            found.setdefault(NAMES[method], []).append((1 - sparsity / 100, fmean(said), min(said), max(said)))
+    return found
 
 
 PREFACE = (
