@@ -6,7 +6,7 @@ Run: python -m experiments.recovery [--tasks topics] [--seeds 0 1] [--split vali
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from itertools import combinations, product
 from pathlib import Path
@@ -41,8 +41,9 @@ from infoprune.training.distill import Distillation, distill
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "recovery.jsonl"
 PAGE = ROOT / "docs" / "recovery.md"
-TASKS = {task.name: task for task in (movie_reviews.TASK, topics.TASK)}
-TITLES = {"movie_reviews": "Movie reviews", "topics": "BBC topics"}
+REVIEWS = movie_reviews.TASK
+TASKS = {task.name: task for task in (REVIEWS, replace(REVIEWS, name="movie_reviews-1", shuffle=1), topics.TASK)}
+TITLES = {"movie_reviews": "Movie reviews", "movie_reviews-1": "Movie reviews, other splits", "topics": "BBC topics"}
 UNIFORM = ("heads", "ffn", "width", "pooler")
 
 

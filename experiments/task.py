@@ -44,6 +44,7 @@ class Task:
         validation: how many texts.
         epochs: of fine-tuning.
         max_length: tokens after which a text is cut; None takes texts as long as the model does.
+        shuffle: seed of the splits; another one needs another name.
     """
 
     name: str
@@ -52,15 +53,16 @@ class Task:
     validation: int
     epochs: int = 2
     max_length: int | None = None
+    shuffle: int = 0
 
     def splits(self) -> dict[str, Path]:
-        """Files of the three splits, made once: texts without duplicates, shuffled with seed 0."""
+        """Files of the three splits, made once: texts without duplicates, shuffled."""
         folder = CACHE / self.name / "splits"
         paths = {name: folder / f"{name}.csv" for name in ("train", "validation", "test")}
         if not all(path.is_file() for path in paths.values()):
             rows = self.read()
             texts = sorted(rows)
-            random.Random(0).shuffle(texts)
+            random.Random(self.shuffle).shuffle(texts)
             ends = (self.test, self.test + self.validation)
             parts = {"test": texts[: ends[0]], "validation": texts[ends[0] : ends[1]], "train": texts[ends[1] :]}
             with new_folder(folder) as draft:

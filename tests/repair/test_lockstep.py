@@ -5,6 +5,8 @@ import torch
 from greenlet import greenlet
 from tiny import captured, logits_of, make_batches
 from torch.testing import assert_close
+from transformers import Cache
+from zoo import answers, build, inputs
 
 from infoprune.repair.lockstep import Lockstep, Meeting
 from infoprune.structure.sites import find_sites
@@ -138,3 +140,16 @@ def test_an_error_outside_cleans_up_too(tiny_bert):
     with pytest.raises(KeyError, match="mine"):
         run_through(Lockstep(tiny_bert, make_batches(), meetings(tiny_bert)), KeyError("mine"))
     assert (hooks(tiny_bert), suspended()) == (before, asleep)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "gpt2", "bart", "t5", "marian"])
+def test_passes_keep_no_keys_and_values(model_type, monkeypatch):
+    model = build(model_type)
+    kept = []
+    monkeypatch.setattr(Cache, "update", lambda self, key, value, *_, **__: kept.append(1) or (key, value))
+    with Lockstep(model, inputs(model_type), meetings(model)) as passes:
+        while arrivals := passes.arrive():
+            passes.resume([arrival.total for arrival in arrivals])
+    assert not kept
+    answers(model, inputs(model_type))
+    assert kept, "what a plain pass keeps"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 
 import torch
 from greenlet import GreenletExit, getcurrent, greenlet
@@ -99,9 +100,12 @@ class Lockstep:
         self._replies = list(totals)
 
     def _run(self, batch: Mapping[str, Tensor]) -> Callable[..., None]:
+        # Every pass would keep the keys and values of all layers below until all have come to the end.
+        without = {"use_cache": False} if "use_cache" in signature(self._model.forward).parameters else {}
+
         def run(_: object = None) -> None:
             device = device_of(self._model)
-            self._model(**model_inputs(batch, device))
+            self._model(**model_inputs(batch, device), **without)
 
         return run
 
