@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument("--goals", nargs="+", default=list(SHARES), choices=list(SHARES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="calibration draws")
-    parser.add_argument("--samples", type=int, default=4096, help="calibration verses")
+    parser.add_argument("--samples", type=int, default=512, help="calibration verses")
     parser.add_argument("--criteria", nargs="+", default=list(CRITERIA), choices=list(CRITERIA))
     options = parser.parse_args()
     model, words = dense_model()
@@ -99,16 +99,17 @@ def write_page(rows: list[dict]) -> None:
     """A table of docs/real-models.md from the cells on test books."""
     dense = next(row for row in rows if row["criterion"] == "dense")
     lines = [
-        f"| left (dense: BLEU {dense['bleu']:.1f}, chrF {dense['chrf']:.1f}) | criterion | draws | BLEU "
-        "| BLEU lost (lowest to highest) | chrF |",
-        "|---|---|---|---|---|---|",
+        f"| left (dense: BLEU {dense['bleu']:.1f}, chrF {dense['chrf']:.1f}) | criterion | calibration verses | draws "
+        "| BLEU | BLEU lost (lowest to highest) | chrF |",
+        "|---|---|---|---|---|---|---|",
     ]
     for goal, criterion in product(SHARES, CRITERIA):
-        found = [row for row in rows if row.get("goal") == goal and row["criterion"] == criterion]
-        if found:
+        cut = [row for row in rows if row.get("goal") == goal and row["criterion"] == criterion]
+        for samples in sorted({row["samples"] for row in cut}):
+            found = [row for row in cut if row["samples"] == samples]
             lost = [dense["bleu"] - row["bleu"] for row in found]
             lines.append(
-                f"| {goal} | {criterion} | {len(found)} | {fmean(row['bleu'] for row in found):.1f} "
+                f"| {goal} | {criterion} | {samples:,} | {len(found)} | {fmean(row['bleu'] for row in found):.1f} "
                 f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) "
                 f"| {fmean(row['chrf'] for row in found):.1f} |"
             )
