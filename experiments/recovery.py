@@ -86,6 +86,7 @@ class Run:
         varied: share of the tokens that are replaced; None is what `distill` chooses.
         repeats: steps that a variation serves.
         whole: as much training as the fine-tuning took FLOPs; else as many steps.
+        frozen: embeddings are not trained; None is what `distill` chooses.
     """
 
     criterion: str = "information"
@@ -94,6 +95,7 @@ class Run:
     varied: float | None = None
     repeats: int = Distillation().repeats
     whole: bool = True
+    frozen: bool | None = None
 
 
 TEXTS = {"own": (1, 0), "fresh": (0, 2)}
@@ -109,6 +111,7 @@ CHOICES = {
     "own texts, fewer steps": Run(texts="own", whole=False),
     "own texts, as they are": Run(texts="own", varied=0.0),
     "own texts, a variation in one step": Run(texts="own", repeats=1),
+    "own texts, embeddings frozen": Run(texts="own", frozen=True),
     "half of the tokens replaced": Run(texts="own", varied=0.5),
     "fresh texts, as they are": Run(texts="fresh", varied=0.0),
     "rate 0.000125": Run(texts="own", rate=1.25e-4),
@@ -163,7 +166,13 @@ class Bench:
             batches = self._lessons(run.texts)
             epochs = self._task.epochs * (passes_within(flops, run.repeats) if run.whole else 1)
             epochs /= sum(TEXTS[run.texts])
-            how = Distillation(epochs=epochs, learning_rate=run.rate, varied=run.varied, repeats=run.repeats)
+            how = Distillation(
+                epochs=epochs,
+                learning_rate=run.rate,
+                varied=run.varied,
+                repeats=run.repeats,
+                freeze_embeddings=run.frozen,
+            )
             distilled = distill(small, self._dense(seed)[0], batches, how=how, seed=seed)
             small, seconds, steps = distilled.model, distilled.seconds, distilled.steps
             kept = distilled.kl < distilled.kl_before
@@ -304,6 +313,9 @@ PREFACE = (
     "",
     "*own texts* is the default; *a variation in one step* asks the teacher anew at every step, and so takes",
     "fewer of them in the same FLOPs.",
+    "",
+    "Embeddings are trained where the width was cut, and elsewhere not. *Embeddings frozen* leaves them as they are;",
+    "so did the uniform cuts with *a variation in one step* and those on the validation split.",
     "",
     "Texts that are held out decide whether the training is kept: *kept* says in how many draws it was. Where it",
     "was not, the row counts the model from before the training.",

@@ -285,3 +285,12 @@ def test_models_that_cannot_be_compared(tiny_bert, make_tiny_bert):
 def test_settings_out_of_range(name, value):
     with pytest.raises(InputError, match=f"{name} is {value}, expected"):
         Distillation(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("kinds", "asked", "trained"), [(None, None, False), (("width",), None, True), (("width",), True, False)]
+)
+def test_embeddings_that_were_cut_are_trained(tiny_bert, kinds, asked, trained):
+    small = cut(tiny_bert, 0.5, kinds)
+    result = distill(small, tiny_bert, BATCHES, how=replace(QUICK, epochs=0.5, freeze_embeddings=asked))
+    assert same(state(small.bert.embeddings), state(result.model.bert.embeddings)) is not trained

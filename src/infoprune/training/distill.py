@@ -62,7 +62,7 @@ class Distillation:
         patience: share of the training, and at least one epoch, that may pass after the warm-up without getting better
             on these; then it ends. 1, the default, lets it go on to its end: the learning rate falls to zero there, and
             much is won in the last steps, by a training that got no better for long.
-        freeze_embeddings: leave the embeddings as they are.
+        freeze_embeddings: leave the embeddings as they are; None means where they are as wide as the teacher's.
         bf16: compute products in bfloat16; None means where the processor is faster with it.
 
     Raises:
@@ -78,7 +78,7 @@ class Distillation:
     repeats: int = 3
     held_out: float = 0.05
     patience: float = 1.0
-    freeze_embeddings: bool = True
+    freeze_embeddings: bool | None = None
     bf16: bool | None = None
 
     def __post_init__(self) -> None:
@@ -197,7 +197,7 @@ def distill(
             schedule = Schedule(steps, rate, 1, seed, how.bf16)
             patience = max(len(examples), round(steps * how.patience))
             held_out = HeldOut(judging, max(1, round(LOOKS * how.epochs)), patience) if judging else None
-            with frozen(embeddings_of(student) if how.freeze_embeddings else None):
+            with frozen(embeddings_of(student) if freezes_embeddings(how, student, dense) else None):
                 trained = train(
                     lesson,
                     training,
@@ -234,6 +234,14 @@ def kind_of_variation(lesson: Lesson, batches: Sequence[Batch], how: Distillatio
     if share is None:
         share = VARIED if how.labels == 0 and lesson.decides(0, batches[0]) else 0.0
     return variation(batches, share)
+
+
+def freezes_embeddings(how: Distillation, student: PreTrainedModel, teacher: PreTrainedModel) -> bool:
+    """Whether the embeddings are left as they are: few texts say little about most tokens, but cut ones are trained."""
+    if how.freeze_embeddings is not None:
+        return how.freeze_embeddings
+    ours, theirs = (embeddings_of(model).parameters() for model in (student, teacher))
+    return all(own.shape[-1] == other.shape[-1] for own, other in zip(ours, theirs, strict=True))
 
 
 def learning_rate(lesson: Lesson, examples: Sequence[Example]) -> float:

@@ -23,6 +23,7 @@ from infoprune.training.distill import (
     Distillation,
     answering,
     check_classes,
+    freezes_embeddings,
     kind_of_variation,
     mean_divergence,
     one,
@@ -140,7 +141,7 @@ def sparsify(
             if progress is not None:
                 progress(done, of)
 
-        with frozen(embeddings_of(student) if how.freeze_embeddings else None):
+        with frozen(embeddings_of(student) if freezes_embeddings(how, student, teacher) else None):
             schedule = Schedule(steps, how.learning_rate or RATE, 1, seed, how.bf16)
             train(_Narrowing(lesson, chooser), training, one, schedule, groups=chooser.groups, progress=advance)
         plan = chooser.finish()
