@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 from tiny import captured, logits_of, make_batches, site_named, split
+from torch.nn.functional import normalize
 from torch.testing import assert_close
+from zoo import build
 
 from infoprune.errors import InputError
 from infoprune.statistics.collect import collect
@@ -136,3 +138,22 @@ def test_too_many_logits(make_tiny_bert):
     model = make_tiny_bert(num_labels=WIDEST + 1)
     with pytest.raises(InputError, match="has 1025 logits, expected at most 1024"):
         paired(model)
+
+
+@pytest.mark.parametrize(("auto", "wide"), [("AutoModel", 48), ("AutoModelForQuestionAnswering", 2)])
+def test_answers_that_are_no_logits_of_classes(auto, wide):
+    model = build("bert", auto=auto, num_labels=2)
+    top = paired(model).sites["layers.1.ffn"].pairs
+    rows = []
+    with torch.no_grad():
+        for one in split(BATCHES):
+            output = model(**one)
+            if wide == 2:  # where an answer starts and ends, at every token
+                rows.append(torch.stack([output.start_logits[0], output.end_logits[0]], 1))
+            else:
+                states = output.last_hidden_state[0]
+                rows.append(normalize(states.mean(0), dim=0).expand(len(states), -1))
+    expected = torch.cat(rows)
+    assert top.upper == wide
+    assert_close(top.joint.mean[-wide:], expected.mean(0), rtol=1e-6, atol=1e-8)
+    assert_close(top.joint.covariance[-wide:, -wide:], torch.cov(expected.T, correction=0), rtol=1e-6, atol=1e-8)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
 from infoprune.processes import process_count
+from infoprune.statistics.answer import read_answer
 from infoprune.statistics.calibration import Batch, Progress, model_inputs, real_tokens
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairing, Pairs, Target
@@ -39,9 +41,10 @@ def collect_pairs(
 ) -> Statistics:
     """The statistics with pairs: each site's units beside those of the next site above, at the same tokens.
 
-    Above the topmost site stands the target: the input's logits or label, beside every one of its tokens (or the
-    token's own logits, where the model has a softmax at every token). Tokens are weighted by their worth at the site,
-    as in `collect`, so that at the top of a classifier the tokens count that its head reads.
+    Above the topmost site stands the target: the input's logits, embedding or label, beside every one of its tokens (or
+    the token's own logits, where the model has a softmax at every token or says where an answer starts and ends).
+    Tokens are weighted by their worth at the site, as in `collect`, so that at the top of a classifier the tokens count
+    that its head reads.
 
     Args:
         model: the one that the statistics are of.
@@ -78,7 +81,7 @@ def collect_pairs(
     device = device_of(model)
     with _inputs(model, sites) as seen, torch.no_grad():
         for index, batch in enumerate(batches):
-            logits = model(**model_inputs(batch, device)).logits
+            logits = _said(model, model(**model_inputs(batch, device)), masks[index].to(device))
             for name, above in chain.items():
                 y = _target(logits, batch, pairing.target) if above is None else seen[above.name]
                 gathered[name].add(index, torch.cat([seen[name], _beside(seen[name], y)], -1).flatten(0, -2))
@@ -151,6 +154,13 @@ def _draw(
         parts.append(chosen[inside] - start)
         start += weight.numel()
     return parts
+
+
+def _said(model: PreTrainedModel, output: Mapping[str, Any], mask: Tensor) -> Tensor:
+    """Logits of an input or of each of its tokens; those of start and end at every token; or an embedding."""
+    if "start_logits" in output:
+        return torch.stack([output["start_logits"], output["end_logits"]], -1)
+    return read_answer(model, output, mask).values
 
 
 def _target(logits: Tensor, batch: Batch, target: Target) -> Tensor:
