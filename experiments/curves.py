@@ -42,7 +42,7 @@ def draw(
     )
     for name, points in curves.items():
         ordered = sorted(points)
-        x = [100 * share for share, *_ in ordered]
+        x = [100 * point[0] for point in ordered]
         y = [100 * mean for _, mean, *_ in ordered]
         (line,) = axes.plot(x, y, marker="o", markersize=4, color=COLOURS.get(name), label=name)
         low, high = [100 * p[2] for p in ordered], [100 * p[3] for p in ordered]

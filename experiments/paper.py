@@ -62,7 +62,6 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(NAMES), choices=list(NAMES))
     parser.add_argument("--sparsity", nargs="+", type=int, default=list(SPARSITIES), help="per cent of the weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="draws: dense model, texts, order")
-    parser.add_argument("--untimed", action="store_true", help="measure no latency")
     parser.add_argument("--rates", nargs="+", type=float, default=[None], help="of weights, while choosing")
     parser.add_argument("--score-rates", nargs="+", type=float, default=[None], help="of scores and gates")
     parser.add_argument(
@@ -74,11 +73,7 @@ def main() -> None:
     if options.quick:
         options.tasks, options.sparsity = ["movie_reviews"], [80]
     results = QUICK_RESULTS if options.quick else RESULTS
-    found = (
-        []
-        if options.page
-        else [cell(results, key, partial(measure, key, timed=not options.untimed)) for key in keys(options)]
-    )
+    found = [] if options.page else [cell(results, key, partial(measure, key)) for key in keys(options)]
     if options.quick:
         console.print("\n".join(table(found)), soft_wrap=True)
         return
@@ -156,7 +151,7 @@ def prepared(task: str, seed: int) -> Bench:
     )
 
 
-def measure(key: dict, *, timed: bool = True) -> dict:
+def measure(key: dict) -> dict:
     """One cell: cut and train, or both at once; evaluate and time."""
     bench = prepared(key["task"], key["seed"])
     keep = 1 - key["sparsity"] / 100
@@ -176,7 +171,7 @@ def measure(key: dict, *, timed: bool = True) -> dict:
         "seconds": round(result.seconds, 1),
         "device": DEVICE.type,
         **sizes_of(bench, result.model),
-        **(times_of(bench, result.model, zeros=zeros) if timed else {}),
+        **times_of(bench, result.model, zeros=zeros),
     }
 
 

@@ -131,7 +131,7 @@ def columns(rows: Sequence[dict]) -> Iterator[str]:
     yield f"{mean['share']:.1%} | {mean['parameters'] / 1e6:.1f}M | {mean['nonzero'] / 1e6:.1f}M"
     yield f"{mean['bytes'] / 1e6:.0f} MB | {mean['sparse_bytes'] / 1e6:.0f} MB"
     for kernels in ("ms", "sparse_ms"):
-        faster = [row["dense_ms"] / row[kernels] for row in rows if row.get(kernels) is not None]
+        faster = [row["dense_ms"] / row[kernels] for row in rows if row[kernels] is not None]
         yield f"{fmean(faster):.2f}x" if faster else ""
     seconds = [row["seconds"] for row in rows if row.get("device", "cpu") == "cpu"]
     yield f"{fmean(seconds):.0f}" if seconds else ""

@@ -210,9 +210,11 @@ class Bench:
         tokenizer = self._dense(0)[1]
         own, others = TEXTS[name]
         batches = self._task.unlabelled(tokenizer)
+        if not others:
+            return own * batches
         count = others * sum(len(batch["input_ids"]) for batch in batches)
         sentences = TextData(tuple(fresh(count)), None, None, "fresh")
-        return own * batches + (make_batches(sentences, tokenizer, max_length=128) if count else [])
+        return own * batches + make_batches(sentences, tokenizer, max_length=128)
 
     def _collect(self, seed: int, kinds: tuple[str, ...] | None) -> tuple[Batches, Statistics, Costs]:
         model, tokenizer = self._dense(seed)
