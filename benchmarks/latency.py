@@ -4,6 +4,7 @@ Run: python -m benchmarks.latency
 """
 
 import argparse
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -14,6 +15,7 @@ from benchmarks.speedup import SHAPE
 from infoprune.budgets.allocate import even_counts
 from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import find_costs
+from infoprune.budgets.timed import as_timed, time_share
 from infoprune.measuring.measure import example_batch, measure_latency
 from infoprune.structure.sites import find_sites
 from infoprune.surgery import outline
@@ -34,7 +36,8 @@ def main() -> None:
     costs = find_costs(dense, "latency", [batch])
     units = {site.name: site.units for site in find_sites(dense)}
     budgets = [Budget("latency", share) for share in BUDGETS]
-    models = [outline(dense, even_counts(units, costs, budget.limit(costs))) for budget in budgets]
+    sizes, share = partial(even_counts, units, costs), partial(time_share, dense, costs.shape)
+    models = [outline(dense, as_timed(sizes, budget.limit(costs), costs, share)) for budget in budgets]
     times = measure_latency([dense, *models], batch, repeats=options.repeats)
     title = f"{options.inputs} x {options.tokens} tokens, {torch.get_num_threads()} threads, {options.repeats} rounds"
     table = Table(title=title)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedModel
@@ -12,6 +13,7 @@ from infoprune.budgets.allocate import check_nats, choose_counts, even_counts
 from infoprune.budgets.budget import Budget, Counts
 from infoprune.budgets.costs import Costs, find_costs
 from infoprune.budgets.shape import Shape, share_counts
+from infoprune.budgets.timed import as_timed, time_share
 from infoprune.errors import InputError
 from infoprune.ranking.criteria import Criterion
 from infoprune.ranking.rank import Rankings
@@ -64,6 +66,8 @@ class _ByCost:
     budget: Budget
     parts: int
     shape: Shape | None
+    timed: Callable[[Mapping[str, int]], float] | None
+    """For a latency: what share of the dense model's a cut to these sizes takes, measured."""
 
     @property
     def by_losses(self) -> bool:
@@ -71,7 +75,14 @@ class _ByCost:
 
     def after(self, part: int, rankings: Rankings) -> Counts:
         costs = self.costs.among(rankings.sites)
-        return Counts(choose_counts(rankings, costs, self._limit(part), self.budget.allocation, self.shape))
+
+        def sizes(limit: float) -> dict[str, int]:
+            return choose_counts(rankings, costs, limit, self.budget.allocation, self.shape)
+
+        limit = self._limit(part)
+        if self.timed is None or part + 1 < self.parts:
+            return Counts(sizes(limit))
+        return Counts(as_timed(sizes, limit, costs, self.timed))
 
     def beforehand(self, part: int, units: Mapping[str, int]) -> Counts:
         return Counts(even_counts(units, self.costs.among(units), self._limit(part), self.shape))
@@ -106,4 +117,5 @@ def schedule(
         raise InputError(f"keep {keep:g} and a budget of {budget.quantity} were given, expected one; leave one out")
     check_nats(budget.allocation, criterion.name, criterion.nats)
     costs = find_costs(model, budget.quantity, batches, kinds=kinds, depth=budget.depth, progress=progress)
-    return _ByCost(costs, budget.limit(costs), budget, parts, shape)
+    timed = partial(time_share, model, costs.shape) if budget.quantity == "latency" else None
+    return _ByCost(costs, budget.limit(costs), budget, parts, shape, timed)

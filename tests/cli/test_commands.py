@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,8 +8,10 @@ from rows import NEGATIVE, POSITIVE, write_rows
 from transformers import AutoModelForSequenceClassification, BertModel
 
 import infoprune
+from infoprune.budgets.costs import find_costs
 from infoprune.checkpoint import save
 from infoprune.jobs.reload import check_reload
+from infoprune.measuring.measure import Latency
 
 REPORT_KEYS = {
     "version",
@@ -70,6 +73,24 @@ def test_prune_writes_everything_that_a_model_needs(run, saved_bert, reviews, ou
     for word in ("parameters", "FLOPs", "latency", "accuracy", "agreement", "KL (nats)", "layers.1", str(out)):
         assert word in printed
     assert sorted(out.parent.iterdir()) == sorted([saved_bert, reviews, out]), "no draft is left behind"
+
+
+@pytest.mark.parametrize(("taken", "said"), [(0.5, False), (0.54, False), (0.56, True), (0.44, True)])
+def test_a_budget_of_latency_that_was_missed_is_owned_up_to(monkeypatch, run, saved_bert, reviews, out, taken, said):
+    def table(model, quantity, batches, **how):
+        return replace(find_costs(model, "flops", batches, **how), quantity=quantity)
+
+    def timed(report, *_):
+        dense, pruned = (Latency(each, each, each) for each in (10.0, 10.0 * taken))
+        return replace(
+            report, dense=replace(report.dense, latency_ms=dense), pruned=replace(report.pruned, latency_ms=pruned)
+        )
+
+    monkeypatch.setattr("infoprune.schedule.find_costs", table)
+    monkeypatch.setattr("infoprune.jobs.prune.timed", timed)
+    status, _, err = run("prune", saved_bert, out, "--data", reviews, "--budget", "latency=0.5", "--no-repair")
+    assert status == 0, err
+    assert (f"latency=0.5 was asked for, but {taken:.2f} was measured" in err) == said
 
 
 @pytest.mark.parametrize("allocation", [[], ["--allocation", "uniform"]], ids=["nats", "uniform"])

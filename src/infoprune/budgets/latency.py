@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from infoprune.measuring.machine import remembered
-from infoprune.measuring.measure import example_batch, time_rounds
+from infoprune.measuring.measure import device_of, example_batch, time_rounds
 from infoprune.statistics.calibration import Progress
 from infoprune.structure.site import Site
 from infoprune.surgery import outline
@@ -99,7 +99,7 @@ def _measured(
     progress: Progress | None,
 ) -> list[float]:
     """Milliseconds of the whole model, of its smallest version, and of a layer at every size of every kind's grid."""
-    batch = example_batch(model.config, *shape, device=next(model.parameters()).device)
+    batch = example_batch(model.config, *shape, device=device_of(model))
     smallest = outline(model, {site.name: grid[site.kind][0] for site in sites})
     # the fastest of several runs: whatever else runs on the machine only ever adds to a time
     values = [min(times) for times in time_rounds([model, smallest], batch, repeats=REPEATS)]
