@@ -10,7 +10,7 @@ from statistics import fmean
 
 from transformers import PreTrainedModel
 
-from experiments.cells import BEFORE_TEMPERING, cell, console
+from experiments.cells import cell, console
 from experiments.curves import draw
 from experiments.movie_reviews import Batches, calibration, dense_model, labelled
 from infoprune.compress import compress
@@ -98,7 +98,6 @@ def write_page(rows: list[dict], dense: float) -> None:
         "",
         "Made by `python -m experiments.training_free`.",
         "",
-        *BEFORE_TEMPERING,
         "![accuracy against FLOPs](accuracy.png)",
         "",
         "| keep | criterion | draws | accuracy | points lost (lowest to highest) | KL (nats) | lowest to highest "

@@ -31,13 +31,14 @@ def test_folders_and_graphs_in_one_table(run, saved_bert, small, graph, reviews)
     report = json.loads((small / "report.json").read_text())
     dense, pruned, same = bench["judged"]
     assert (pruned["metrics"], pruned["agreement"]) == (report["pruned"]["metrics"], report["agreement"])
-    assert pruned["kl"] == pytest.approx(report["kl"])
+    assert pruned["kl"] == pytest.approx(report["kl"], rel=1e-4)
     assert same["metrics"] == dense["metrics"]
     assert abs(same["kl"]) < 1e-9
 
 
 def test_a_table_with_peak_memory(run, saved_bert):
-    status, printed, err = run("bench", saved_bert, "--batch-size", "2", "--length", "8", "--repeats", "2")
+    shape = ("--batch-size", "2", "--length", "8", "--repeats", "2", "--device", "cpu")
+    status, printed, err = run("bench", saved_bert, *shape)
     assert (status, err) == (0, "")
     for word in ("2 x 8", "latency", "texts/s", "speed-up", "1.00x (1.00 to 1.00)", "peak memory", "MB", "kB"):
         assert word in printed
