@@ -195,6 +195,8 @@ def _order_lines(rows: list[dict], keep: float) -> list[str]:
         "Draw by draw either order is a few per cent better or worse than one look, top-down the best on two draws of",
         "three and the worst on one; in the mean over three draws all are within 1 %. So at the same share everywhere",
         "the top-down refresh buys nothing, and it costs a pass over the texts for every site: one look is shipped.",
+        "These cells are from when the repair re-fitted, of what writes an attention's units, the values alone: the",
+        "first row here against *as shipped* above is what re-fitting queries and keys as well takes off.",
         "",
         "| sizes | order | draws | KL (nats) | against one look | lowest to highest KL | KL before repair "
         "| accuracy | agreement |",

@@ -27,13 +27,14 @@ RESULTS = Path(__file__).parent / "results" / "translation.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "real-models.md"
 CRITERIA = ("information", "magnitude", "random")
 SHARES = {
-    "3/4 of every layer": (0.75, False),
-    "1/2 of every layer": (0.5, False),
-    "3/4 of the layers' parameters": (0.75, True),
-    "1/2 of the layers' parameters": (0.5, True),
+    "3/4 of every layer": (0.75, False, False),
+    "1/2 of every layer": (0.5, False, False),
+    "3/4 of the layers' parameters": (0.75, True, False),
+    "1/2 of the layers' parameters": (0.5, True, False),
+    "1/2 of the layers' parameters, whole blocks may go": (0.5, True, True),
 }
 """Shares of all neurons and heads; or of the parameters of the layers, which may then differ, by the losses in nats
-where the criterion has such: else all keep the same share."""
+where the criterion has such: else all keep the same share. Last, whether a layer may lose its attention or network."""
 
 
 def main() -> None:
@@ -72,12 +73,12 @@ def measure(
 
 def goal_of(model: MarianMTModel, name: str) -> dict[str, Any]:
     """What `compress` is asked for; embeddings are no part of what a share of the layers' parameters counts."""
-    share, layers = SHARES[name]
+    share, layers, depth = SHARES[name]
     if not layers:
         return {"keep": share}
     stacks = (model.model.encoder.layers, model.model.decoder.layers)
     inside = sum(parameter.numel() for stack in stacks for parameter in stack.parameters())
-    return {"budget": Budget("params", 1 - (1 - share) * inside / model.num_parameters())}
+    return {"budget": Budget("params", 1 - (1 - share) * inside / model.num_parameters(), depth=depth)}
 
 
 def scores(model: MarianMTModel, words: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) -> dict:

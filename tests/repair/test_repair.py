@@ -192,7 +192,7 @@ def test_progress_counts_places(tiny_bert):
     batches, seen = make_batches(), []
     small, statistics = cut(tiny_bert, batches)
     repair(small, tiny_bert, batches, statistics=statistics, progress=lambda done, of: seen.append((done, of)))
-    assert seen == [(done, 8) for done in range(1, 9)]  # value, output, up and down of two layers
+    assert seen == [(done, 12) for done in range(1, 13)]  # query, key, value, output, up and down of two layers
 
 
 @pytest.mark.parametrize("floor", [0.0, 3.0, math.inf])

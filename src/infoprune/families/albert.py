@@ -14,7 +14,6 @@ ALBERT = Family(
             producers=(Rows("attention.query"), Rows("attention.key"), Rows("attention.value")),
             readers=("attention.dense",),
             stream="attention.value",
-            refit=("attention.value",),
             unit_size=("attention:attention_head_size",),
             attributes=(
                 Attribute("attention", "num_attention_heads"),
@@ -27,7 +26,6 @@ ALBERT = Family(
             producers=(Rows("ffn"),),
             readers=("ffn_output",),
             stream="ffn",
-            refit=("ffn",),
             config=(Setting("intermediate_size"),),
         ),
     ),

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Stack, Width
 
+CROSSING = ("encoder_attn.k_proj", "encoder_attn.v_proj")
+
 
 def encoder(attended: str, widened: str) -> tuple[SiteRow, ...]:
     """The sites of an encoder's layer.
@@ -12,7 +14,7 @@ def encoder(attended: str, widened: str) -> tuple[SiteRow, ...]:
         attended: what reads the residual first on its way to the attention.
         widened: the same on its way to the network.
     """
-    return (_heads("heads", "self_attn", "encoder", attended, refit=("self_attn.v_proj",)), _ffn("encoder", widened))
+    return (_heads("heads", "self_attn", "encoder", attended), _ffn("encoder", widened))
 
 
 def decoder(attended: str, crossed: str, widened: str) -> Stack:
@@ -26,21 +28,20 @@ def decoder(attended: str, crossed: str, widened: str) -> Stack:
     return Stack(
         layers="decoder.layers",
         sites=(
-            _heads("heads", "self_attn", "decoder", attended, refit=("self_attn.v_proj",)),
-            # its values are of the encoder's tokens, whose worth here is unknown
-            _heads("cross-heads", "encoder_attn", "decoder", crossed),
+            _heads("heads", "self_attn", "decoder", attended),
+            _heads("cross-heads", "encoder_attn", "decoder", crossed, crossing=CROSSING),
             _ffn("decoder", widened),
         ),
     )
 
 
-def _heads(kind: str, module: str, side: str, stream: str, refit: tuple[str, ...] = ()) -> SiteRow:
+def _heads(kind: str, module: str, side: str, stream: str, crossing: tuple[str, ...] = ()) -> SiteRow:
     return SiteRow(
         kind=kind,
         producers=(Rows(f"{module}.q_proj"), Rows(f"{module}.k_proj"), Rows(f"{module}.v_proj")),
         readers=(f"{module}.out_proj",),
         stream=stream,
-        refit=refit,
+        crossing=crossing,
         unit_size=(f"{module}:head_dim",),
         attributes=(
             Attribute(module, "num_heads"),
@@ -57,7 +58,6 @@ def _ffn(side: str, stream: str) -> SiteRow:
         producers=(Rows("fc1"),),
         readers=("fc2",),
         stream=stream,
-        refit=("fc1",),
         config=(Setting(f"{side}_ffn_dim"),),
     )
 
@@ -82,7 +82,6 @@ BART = Family(
             below=("decoder.layernorm_embedding",),
             within=("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"),
         ),
-        crossing=("encoder_attn.k_proj", "encoder_attn.v_proj"),
         heads=("lm_head", "qa_outputs"),
         config=(Setting("d_model"),),
         requires=(("scale_embedding", False),),  # by the square root of the width

@@ -13,7 +13,6 @@ def pooler(hidden: str, classifier: str, field: str = "hidden_size") -> tuple[Si
             producers=(Rows(hidden),),
             readers=(classifier,),
             stream=None,
-            refit=(hidden,),
             config=(Setting(field),),
         ),
     )
@@ -36,7 +35,6 @@ BERT = Family(
             producers=(Rows("attention.self.query"), Rows("attention.self.key"), Rows("attention.self.value")),
             readers=("attention.output.dense",),
             stream="attention.self.value",
-            refit=("attention.self.value",),
             unit_size=("attention.self:attention_head_size",),
             attributes=(
                 Attribute("attention.self", "num_attention_heads"),
@@ -51,7 +49,6 @@ BERT = Family(
             producers=(Rows("intermediate.dense"),),
             readers=("output.dense",),
             stream="intermediate.dense",
-            refit=("intermediate.dense",),
             config=(Setting("intermediate_size"),),
         ),
     ),

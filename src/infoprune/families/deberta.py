@@ -19,7 +19,7 @@ DEBERTA_V2 = Family(
             ),
             readers=("attention.output.dense",),
             stream="attention.self.value_proj",
-            refit=("attention.self.value_proj",),
+            refit=("attention.self.value_proj",),  # the others are applied to the positions as well
             unit_size=("attention.self:attention_head_size",),
             attributes=(
                 Attribute("attention.self", "num_attention_heads"),
@@ -32,7 +32,6 @@ DEBERTA_V2 = Family(
             producers=(Rows("intermediate.dense"),),
             readers=("output.dense",),
             stream="intermediate.dense",
-            refit=("intermediate.dense",),
             config=(Setting("intermediate_size"),),
         ),
     ),

@@ -14,7 +14,6 @@ DISTILBERT = Family(
             producers=(Rows("attention.q_lin"), Rows("attention.k_lin"), Rows("attention.v_lin")),
             readers=("attention.out_lin",),
             stream="attention.v_lin",
-            refit=("attention.v_lin",),
             unit_size=("attention:attention_head_size",),
             attributes=(
                 Attribute("attention", "n_heads"),
@@ -28,7 +27,6 @@ DISTILBERT = Family(
             producers=(Rows("ffn.lin1"),),
             readers=("ffn.lin2",),
             stream="ffn.lin1",
-            refit=("ffn.lin1",),
             config=(Setting("hidden_dim"),),
         ),
     ),

@@ -13,7 +13,6 @@ GPT_NEOX = Family(
             producers=(Rows("attention.query_key_value"),),
             readers=("attention.dense",),
             stream=None,  # the network beside it makes good what is wrong with the residual; twice would be too much
-            refit=("attention.query_key_value",),
             unit_size=("attention:head_size",),
             attention="attention",
         ),
@@ -22,7 +21,6 @@ GPT_NEOX = Family(
             producers=(Rows("mlp.dense_h_to_4h"),),
             readers=("mlp.dense_4h_to_h",),
             stream="post_attention_layernorm",
-            refit=("mlp.dense_h_to_4h",),
             config=(Setting("intermediate_size"),),
         ),
     ),

@@ -11,7 +11,6 @@ HEADS = SiteRow(
     producers=(Rows("self_attn.q_proj"), Rows("self_attn.k_proj"), Rows("self_attn.v_proj")),
     readers=("self_attn.o_proj",),
     stream="input_layernorm",
-    refit=("self_attn.v_proj",),
     unit_size=(GROUPS, HEAD),
     attention="self_attn",
     config=(
@@ -25,7 +24,6 @@ FFN = SiteRow(
     producers=(Rows("mlp.gate_proj"), Rows("mlp.up_proj")),
     readers=("mlp.down_proj",),
     stream="post_attention_layernorm",
-    refit=("mlp.gate_proj", "mlp.up_proj"),
     config=(Setting("intermediate_size"),),
 )
 WIDTH = Width(
@@ -71,12 +69,11 @@ PHI3 = replace(
         replace(
             HEADS,
             producers=(Rows("self_attn.qkv_proj", parts=(GROUPS, 1, 1)),),
-            refit=("self_attn.qkv_proj",),
             attributes=(
                 Attribute("self_attn", "num_key_value_heads"),
                 Attribute("self_attn", "config.num_attention_heads", each=GROUPS),
             ),
         ),
-        replace(FFN, producers=(Rows("mlp.gate_up_proj", parts=(1, 1)),), refit=("mlp.gate_up_proj",)),
+        replace(FFN, producers=(Rows("mlp.gate_up_proj", parts=(1, 1)),)),
     ),
 )

@@ -14,7 +14,6 @@ MPNET = Family(
             producers=(Rows("intermediate.dense"),),
             readers=("output.dense",),
             stream="intermediate.dense",
-            refit=("intermediate.dense",),
             config=(Setting("intermediate_size"),),
         ),
     ),

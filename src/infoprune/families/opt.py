@@ -14,7 +14,6 @@ OPT = Family(
             producers=(Rows("self_attn.q_proj"), Rows("self_attn.k_proj"), Rows("self_attn.v_proj")),
             readers=("self_attn.out_proj",),
             stream="self_attn_layer_norm",
-            refit=("self_attn.v_proj",),
             unit_size=("self_attn:head_dim",),
             attributes=(
                 Attribute("self_attn", "num_heads"),
@@ -28,7 +27,6 @@ OPT = Family(
             producers=(Rows("fc1"),),
             readers=("fc2",),
             stream="final_layer_norm",
-            refit=("fc1",),
             config=(Setting("ffn_dim"),),
         ),
     ),

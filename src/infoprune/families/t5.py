@@ -12,7 +12,6 @@ def _ffn(module: str, norm: str) -> SiteRow:
         producers=tuple(Rows(path, optional=True) for path in producers),
         readers=(f"{module}.wo",),
         stream=norm,
-        refit=producers,
         config=(Setting("d_ff"),),
     )
 

@@ -68,7 +68,6 @@ class SiteRow:
         readers: linear modules whose input columns are the units.
         stream: a module whose first input is the residual that the reader's output is added to; None where something
             stands in between (a norm, or another branch).
-        refit: the producers that a repair re-fits as well.
         unit_size: "module:attribute"s whose product says how many coordinates of the reader a unit owns; none mean one.
         attributes: sizes to rewrite after a cut.
         attention: the module that a layer can do without where no head stays: its first input are the tokens, and it
@@ -76,17 +75,20 @@ class SiteRow:
             least has to stay; neurons can all go.
         config: the fields of a stock config that say the number of units in *every* layer; none where it has no word
             for it, so that a cut model cannot be loaded by plain transformers.
+        crossing: those producers in a decoder that read what the encoder has written.
+        refit: those producers that a repair can re-fit, since they are called once in a pass; None means all.
     """
 
     kind: str
     producers: tuple[Rows, ...]
     readers: tuple[str, ...]
     stream: str | None
-    refit: tuple[str, ...]
     unit_size: tuple[str, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     attention: str | None = None
     config: tuple[Setting, ...] = ()
+    crossing: tuple[str, ...] = ()
+    refit: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,6 @@ class Width:
             has other ones; a name that is none of its linear modules is passed over.
         config: the fields of a stock config that say the width; none where it has no word for it.
         decoder: norms of the decoder of an encoder-decoder.
-        crossing: modules of a decoder's layer that read what the encoder has written.
         projected: a linear module that takes the tables to the stream, where there is one; the tables and the norms
             below the layers then are not part of it.
         tables_config: fields that say the width too where nothing is projected.
@@ -133,7 +134,6 @@ class Width:
     heads: tuple[str, ...]
     config: tuple[Setting, ...] = ()
     decoder: Norms | None = None
-    crossing: tuple[str, ...] = ()
     projected: str | None = None
     tables_config: tuple[Setting, ...] = ()
     requires: tuple[tuple[str, object], ...] = ()

@@ -58,11 +58,14 @@ def places_of(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Place
     }
     streams = [whole[name] for name in whole if name in cut and whole[name].streams]
     always = {site.name for site in find_sites(dense, empty=True)}
+    top = [site.name for site in whole.values() if site.name in always and site.stack == "layers"][-1:]
     found: dict[str, Place] = {}
     for site in every_site(small, empty=True):  # of an empty one the bias is left
         if site.residual is None and (site.name in always or site.name in cut or streams):
             for producer in site.refit:
-                found[producer.module] = Place(producer.module, site.name, None, rows.get(producer.module), False)
+                # what the encoder has written is worth what the encoder's last site is
+                worth = top[0] if producer.module in site.crossing else site.name
+                found[producer.module] = Place(producer.module, worth, None, rows.get(producer.module), False)
             found[site.reader] = Place(site.reader, site.name, site.stream, rows.get(site.reader), True)
     coordinates = {
         path: kept[site.name] for site in whole.values() if site.residual is not None for path in _tables(site, cut)

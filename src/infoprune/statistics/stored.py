@@ -20,7 +20,7 @@ from infoprune.structure.site import Site
 from infoprune.typed import typed
 
 HEADER = "statistics.json"
-VERSION = 1
+VERSION = 2
 LARGEST = 1 << 28
 """Bytes of a header that is still read."""
 

@@ -63,6 +63,7 @@ class Site:
         config: fields that say `units` for every layer at once; empty where a stock config has no word for it.
         shared: the layer is applied several times in one pass.
         residual: of a width, the residual stream or the part of it that lies in the layer; None elsewhere.
+        crossing: paths of those producers that read what the encoder has written.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Site:
     config: tuple[Size, ...]
     shared: bool
     residual: Stream | None = None
+    crossing: tuple[str, ...] = ()
 
     @property
     def reader(self) -> str:

@@ -107,7 +107,7 @@ def follow(
         norms["decoder"] = _norms(width.decoder, base, layers, "decoder", skip=False)
     within = tuple(f"{layer.path}.{path}" for layer in layers for row in layer.rows for path in row.readers)
     writers = (*((base + str(width.projected),) if projected else ()), *within)
-    places = [*_inside(layers, width, there), ("decoder" if width.decoder else "layers", "width.top", heads)]
+    places = [*_inside(layers, there), ("decoder" if width.decoder else "layers", "width.top", heads)]
     silent = {path for _, _, each in places for path in each if len(linear(model, path).weight) == 0}
     named = tuple(_with_norms(places, norms, projected, silent))
     tables = (*entry, *(path for each in norms.values() for path in each))
@@ -155,15 +155,13 @@ def _norms(norms: Norms, base: str, layers: Sequence[Layer], stack: str, *, skip
     return (*below, *within, *(base + path for path in norms.above))
 
 
-def _inside(
-    layers: Sequence[Layer], width: Width, there: dict[str, nn.Module]
-) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _inside(layers: Sequence[Layer], there: dict[str, nn.Module]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """(stack whose tokens pass, name, modules) of the places inside the layers."""
     for layer in layers:
         for row in layer.rows:
             paths = [rows.module for rows in row.producers]
-            crossing = tuple(f"{layer.path}.{path}" for path in paths if path in width.crossing)
-            own = tuple(f"{layer.path}.{path}" for path in paths if path not in width.crossing)
+            crossing = tuple(f"{layer.path}.{path}" for path in paths if path in row.crossing)
+            own = tuple(f"{layer.path}.{path}" for path in paths if path not in row.crossing)
             yield layer.stack, f"{layer.name}.width.{row.kind}", tuple(path for path in own if path in there)
             if crossing:
                 yield "layers", f"layers.{layer.name}.width.{row.kind}", crossing

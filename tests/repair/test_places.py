@@ -1,0 +1,77 @@
+"""What a repair re-fits, of every family: modules that a pass calls once, and the tokens that they read."""
+
+import pytest
+import torch
+from zoo import build, cast, inputs, long_inputs
+
+from infoprune.families import FAMILIES
+from infoprune.plan import Plan
+from infoprune.repair.places import places_of
+from infoprune.repair.repair import repair
+from infoprune.statistics.calibration import real_tokens
+from infoprune.structure.sites import find_sites
+from infoprune.surgery import prune
+
+REPAIRED = [name for name in FAMILIES if name != "albert"]  # its layers are shared
+CROSSED = ("bart", "marian", "whisper")
+
+
+def halved(model, kinds=("ffn", "heads", "cross-heads")):
+    kept = {site.name: tuple(range(site.units // 2)) for site in find_sites(model) if site.kind in kinds}
+    units = {site.name: site.units for site in find_sites(model) if site.kind in kinds}
+    return prune(model, Plan(model.config.model_type, units, kept, "random", 0))
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_every_place_is_called_once_and_its_tokens_are_those_of_its_stack(name):
+    dense = build(name)
+    small, batch = halved(dense), cast(inputs(name), torch.float64)[0]
+    places, met = places_of(small, dense), {}
+    for path in places:
+        module = small.get_submodule(path)
+        module.register_forward_pre_hook(
+            lambda _, x, path=path: met.setdefault(path, []).append(x[0].shape[:-1].numel())
+        )
+    with torch.no_grad():
+        small(**batch)
+    for path, place in places.items():
+        assert len(met[path]) == 1, path
+        if FAMILIES[name].task not in ("image-classification", "speech-recognition"):
+            assert met[path][0] == real_tokens(batch, place.stack).numel(), path
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_all_that_writes_units_is_refitted_unless_it_is_called_twice(name):
+    dense = build(name)
+    places = places_of(halved(dense), dense)
+    for site in find_sites(dense):
+        left_out = {producer.module for producer in site.producers} - places.keys()
+        assert name in ("deberta-v2",) or not left_out
+        assert set(site.readers) <= places.keys() or site.kind == "pooler"
+
+
+@pytest.mark.parametrize("name", CROSSED)
+def test_an_attention_across_asks_for_the_encoder_as_it_was(name):
+    """Its keys and values read what is left of the encoder, and come nearer to the dense model's."""
+    dense = build(name)
+    small, batches = halved(dense), long_inputs(name)
+    repaired = repair(small, dense, batches)
+    for path in ("k_proj", "v_proj"):
+        module = next(each for each, _ in dense.named_modules() if each.endswith(f"encoder_attn.{path}"))
+        kept = len(small.get_submodule(module).weight)
+        before, after = (apart(model, dense, module, kept, batches) for model in (small, repaired))
+        assert after < 0.8 * before
+
+
+def apart(model, dense, path, kept, batches):
+    """Squared distance of what a module says in two models, by the units that one still has."""
+    found = []
+    for each in (model, dense):
+        said = []
+        handle = each.get_submodule(path).register_forward_hook(lambda _, x, y, said=said: said.append(y[..., :kept]))
+        with torch.no_grad():
+            for batch in batches:
+                each(**batch)
+        handle.remove()
+        found.append(said)
+    return sum(float((a - b).square().sum()) for a, b in zip(*found, strict=True))
