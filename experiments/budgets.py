@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments import movie_reviews, topics
-from experiments.cells import VALUES_ALONE, cell, console
+from experiments.cells import VALUES_ALONE, cell, cells, console
 from experiments.task import Task
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget
@@ -42,14 +42,13 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(TITLES), choices=list(TITLES))
     parser.add_argument("--samples", nargs="+", type=int, default=[FEW, MANY], help="calibration texts")
     options = parser.parse_args()
-    rows = []
     for task, samples, seed in product(options.tasks, options.samples, range(options.seeds)):
         bench = cache(partial(prepared, TASKS[task], seed, options.split, samples))
         allocations = ALLOCATIONS if samples == FEW else ALLOCATIONS[:1]
         for share, allocation in product(SHARES, allocations):
             key = {"task": task, "split": options.split, "samples": samples, "share": share, "allocation": allocation}
-            rows.append(cell(RESULTS, {**key, "seed": seed}, partial(measure, bench, share, allocation)))
-    write_page(rows, options.split)
+            cell(RESULTS, {**key, "seed": seed}, partial(measure, bench, share, allocation))
+    write_page([row for row in cells(RESULTS) if row["split"] == options.split], options.split)
     console.print(f"wrote {PAGE.name}")
 
 
@@ -84,21 +83,20 @@ def measure(bench: Callable[[], tuple], share: float, allocation: str) -> dict:
 
 def write_page(rows: list[dict], split: str) -> None:
     """docs/budgets.md from the cells."""
-    seeds = len({row["seed"] for row in rows})
     lines = [
         "# Budgets: which layer keeps how much",
         "",
         "A share of the dense model's FLOPs (of the whole model, at the calibration texts' typical length), divided",
         "among neurons and heads of all layers by the least loss in nats, or evenly (`uniform`). The rest is the same:",
         "unlabelled calibration texts, compensation, repair, no training after the cut.",
-        f"MiniLM, {split} split, mean over {seeds} calibration draw(s).",
+        f"MiniLM, {split} split, mean over calibration draws.",
         "",
         "Made by `python -m experiments.budgets`.",
         "",
         *VALUES_ALONE,
-        "| task | texts | FLOPs | division | accuracy | points lost (lowest to highest) | KL (nats) | of uniform's "
-        "| KL before repair | of the predicted |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| task | texts | FLOPs | division | draws | accuracy | points lost (lowest to highest) | KL (nats) "
+        "| of uniform's | KL before repair | of the predicted |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for task, samples, share in product(
         *(dict.fromkeys(row[key] for row in rows) for key in ("task", "samples", "share"))
@@ -119,8 +117,9 @@ def _line(task: str, samples: int, share: float, name: str, cells: list[dict], u
     lost = [100 * (c["dense_accuracy"] - c["accuracy"]) for c in cells]
     kl, even = fmean(c["kl"] for c in cells), fmean(c["kl"] for c in uniform)
     return (
-        f"| {TITLES[task]} | {samples:,} | {share:.0%} | {name} | {fmean(c['accuracy'] for c in cells):.2%} "
-        f"| {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) | {kl:.4f} | {kl / even:.2f} "
+        f"| {TITLES[task]} | {samples:,} | {share:.0%} | {name} | {len(cells)} "
+        f"| {fmean(c['accuracy'] for c in cells):.2%} | {fmean(lost):.2f} ({min(lost):.2f} to {max(lost):.2f}) "
+        f"| {kl:.4f} | {kl / even:.2f} "
         f"| {fmean(c['kl_cut'] for c in cells):.4f} | {fmean(c['kl_cut'] / c['predicted'] for c in cells):.2f} |"
     )
 
