@@ -91,6 +91,8 @@ def write_page(rows: list[dict], split: str) -> None:
         "unlabelled calibration texts, compensation, repair, no training after the cut.",
         f"MiniLM, {split} split, mean over calibration draws.",
         "",
+        "Free and even sizes of an embedding model are in [real-models.md](real-models.md).",
+        "",
         "Made by `python -m experiments.budgets`.",
         "",
         *VALUES_ALONE,
