@@ -9,8 +9,8 @@ from rich.console import Console
 console = Console()
 
 VALUES_ALONE = (
-    "Where an attention was cut, the repair now re-fits queries and keys as well as values. Most of the cells are from",
-    "before that: at keep 1/4 on validation reviews it takes 4 % off the KL, in the mean of three draws",
+    "The repair now re-fits an attention's queries and keys as well as its values. Most of the cells are from before",
+    "that: at keep 1/4 on validation reviews it takes 4 % off the KL, in the mean of three draws",
     "([ablation.md](ablation.md)).",
     "",
 )

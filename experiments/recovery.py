@@ -377,7 +377,7 @@ def _pooled(rows: list[dict]) -> list[str]:
         "",
         "## Movie reviews, all splits",
         "",
-        "The same texts split three ways, three draws each: one split is luck by half a point either way.",
+        "The same texts split three ways: one split is luck by half a point either way.",
         "",
         "| cut | after the cut | draws | points lost (lowest to highest) | standard error | KL (nats) |",
         "|---|---|---|---|---|---|",

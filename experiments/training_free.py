@@ -94,7 +94,7 @@ def write_page(rows: list[dict], dense: float) -> None:
         "repair for every criterion; no training after the cut; test split (1,700 texts), mean over calibration draws.",
         f"Dense accuracy: {dense:.2%}. FLOPs and speed-up are of the whole model on a batch of {inputs} texts",
         f"of {tokens} tokens, the typical padded length of the calibration texts,",
-        "the speed-up measured in alternating runs on two CPU cores that were not otherwise idle.",
+        "the speed-up measured in alternating runs of one thread on two CPU cores that were not otherwise idle.",
         "",
         "Made by `python -m experiments.training_free`.",
         "",
