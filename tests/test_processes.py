@@ -19,6 +19,7 @@ from infoprune.errors import InputError
 from infoprune.processes import as_the_first_says, largest, of_all, share_of, starts, total
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.search import Tolerance, search
+from infoprune.settings import Settings
 from infoprune.statistics.collect import collect
 from infoprune.statistics.entry import entry_demand
 from infoprune.training.distill import Distillation, Recovery
@@ -28,6 +29,7 @@ PROCESSES = 2
 CUTS = {
     "keep": {"keep": 0.5},
     "flops": {"budget": Budget("flops", 0.6)},
+    "neurons": {"keep": 0.5, "settings": Settings(neurons=True)},
     "fan2021": {"keep": 0.5, "criterion": Fan2021()},
 }
 

@@ -128,6 +128,7 @@ class Rounds:
                 floor=self.settings.floor,
                 ridge=self.settings.ridge,
                 producers=self.settings.producers,
+                neurons=self.settings.neurons,
                 own=len(self.batches),
                 progress=report,
             )

@@ -14,6 +14,7 @@ from infoprune.plan import kept_within
 from infoprune.structure.linear import linear
 from infoprune.structure.site import Site
 from infoprune.structure.sites import every_site, find_sites, sites_by_name
+from infoprune.structure.slices import Slice
 from infoprune.structure.stream import Stream, stack_of
 
 
@@ -28,6 +29,8 @@ class Place:
         rows: which outputs of the dense module it still has; None for all.
         reads: whether it reads units that were cut, or whose inputs the cut has changed.
         norm: a norm has a gain and, perhaps, a bias for every coordinate.
+        neurons: what writes the neurons that are read here, so that both can be re-fitted together; empty elsewhere.
+        units: how many neurons.
     """
 
     module: str
@@ -36,6 +39,8 @@ class Place:
     rows: Int[Tensor, " rows"] | None
     reads: bool
     norm: bool = False
+    neurons: tuple[Slice, ...] = ()
+    units: int = 0
 
     @property
     def stack(self) -> str:
@@ -66,7 +71,10 @@ def places_of(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Place
                 # what the encoder has written is worth what the encoder's last site is
                 worth = top[0] if producer.module in site.crossing else site.name
                 found[producer.module] = Place(producer.module, worth, None, rows.get(producer.module), False)
-            found[site.reader] = Place(site.reader, site.name, site.stream, rows.get(site.reader), True)
+            neurons = site.producers if site.kind == "ffn" and site.units > 0 else ()
+            found[site.reader] = Place(
+                site.reader, site.name, site.stream, rows.get(site.reader), True, neurons=neurons, units=site.units
+            )
     coordinates = {
         path: kept[site.name] for site in whole.values() if site.residual is not None for path in _tables(site, cut)
     }

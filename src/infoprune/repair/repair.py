@@ -15,6 +15,7 @@ from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens, kept_within
 from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
+from infoprune.repair.neurons import enough_tokens, parts_of, refit_neurons
 from infoprune.repair.norm import gain_and_shift, sums_of
 from infoprune.repair.places import Place, places_of
 from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
@@ -32,6 +33,8 @@ FOLDS = 4
 
 Fit = Callable[[Place, LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
 """Weight and bias of a linear module from what it is, and from the rows to fit, added up in parts."""
+Rows = tuple[Tensor, Tensor, Tensor]
+"""Of a batch inputs (inputs, length, n), targets (inputs, length, o) and weights (inputs, length) of a regression."""
 Weigh = Callable[[Place], Sequence[Tensor]]
 """Weights of all tokens, batch by batch."""
 
@@ -45,6 +48,7 @@ def repair(
     floor: float = 3.0,
     ridge: float | None = None,
     producers: bool = True,
+    neurons: bool | None = None,
     sites: Collection[str] | None = None,
     own: int | None = None,
     progress: Progress | None = None,
@@ -72,6 +76,8 @@ def repair(
         floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
         ridge: a fraction of the inputs' mean variance; None chooses it at every place by cross-validation over texts.
         producers: re-fit producers as well as readers.
+        neurons: re-fit what writes neurons a second time, to what their reader has to say (see `refit_neurons`); None
+            does so where there are tokens enough. It needs `producers`.
         sites: names of the sites to re-fit; None means all.
         own: how many of the batches are inputs of their own; those that follow are copies of these, in turn, as from
             `with_copies`, and cross-validation holds a copy out together with what it is a copy of. None means all.
@@ -93,6 +99,7 @@ def repair(
         chosen=wanted,
         weigh=by_worth(statistics, batches, floor),
         fit=partial(_by_ridge, ridge=ridge),
+        neurons=neurons,
         temper=True,
         own=own,
         progress=progress,
@@ -107,6 +114,7 @@ def refit_bottom_up(
     chosen: Callable[[Place], bool],
     weigh: Weigh,
     fit: Fit,
+    neurons: bool | None = False,
     temper: bool = False,
     own: int | None = None,
     progress: Progress | None = None,
@@ -120,6 +128,7 @@ def refit_bottom_up(
         chosen: which places are re-fitted.
         weigh: token weights at a place.
         fit: what is done there.
+        neurons: whether what writes neurons is re-fitted together with their reader, see `repair`.
         temper: no token whose input or error is far longer than its text's median outweighs the others, see `tempered`.
         own: how many of the batches are no copies, see `repair`.
         progress: called with (places done, places in all).
@@ -132,6 +141,7 @@ def refit_bottom_up(
     repaired = copy.deepcopy(small)
     repaired.eval()
     places = {path: place for path, place in places_of(repaired, dense).items() if chosen(place)}
+    written = {place.neurons[0].module for place in places.values() if place.neurons and neurons is not False}
     meetings = [Meeting(place.module, place.stream) for place in places.values()]
     numbers = starts([len(next(iter(batch.values()))) for batch in batches[:own]])
     firsts = [numbers[index % len(numbers)] for index in range(len(batches))]
@@ -139,12 +149,19 @@ def refit_bottom_up(
     dense.eval()
     try:
         with Lockstep(dense, batches, meetings) as ahead, Lockstep(repaired, batches, meetings) as behind:
-            done = 0
+            done, inputs = 0, dict[str, list[Tensor]]()
             while done < len(places) and (arrivals := behind.arrive()):
                 goals = ahead.arrive()
                 ahead.resume([goal.total for goal in goals])
                 place = places[arrivals[0].place]
-                behind.resume(_refit(repaired, place, arrivals, goals, weigh(place), firsts, fit, temper))
+                rows = _rows(place, arrivals, goals, weigh(place), temper)
+                del goals
+                if place.module in written:
+                    inputs[place.module] = [arrival.x for arrival in arrivals]
+                fed = inputs.pop(place.neurons[0].module, None) if place.neurons else None
+                if fed is not None and neurons is None and not enough_tokens(fed, rows):
+                    fed = None
+                behind.resume(_refit(repaired, place, arrivals, rows, firsts, fit, fed))
                 done += 1
                 if progress is not None:
                     progress(done, len(places))
@@ -191,30 +208,53 @@ def check_repairable(sites: Collection[Site]) -> None:
             )
 
 
-def _refit(
-    model: PreTrainedModel,
-    place: Place,
-    arrivals: Sequence[Arrival],
-    goals: Sequence[Arrival],
-    weights: Sequence[Tensor],
-    firsts: Sequence[int],
-    fit: Fit,
-    temper: bool,
-) -> list[Tensor]:
-    """Re-fits one module in place and returns what the passes go on with."""
-    residuals = [arrival.total - arrival.y for arrival in arrivals]
+def _rows(
+    place: Place, arrivals: Sequence[Arrival], goals: Sequence[Arrival], weights: Sequence[Tensor], temper: bool
+) -> list[Rows]:
+    """Of every batch the inputs, the targets and the weights of the regression."""
     rows = []
-    for arrival, goal, residual, weight in zip(arrivals, goals, residuals, weights, strict=True):
+    for arrival, goal, weight in zip(arrivals, goals, weights, strict=True):
+        residual = arrival.total - arrival.y
         wanted = goal.total.to(residual.device)
         wanted = wanted if place.rows is None else wanted[..., place.rows.to(wanted.device)]
         weight = _beside(weight, arrival.x).to(residual.device)
         for each in (arrival.x, wanted - arrival.total) if temper else ():
             weight = weight * tempered(each, weight > 0)
         rows.append((arrival.y if place.norm else arrival.x, wanted - residual, weight))
+    return rows
+
+
+def _refit(
+    model: PreTrainedModel,
+    place: Place,
+    arrivals: Sequence[Arrival],
+    rows: Sequence[Rows],
+    firsts: Sequence[int],
+    fit: Fit,
+    fed: Sequence[Tensor] | None,
+) -> list[Tensor]:
+    """Re-fits one module in place, and what writes its neurons if there is what that is fed with.
+
+    Returns:
+        What the passes go on with.
+    """
     if place.norm:
         return _refit_norm(model, place.module, rows)
     module = linear(model, place.module)
-    parts = _of_all(sums_by_fold(rows, firsts, module.weight, FOLDS))
+
+    def add_rows(inputs: Sequence[Tensor]) -> list[Sums]:
+        new = ((x, target, weight) for x, (_, target, weight) in zip(inputs, rows, strict=True))
+        return _of_all(sums_by_fold(new, firsts, module.weight, FOLDS))
+
+    read = [x for x, _, _ in rows]
+    parts = add_rows(read)
+    if fed is not None:
+        held = [
+            ((first + torch.arange(len(weight), device=weight.device)) % FOLDS == 0)[:, None].expand(weight.shape)
+            for first, (_, _, weight) in zip(firsts, rows, strict=True)
+        ]
+        writers = parts_of(model, place.neurons, place.units)
+        read, parts = refit_neurons(model, writers, fed, rows, held, parts, add_rows, partial(fit, place, module))
     weight, bias = fit(place, module, parts)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
@@ -226,8 +266,8 @@ def _refit(
         module.bias.copy_(bias)
     # not module(x): its hooks belong to the passes
     return [
-        residual + functional.linear(arrival.x, module.weight, module.bias)
-        for residual, arrival in zip(residuals, arrivals, strict=True)
+        arrival.total - arrival.y + functional.linear(x, module.weight, module.bias)
+        for arrival, x in zip(arrivals, read, strict=True)
     ]
 
 
@@ -235,7 +275,7 @@ def _by_ridge(place: Place, module: LinearMap, parts: Sequence[Sums], *, ridge: 
     return fit_ridge(parts, exact(module.weight), ridge=ridge, intercept=module.bias is not None)
 
 
-def _refit_norm(model: PreTrainedModel, path: str, rows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
+def _refit_norm(model: PreTrainedModel, path: str, rows: Sequence[Rows]) -> list[Tensor]:
     """Re-fits a norm in place, whose outputs are the inputs of the regression."""
     parameters = dict(model.get_submodule(path).named_parameters(recurse=False))
     bias = parameters.get("bias")
