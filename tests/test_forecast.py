@@ -7,6 +7,7 @@ import torch
 import zoo
 from tiny import make_batches
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
 
 from infoprune.checkpoint import empty_model, save
 from infoprune.compress import compress
@@ -14,6 +15,7 @@ from infoprune.errors import InputError
 from infoprune.families import FAMILIES
 from infoprune.forecast import STAGES, Workload, _Pass, forecast
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.repair.neurons import PER_INPUT, STEPS, Tokens, gauss_newton
 from infoprune.statistics.calibration import with_targets
 from infoprune.statistics.collect import collect
 from infoprune.statistics.demand import direction_count, directions
@@ -153,3 +155,29 @@ def test_a_repair_that_reads_copies_takes_what_one_of_as_many_inputs_does(tiny_b
     assert many["collect"].flops == 3 * few["collect"].flops, "moments are those of the inputs alone"
     worth = few["repair"].flops - many["repair"].flops
     assert worth == 2 * few["collect"].flops, "the worth of the copies' tokens"
+
+
+def _steps_of(model, per_input):
+    """Operations of the steps alone, where so many tokens come to an input."""
+    samples = per_input * model.config.hidden_size
+    with_steps = forecast(model, Workload(samples=samples, length=1, batch_size=8), kinds=["ffn"])
+    return with_steps.stages["repair"].flops - with_steps.forward * 1.5
+
+
+def test_neurons_are_refitted_where_tokens_are_many(tiny_bert):
+    """The bound is that of the repair, and the operations are those that PyTorch counts; half of 64 neurons stay."""
+    inputs = tiny_bert.config.hidden_size
+    few, many = (
+        forecast(tiny_bert, Workload(samples=samples, length=1, batch_size=8), kinds=["ffn"]).stages["repair"]
+        for samples in (PER_INPUT * inputs - 1, PER_INPUT * inputs)
+    )
+    assert _steps_of(tiny_bert, 2 * PER_INPUT) < 1.5 * _steps_of(tiny_bert, PER_INPUT), "curvature of every other token"
+    tokens, neurons = PER_INPUT * inputs, 32
+    with FlopCounterMode(display=False) as counter:
+        tokens_of = [Tokens(torch.randn(tokens, inputs), torch.randn(tokens, inputs), torch.ones(tokens))]
+        begun, reader = torch.randn(1, neurons, inputs), (torch.randn(inputs, neurons), torch.randn(inputs))
+        gauss_newton(begun, begun, reader, lambda each: each[0].relu(), tokens_of, 0.1, inputs)
+    layers, steps = tiny_bert.config.num_hidden_layers, STEPS + 3 / 4
+    assert many.flops - few.flops == pytest.approx(layers * steps * counter.get_total_flops(), rel=0.1)
+    assert many.bytes > 1.2 * few.bytes
+    assert many.exact > 1.5 * few.exact

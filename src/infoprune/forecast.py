@@ -15,6 +15,7 @@ from infoprune.errors import InputError
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch, example_length
 from infoprune.measuring.speed import product_rate
 from infoprune.repair.copies import copies_wanted
+from infoprune.repair.neurons import ITERATIONS, PER_INPUT, STEPS
 from infoprune.repair.repair import FOLDS
 from infoprune.repair.ridge import GRID, MIXTURES
 from infoprune.statistics.answer import read_answer
@@ -130,6 +131,16 @@ class _Shape:
     inputs: int
     bytes: int
     producers: tuple[tuple[int, int], ...]
+    neurons: bool
+
+    def refits_neurons(self, tokens: int) -> bool:
+        """Whether what writes the units is re-fitted together with the reader."""
+        return self.neurons and tokens >= PER_INPUT * self.producers[0][1]
+
+    @property
+    def parts(self) -> int:
+        """Rows for every neuron."""
+        return sum(rows for rows, _ in self.producers) // self.inputs
 
 
 def forecast(
@@ -187,7 +198,8 @@ def forecast(
         ),
         "repair": Stage(
             _small(model, shapes.values(), work.keep) * 2 + _at_one_place(model, every, repaired),
-            forward * ((1 + copies) * (1 + work.keep) + copies * (1 + pass_.directions)),
+            forward * ((1 + copies) * (1 + work.keep) + copies * (1 + pass_.directions))
+            + sum(_steps(s, tokens * (1 + copies), work.keep) for s in every),
             sum(_regression(s, tokens * (1 + copies), work.keep) for s in every),
         ),
     }
@@ -200,7 +212,8 @@ def forecast(
 def _shape(model: nn.Module, site: Site) -> _Shape:
     outputs, inputs = linear(model, site.reader).weight.shape
     producers = tuple(tuple(linear(model, each.module).weight.shape) for each in site.refit)
-    return _Shape(outputs, inputs, site_bytes(outputs, inputs, site.units), producers)  # type: ignore[arg-type]
+    size = site_bytes(outputs, inputs, site.units)
+    return _Shape(outputs, inputs, size, producers, site.kind == "ffn")  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -268,6 +281,8 @@ def _at_one_place(model: nn.Module, shapes: Collection[_Shape], work: Workload) 
         # a layer holds what its other producers have written: queries and keys while it waits for values
         held = (1 + keep) * sum(rows for rows, _ in s.producers)
         writing = [2 * columns + held + 2 * stream + 3 * keep * rows for rows, columns in s.producers]
+        if s.refits_neurons(tokens):  # what is read twice, targets, slopes, and the neurons before and after
+            reading += 2 * s.producers[0][1] + stream + (s.parts + 2) * keep * s.inputs
         return max([reading, *writing])
 
     def sums(s: _Shape) -> float:
@@ -279,9 +294,21 @@ def _at_one_place(model: nn.Module, shapes: Collection[_Shape], work: Workload) 
 
 def _regression(s: _Shape, tokens: int, keep: float) -> float:
     """Operations of the regressions at a site: products, and a factorisation for each fold and strength."""
-    sizes = [(keep * s.inputs, s.outputs), *((columns, keep * rows) for rows, columns in s.producers)]
+    again = [(keep * s.inputs, s.outputs)] * (1 + STEPS if s.refits_neurons(tokens) else 0)
+    sizes = [(keep * s.inputs, s.outputs), *again, *((columns, keep * rows) for rows, columns in s.producers)]
     factors = FOLDS * len(GRID) + 1
     return sum(2 * tokens * n * (n + o) + factors * (n**3 / 3 + 4 * n**2 * min(o, MIXTURES)) for n, o in sizes)
+
+
+def _steps(s: _Shape, tokens: int, keep: float) -> float:
+    """Operations of the Gauss-Newton steps in what writes the neurons of a site, the first on three folds of four."""
+    if not s.refits_neurons(tokens):
+        return 0.0
+    neurons, columns = keep * s.inputs, s.producers[0][1]
+    product = 2 * s.parts * columns * neurons + neurons * min(neurons, 2 * s.outputs)
+    begin = 2 * s.parts * columns * neurons + 2 * neurons * s.outputs + columns**2
+    stride = tokens // (PER_INPUT * columns)
+    return 2 * tokens * (begin + product * ITERATIONS / stride) * (STEPS + 1 - 1 / FOLDS)
 
 
 def _timed(stage: Stage, slower: float, model: nn.Module, width: int, work: Workload, device: torch.device) -> Stage:

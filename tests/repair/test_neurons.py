@@ -56,6 +56,16 @@ def test_a_step_solves_the_damped_normal_equations(monkeypatch, bend, parts):
     assert_close(found.flatten(), wanted, rtol=1e-8, atol=1e-10)
 
 
+def test_the_curvature_may_be_that_of_some_tokens():
+    """Of tokens that come in pairs alike, every other one tells as much as all."""
+    weights, reader = drawn(1, 4, 3), (drawn(5, 4, seed=2), drawn(5, seed=3))
+    x, target, share = (drawn(30, *shape, seed=4).repeat_interleave(2, 0) for shape in ((3,), (5,), ()))
+    chunks = [Tokens(x[rows], target[rows], share.square()[rows]) for rows in (slice(0, 32), slice(32, 60))]
+    steps = [gauss_newton(weights, weights, reader, ONE[1], chunks, 0.1, 3, stride) for stride in (1, 2)]
+    assert_close(steps[0], steps[1], rtol=1e-10, atol=1e-12)
+    assert not torch.allclose(steps[0], weights)
+
+
 @pytest.mark.parametrize("name", REPAIRED)
 def test_every_family_is_known_by_what_it_does(name):
     """With what is found between the parts and the reader, the neurons of a real pass come out."""

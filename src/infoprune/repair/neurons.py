@@ -75,11 +75,19 @@ class Tokens:
     target: Float[Tensor, "t o"]
     weights: Float[Tensor, " t"]
 
+    def every(self, stride: int) -> Tokens:
+        """Every so many of them."""
+        return Tokens(*(each[::stride].contiguous() for each in (self.x, self.target, self.weights)))
+
 
 def enough_tokens(inputs: Sequence[Tensor], rows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> bool:
     """Whether the tokens of all processes are many beside what each neuron reads."""
-    (tokens,) = total(sum(int((weights > 0).sum()) for _, _, weights in rows))
-    return tokens >= PER_INPUT * inputs[0].shape[-1]
+    return _count(rows) >= PER_INPUT * inputs[0].shape[-1]
+
+
+def _count(rows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> int:
+    """Tokens of all processes that count."""
+    return total(sum(int((weights > 0).sum()) for _, _, weights in rows))[0]
 
 
 def parts_of(model: nn.Module, producers: Sequence[Slice], units: int) -> tuple[Part, ...]:
@@ -180,9 +188,10 @@ def refit_neurons(
         return [bend(_writes(weights, x)).to(row[0].dtype) for x, row in zip(fed, rows, strict=True)]
 
     def step(weights: Weights, reader: tuple[Tensor, Tensor], some: Sequence[Tokens]) -> Weights:
-        return gauss_newton(weights, begun, reader, bend, some, DAMPING, inputs[0].shape[-1])
+        return gauss_newton(weights, begun, reader, bend, some, DAMPING, inputs[0].shape[-1], stride)
 
     kept, out = (_tokens(fed, rows, [mask if inside else ~mask for mask in held], wide) for inside in (False, True))
+    stride = max(1, _count(rows) // (PER_INPUT * inputs[0].shape[-1]))
     reader = fit(sums[1:])
     tried = add_rows(said(step(begun, reader, kept)))
     if tried[0].error(*fit(tried[1:])) >= sums[0].error(*reader):
@@ -209,6 +218,7 @@ def gauss_newton(
     tokens: Sequence[Tokens],
     damping: float,
     inputs: int,
+    stride: int = 1,
 ) -> Weights:
     """What writes the neurons, one damped Gauss-Newton step on, the reader being given.
 
@@ -220,23 +230,25 @@ def gauss_newton(
         tokens: of all processes together, in any number of chunks.
         damping: a fraction of the mean of J^T J's diagonal, that of the biases left out.
         inputs: columns of the weights that are no bias.
+        stride: J^T J is of every so many tokens alone, times as many; the right-hand side is of all.
     """
     weight, bias = (each.to(weights) for each in reader)
     gram, short = weight.T @ weight, weight.shape[1] < 2 * weight.shape[0]
-    slopes: list[list[Tensor]] = []
+    some: list[tuple[Tokens, list[Tensor]]] = []
     pull = torch.zeros(weights.shape, dtype=torch.float64, device=weights.device)
     squares, spread = pull.new_zeros(weights.shape[:2]), pull.new_zeros(weights.shape[2], weights.shape[2])
-    mass = pull.new_zeros(())
+    mass, part_mass = pull.new_zeros(()), pull.new_zeros(())
     for each in tokens:
-        hidden, slope = _slopes(bend, _writes(weights, each.x))
+        hidden, slopes = _slopes(bend, _writes(weights, each.x))
         wanted = (each.target - functional.linear(hidden, weight, bias)) * each.weights[:, None]
-        for part, own in enumerate(slope):
-            pull[part] += exact((wanted @ weight * own).T @ each.x)
-            squares[part] += exact((own.square() * each.weights[:, None]).sum(0))
+        for part, slope in enumerate(slopes):
+            pull[part] += exact((wanted @ weight * slope).T @ each.x)
+            squares[part] += exact((slope.square() * each.weights[:, None]).sum(0))
         spread += exact((each.x * each.weights[:, None]).T @ each.x)
         mass += exact(each.weights.sum())
-        slopes.append(slope)
-    add_up(pull, squares, spread, mass)
+        part_mass += exact(each.weights[::stride].sum())
+        some.append((each.every(stride), [slope[::stride].contiguous() for slope in slopes]))
+    add_up(pull, squares, spread, mass, part_mass)
     lengths, axes = torch.linalg.eigh(spread / mass)
     strength = exact(gram.diagonal()) * squares / mass
     level = damping * float(strength.mean()) * float(spread.diagonal()[:inputs].mean() / mass)
@@ -251,13 +263,13 @@ def gauss_newton(
 
     def curvature(direction: Tensor) -> Tensor:
         found, narrow = torch.zeros_like(pull), direction.to(weights)
-        for each, slope in zip(tokens, slopes, strict=True):
-            moved = torch.stack([own * (each.x @ part.T) for own, part in zip(slope, narrow, strict=True)]).sum(0)
+        for each, slopes in some:
+            moved = torch.stack([slope * (each.x @ part.T) for slope, part in zip(slopes, narrow, strict=True)]).sum(0)
             moved = (moved @ gram if short else moved @ weight.T @ weight) * each.weights[:, None]
-            for part, own in enumerate(slope):
-                found[part] += exact((moved * own).T @ each.x)
+            for part, slope in enumerate(slopes):
+                found[part] += exact((moved * slope).T @ each.x)
         add_up(found)
-        return found / mass + level * direction
+        return found / part_mass + level * direction
 
     gradient = pull / mass + level * exact(anchor - weights)
     return weights + _conjugate_gradients(curvature, gradient, alike).to(weights)
