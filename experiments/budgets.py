@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments import movie_reviews, topics
-from experiments.cells import VALUES_ALONE, cell, cells, console
+from experiments.cells import OLDER_REPAIR, cell, cells, console
 from experiments.task import Task
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget
@@ -95,7 +95,7 @@ def write_page(rows: list[dict], split: str) -> None:
         "",
         "Made by `python -m experiments.budgets`.",
         "",
-        *VALUES_ALONE,
+        *OLDER_REPAIR,
         "| task | texts | FLOPs | division | draws | accuracy | points lost (lowest to highest) | KL (nats) "
         "| of uniform's | KL before repair | of the predicted |",
         "|---|---|---|---|---|---|---|---|---|---|---|",

@@ -8,10 +8,11 @@ from rich.console import Console
 
 console = Console()
 
-VALUES_ALONE = (
+OLDER_REPAIR = (
     "The repair now re-fits an attention's queries and keys as well as its values. Most of the cells are from before",
     "that: at keep 1/4 on validation reviews it takes 4 % off the KL, in the mean of three draws",
-    "([ablation.md](ablation.md)).",
+    "([ablation.md](ablation.md)). All are from before it re-fitted neurons to what their reader has to say, which it",
+    "does where calibration tokens are many ([neurons.md](neurons.md)).",
     "",
 )
 """Said on pages whose cells are older than that."""

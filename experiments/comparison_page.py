@@ -3,7 +3,7 @@
 from pathlib import Path
 from statistics import fmean
 
-from experiments.cells import VALUES_ALONE, cells
+from experiments.cells import OLDER_REPAIR, cells
 from infoprune.methods.table import METHODS
 
 PAGE = Path(__file__).parent.parent / "docs" / "comparison.md"
@@ -58,7 +58,7 @@ def write_page(results: Path, page: Path = PAGE) -> None:
         "",
         *INTRODUCTION.strip().splitlines(),
         "",
-        *VALUES_ALONE,
+        *OLDER_REPAIR,
         "Made by `python -m experiments.comparison`; only cells that have been computed are shown.",
         *tables,
     ]

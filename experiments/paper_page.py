@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean
 
-from experiments.cells import VALUES_ALONE
+from experiments.cells import OLDER_REPAIR
 from experiments.curves import draw
 from infoprune.methods.trained.sparsify import RATE
 from infoprune.methods.trained.table import TRAINED
@@ -85,7 +85,7 @@ PREFACE = (
     "is measured against the dense model, in alternating runs on one thread of a shared machine, in float32, with",
     "dense kernels, and where there are zeros also with the sparse kernels of torch (compressed rows, MKL).",
     "",
-    *VALUES_ALONE,
+    *OLDER_REPAIR,
     "Made by `python -m experiments.paper`; only cells that have been computed are shown. One draw is one dense",
     "model, one draw of calibration texts and one order of the training: differences below a point mean little, and",
     "seconds, of one thread on machines that did other work too, are to be compared loosely; those of the cut and",

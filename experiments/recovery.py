@@ -16,7 +16,7 @@ from statistics import fmean, stdev
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from experiments import movie_reviews, topics
-from experiments.cells import VALUES_ALONE, cell, cells, console
+from experiments.cells import OLDER_REPAIR, cell, cells, console
 from experiments.movie_reviews import fresh
 from experiments.task import CACHE, DEVICE, Batches, Task
 from infoprune.budgets.allocate import allocate, even_counts
@@ -337,7 +337,7 @@ PREFACE = (
     "the first split on 2,048 calibration texts are, but for that draw and the uniform cuts, from when the variations",
     "of the inputs were the same whatever the seed; now other seeds vary otherwise.",
     "",
-    *VALUES_ALONE,
+    *OLDER_REPAIR,
     "Made by `python -m experiments.recovery`; only cells that have been computed are shown.",
 )
 

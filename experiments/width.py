@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from statistics import fmean
 
-from experiments.cells import VALUES_ALONE, cell, cells, console
+from experiments.cells import OLDER_REPAIR, cell, cells, console
 from experiments.movie_reviews import calibration, dense_model, labelled
 from infoprune.budgets.allocate import UNREPAIRED, allocate
 from infoprune.budgets.budget import Budget
@@ -140,7 +140,7 @@ def write_page(every: list[dict], split: str) -> None:
         "fastest of 20 alternating runs of 32 texts of the typical length.",
         "Made by `python -m experiments.width`; only cells that have been computed are shown.",
         "",
-        *VALUES_ALONE[:-1],
+        *OLDER_REPAIR[:-1],
         "",
         "| FLOPs | cut | draws | accuracy | points lost (lowest to highest) | KL (nats) | KL before repair | predicted "
         "| parameters | speed-up | widths, bottom to top (one draw) | loads in |",
