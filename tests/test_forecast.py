@@ -15,7 +15,8 @@ from infoprune.errors import InputError
 from infoprune.families import FAMILIES
 from infoprune.forecast import STAGES, Workload, _Pass, forecast
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
-from infoprune.repair.neurons import PER_INPUT, STEPS, Tokens, gauss_newton
+from infoprune.repair.gauss_newton import Tokens, gauss_newton
+from infoprune.repair.neurons import PER_INPUT, STEPS
 from infoprune.statistics.calibration import with_targets
 from infoprune.statistics.collect import collect
 from infoprune.statistics.demand import direction_count, directions

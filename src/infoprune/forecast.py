@@ -15,7 +15,8 @@ from infoprune.errors import InputError
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch, example_length
 from infoprune.measuring.speed import product_rate
 from infoprune.repair.copies import copies_wanted
-from infoprune.repair.neurons import ITERATIONS, PER_INPUT, STEPS
+from infoprune.repair.gauss_newton import ITERATIONS
+from infoprune.repair.neurons import PER_INPUT, STEPS
 from infoprune.repair.repair import FOLDS
 from infoprune.repair.ridge import GRID, MIXTURES
 from infoprune.statistics.answer import read_answer

@@ -10,8 +10,11 @@ from tiny import captured
 from torch.testing import assert_close
 from zoo import build, cast, inputs, long_inputs
 
+from infoprune.repair import gauss_newton as steps
 from infoprune.repair import neurons
-from infoprune.repair.neurons import Tokens, bend_of, gauss_newton, parts_of
+from infoprune.repair.bend import bend_of
+from infoprune.repair.gauss_newton import Tokens, gauss_newton
+from infoprune.repair.neurons import parts_of
 from infoprune.repair.repair import repair
 from infoprune.settings import Settings
 from infoprune.structure.linear import linear
@@ -31,7 +34,7 @@ def ffn_sites(model):
 
 @pytest.mark.parametrize(("bend", "parts"), [(ONE[1], 1), (TWO[1], 2)], ids=[ONE[0], TWO[0]])
 def test_a_step_solves_the_damped_normal_equations(monkeypatch, bend, parts):
-    monkeypatch.setattr(neurons, "ITERATIONS", 300)
+    monkeypatch.setattr(steps, "ITERATIONS", 300)
     m, n, o, damping = 4, 3, 5, 0.2
     weights, anchor = drawn(parts, m, n + 1), drawn(parts, m, n + 1, seed=1)
     reader = drawn(o, m, seed=2), drawn(o, seed=3)
@@ -61,9 +64,9 @@ def test_the_curvature_may_be_that_of_some_tokens():
     weights, reader = drawn(1, 4, 3), (drawn(5, 4, seed=2), drawn(5, seed=3))
     x, target, share = (drawn(30, *shape, seed=4).repeat_interleave(2, 0) for shape in ((3,), (5,), ()))
     chunks = [Tokens(x[rows], target[rows], share.square()[rows]) for rows in (slice(0, 32), slice(32, 60))]
-    steps = [gauss_newton(weights, weights, reader, ONE[1], chunks, 0.1, 3, stride) for stride in (1, 2)]
-    assert_close(steps[0], steps[1], rtol=1e-10, atol=1e-12)
-    assert not torch.allclose(steps[0], weights)
+    found = [gauss_newton(weights, weights, reader, ONE[1], chunks, 0.1, 3, stride) for stride in (1, 2)]
+    assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
+    assert not torch.allclose(found[0], weights)
 
 
 @pytest.mark.parametrize("name", REPAIRED)

@@ -1,21 +1,19 @@
-"""Neurons: what writes them is re-fitted to what their reader has to say, by damped Gauss-Newton steps."""
+"""Neurons: what writes them is re-fitted to what their reader has to say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.activations import ACT2FN
+from transformers import PreTrainedModel
 
-from infoprune.processes import add_up, total
+from infoprune.processes import total
+from infoprune.repair.bend import bend_of
+from infoprune.repair.gauss_newton import Tokens, Weights, gauss_newton, written
 from infoprune.repair.ridge import Sums
-from infoprune.statistics.precision import exact
 from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.slices import Slice
 
@@ -23,23 +21,15 @@ DAMPING = 0.1
 """A choice from three on validation texts of one model; a third of it, or three times as much, does as well."""
 
 STEPS = 2
-ITERATIONS = 8
-"""Of conjugate gradients in a step. More of either buy little."""
+"""A third buys little."""
 
 PER_INPUT = 128
 """Tokens for every input of the parts; with half as many, what is better on held-out texts at every place by itself
-makes the whole no better."""
+makes the whole no better (docs/neurons.md)."""
 
 CHUNK = 8192
 """Tokens that are taken together."""
 
-ROUNDING = 1e-2
-"""By which what the neurons say may differ in bfloat16 from what an activation makes of it."""
-
-Weights = Float[Tensor, "parts m n"]
-"""Of what writes the m neurons of a layer: one part, or a gate and what it gates; a bias is the last column."""
-Bend = Callable[[Sequence[Tensor]], Tensor]
-"""What neurons say, (tokens, m), given what their parts write, each (tokens, m)."""
 FitReader = Callable[[Sequence[Sums]], tuple[Tensor, Tensor]]
 """Weight (o, m) and bias (o,) of the reader from its rows, added up by fold."""
 AddUp = Callable[[Sequence[Tensor]], list[Sums]]
@@ -67,19 +57,6 @@ class Part:
             bias[self.first : self.last].copy_(values[:, -1])
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """Some of the tokens of a regression: what the neurons' parts read, what the reader should say, and weights."""
-
-    x: Float[Tensor, "t n"]
-    target: Float[Tensor, "t o"]
-    weights: Float[Tensor, " t"]
-
-    def every(self, stride: int) -> Tokens:
-        """Every so many of them."""
-        return Tokens(*(each[::stride].contiguous() for each in (self.x, self.target, self.weights)))
-
-
 def enough_tokens(inputs: Sequence[Tensor], rows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> bool:
     """Whether the tokens of all processes are many beside what each neuron reads."""
     return _count(rows) >= PER_INPUT * inputs[0].shape[-1]
@@ -97,42 +74,6 @@ def parts_of(model: nn.Module, producers: Sequence[Slice], units: int) -> tuple[
         for producer in producers
         for part in range(len(producer.widths))
     )
-
-
-def bend_of(config: PretrainedConfig, writes: Sequence[Tensor], neurons: Tensor) -> Bend | None:
-    """What a model does between what the parts write and what the reader is given, found by trying.
-
-    Args:
-        config: names the activations that come into question.
-        writes: of each part, (tokens, m).
-        neurons: what came of it, (tokens, m).
-
-    Returns:
-        act(a), act(a) b or a act(b); None where it is none of these.
-    """
-    for name in _activations(config.to_dict()):
-        act = cast(Callable[[Tensor], Tensor], ACT2FN[name])
-        for bend in _bends(act) if len(writes) == 2 else (lambda each, act=act: act(each[0]),):
-            found = bend(writes)
-            if float((found - neurons).norm()) <= ROUNDING * float(neurons.norm()):
-                return bend
-    return None
-
-
-def _bends(act: Callable[[Tensor], Tensor]) -> Iterator[Bend]:
-    yield lambda each: act(each[0]) * each[1]
-    yield lambda each: each[0] * act(each[1])
-
-
-def _activations(fields: Mapping[Any, object]) -> list[str]:
-    """All names of activations in a config and in the configs in it."""
-    found: dict[str, None] = {}
-    for value in fields.values():
-        if isinstance(value, str) and value in ACT2FN:
-            found[value] = None
-        elif isinstance(value, dict):
-            found |= dict.fromkeys(_activations(value))
-    return list(found)
 
 
 def refit_neurons(
@@ -179,13 +120,13 @@ def refit_neurons(
     ones = parts[0].module.bias is not None
     fed = [_with_ones(x.to(wide)) if ones else x.to(wide) for x in inputs]
     begun = torch.stack([part.read() for part in parts]).to(wide)
-    bend = bend_of(model.config, _writes(begun, fed[0]), rows[0][0].to(wide))
+    bend = bend_of(model.config, written(begun, fed[0]), rows[0][0].to(wide))
     hidden = [row[0] for row in rows]
-    if bend is None or not all(float(part.xx[-1, -1]) > 0 for part in sums[:2]):  # nothing to hold out, or nothing else
+    if bend is None or not _usable(sums):
         return hidden, sums
 
     def said(weights: Weights) -> list[Tensor]:
-        return [bend(_writes(weights, x)).to(row[0].dtype) for x, row in zip(fed, rows, strict=True)]
+        return [bend(written(weights, x)).to(row[0].dtype) for x, row in zip(fed, rows, strict=True)]
 
     def step(weights: Weights, reader: tuple[Tensor, Tensor], some: Sequence[Tokens]) -> Weights:
         return gauss_newton(weights, begun, reader, bend, some, DAMPING, inputs[0].shape[-1], stride)
@@ -210,103 +151,6 @@ def refit_neurons(
     return hidden, sums
 
 
-def gauss_newton(
-    weights: Weights,
-    anchor: Weights,
-    reader: tuple[Float[Tensor, "o m"], Float[Tensor, " o"]],
-    bend: Bend,
-    tokens: Sequence[Tokens],
-    damping: float,
-    inputs: int,
-    stride: int = 1,
-) -> Weights:
-    """What writes the neurons, one damped Gauss-Newton step on, the reader being given.
-
-    Args:
-        weights: where the step begins.
-        anchor: what the damping pulls toward.
-        reader: weight and bias.
-        bend: from what the parts write to what the neurons say.
-        tokens: of all processes together, in any number of chunks.
-        damping: a fraction of the mean of J^T J's diagonal, that of the biases left out.
-        inputs: columns of the weights that are no bias.
-        stride: J^T J is of every so many tokens alone, times as many; the right-hand side is of all.
-    """
-    weight, bias = (each.to(weights) for each in reader)
-    gram, short = weight.T @ weight, weight.shape[1] < 2 * weight.shape[0]
-    some: list[tuple[Tokens, list[Tensor]]] = []
-    pull = torch.zeros(weights.shape, dtype=torch.float64, device=weights.device)
-    squares, spread = pull.new_zeros(weights.shape[:2]), pull.new_zeros(weights.shape[2], weights.shape[2])
-    mass, part_mass = pull.new_zeros(()), pull.new_zeros(())
-    for each in tokens:
-        hidden, slopes = _slopes(bend, _writes(weights, each.x))
-        wanted = (each.target - functional.linear(hidden, weight, bias)) * each.weights[:, None]
-        for part, slope in enumerate(slopes):
-            pull[part] += exact((wanted @ weight * slope).T @ each.x)
-            squares[part] += exact((slope.square() * each.weights[:, None]).sum(0))
-        spread += exact((each.x * each.weights[:, None]).T @ each.x)
-        mass += exact(each.weights.sum())
-        part_mass += exact(each.weights[::stride].sum())
-        some.append((each.every(stride), [slope[::stride].contiguous() for slope in slopes]))
-    add_up(pull, squares, spread, mass, part_mass)
-    lengths, axes = torch.linalg.eigh(spread / mass)
-    strength = exact(gram.diagonal()) * squares / mass
-    level = damping * float(strength.mean()) * float(spread.diagonal()[:inputs].mean() / mass)
-    if level <= 0:
-        return weights
-    scale = strength[..., None] * lengths.clamp_min(0) + level
-
-    def alike(residual: Tensor) -> Tensor:
-        """The inverse of what J^T J would be if neurons and slopes knew nothing of one another."""
-        solved: Tensor = (residual @ axes / scale) @ axes.T
-        return solved
-
-    def curvature(direction: Tensor) -> Tensor:
-        found, narrow = torch.zeros_like(pull), direction.to(weights)
-        for each, slopes in some:
-            moved = torch.stack([slope * (each.x @ part.T) for slope, part in zip(slopes, narrow, strict=True)]).sum(0)
-            moved = (moved @ gram if short else moved @ weight.T @ weight) * each.weights[:, None]
-            for part, slope in enumerate(slopes):
-                found[part] += exact((moved * slope).T @ each.x)
-        add_up(found)
-        return found / part_mass + level * direction
-
-    gradient = pull / mass + level * exact(anchor - weights)
-    return weights + _conjugate_gradients(curvature, gradient, alike).to(weights)
-
-
-def _conjugate_gradients(
-    apply: Callable[[Tensor], Tensor], wanted: Tensor, precondition: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """An approximate solution of apply(x) = wanted, from zero."""
-    found, residual = torch.zeros_like(wanted), wanted
-    near = precondition(residual)
-    direction, size = near, float((residual * near).sum())
-    for _ in range(ITERATIONS):
-        if size <= 0:
-            break
-        image = apply(direction)
-        stride = size / float((direction * image).sum())
-        found, residual = found + stride * direction, residual - stride * image
-        near = precondition(residual)
-        size, before = float((residual * near).sum()), size
-        direction = near + size / before * direction
-    return found
-
-
-def _slopes(bend: Bend, writes: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """What the neurons say, and its derivative by what each part writes; a neuron's depends on its own alone."""
-    with torch.enable_grad():
-        free = [each.detach().requires_grad_() for each in writes]
-        hidden = bend(free)
-        slopes = torch.autograd.grad(hidden.sum(), free)
-    return hidden.detach(), list(slopes)
-
-
-def _writes(weights: Weights, x: Tensor) -> list[Tensor]:
-    return [functional.linear(x, part) for part in weights]
-
-
 def _with_ones(x: Tensor) -> Tensor:
     return torch.cat([x, x.new_ones(*x.shape[:-1], 1)], -1)
 
@@ -324,6 +168,12 @@ def _tokens(
         found.append((x[real], target[real].to(dtype), weights[real].to(dtype)))
     joined = [torch.split(torch.cat(each), CHUNK) for each in zip(*found, strict=True)]
     return [Tokens(*each) for each in zip(*joined, strict=True)]
+
+
+def _usable(parts: Sequence[Sums]) -> bool:
+    """Whether there is something to hold out, something else to learn from, and no overflow."""
+    finite = all(bool(torch.isfinite(part.xx).all() and torch.isfinite(part.xt).all()) for part in parts)
+    return finite and all(float(part.xx[-1, -1]) > 0 for part in parts[:2])
 
 
 def _error(parts: Sequence[Sums], reader: tuple[Tensor, Tensor]) -> float:
