@@ -76,6 +76,7 @@ def test_every_method_prunes_alike(tiny_bert64, name, goal):
         (("heads", "ffn", "layer-width"), Settings()),
         (None, Settings(rounds=2)),
         (None, Settings(copies=2)),
+        (None, Settings(neurons=True)),
         (None, Settings(memory=100_000)),
     ],
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from test_places import REPAIRED, halved
-from tiny import captured
+from tiny import captured, divergence, logits_of
 from torch.testing import assert_close
 from zoo import build, cast, inputs, long_inputs
 
@@ -134,6 +134,16 @@ def test_the_reader_can_say_more(name):
     paths = [producer.module for producer in site.producers]
     assert any(not torch.equal(linear(plain, path).weight, linear(adapted, path).weight) for path in paths)
     assert missed(adapted, dense, site, batches) < missed(plain, dense, site, batches)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_in_less_precision_as_well(dtype):
+    dense = build("bert", dtype)
+    small, batches = halved(dense, ("ffn",)), long_inputs("bert")
+    plain, adapted = (repair(small, dense, batches, neurons=each) for each in (False, True))
+    assert adapted.dtype == dtype
+    answers = [logits_of(model, batches) for model in (dense, plain, adapted)]
+    assert divergence(answers[0], answers[2]) < 0.75 * divergence(answers[0], answers[1])
 
 
 def test_it_is_left_out_where_tokens_are_few(monkeypatch):
