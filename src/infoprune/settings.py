@@ -27,7 +27,7 @@ class Settings:
             takes some where inputs are few, and none where they are many or an answer stands at every token.
         producers: let the repair re-fit producers as well as readers.
         neurons: let the repair re-fit what writes neurons to what their reader has to say, layer by layer. None does so
-            where there are tokens enough for it to pay, 128 for every input of a layer; it takes several times as long.
+            where there are 128 tokens for every input of a layer; the repair then takes several times as long.
         shape: "uniform" keeps to sizes that plain transformers can open, the same in every layer; "free" to any.
         memory: bytes that the statistics may take at once; where they take more, sites are collected in groups, one
             pass for each, and kept on disk. None keeps all in memory.

@@ -125,8 +125,9 @@ def missed(repaired, dense, site, batches):
 
 
 @pytest.mark.parametrize("name", REPAIRED)
-def test_the_reader_can_say_more(name):
+def test_the_reader_can_say_more(monkeypatch, name):
     """At the lowest network, where all else is equal, the error falls; the readers alone have done what they can."""
+    monkeypatch.setattr(neurons, "_pays", lambda *_: True)
     dense = build(name)
     small, batches = halved(dense, ("ffn",)), long_inputs(name)
     site = ffn_sites(small)[0]
@@ -158,6 +159,13 @@ def test_it_is_left_out_where_tokens_are_few(monkeypatch):
         assert all(torch.equal(found[path], tensor) for path, tensor in outcomes[same].items())
     assert any(not torch.equal(outcomes[False][path], tensor) for path, tensor in outcomes[True].items())
     assert replace(Settings(), neurons=True).neurons is True
+
+
+@pytest.mark.parametrize(
+    ("after", "pays"), [((0.9, 0.8), True), ((0.91, 0.8), False), ((1.01, 0.8), False), ((0.9, 1.1), True)]
+)
+def test_half_of_what_is_gained_must_be_gained_on_other_texts(after, pays):
+    assert neurons._pays((1.0, 1.0), after) is pays
 
 
 def test_of_one_text_none_can_be_held_out():

@@ -10,6 +10,9 @@ from torch import Tensor
 from transformers import PretrainedConfig
 from transformers.activations import ACT2FN
 
+from infoprune.processes import add_up
+from infoprune.statistics.precision import exact
+
 ROUNDING = 1e-2
 """By which what neurons say may differ in bfloat16 from what an activation makes of it."""
 
@@ -28,13 +31,15 @@ def bend_of(config: PretrainedConfig, writes: Sequence[Tensor], neurons: Tensor)
     Returns:
         act(a), act(a) b or a act(b); None where it is none of these.
     """
-    found: list[tuple[float, Bend]] = []
-    for name in _activations(config.to_dict()):
-        act = cast(Callable[[Tensor], Tensor], ACT2FN[name])
-        for bend in _gated(act) if len(writes) == 2 else _alone(act):
-            found.append((float((bend(writes) - neurons).norm()), bend))
-    error, best = min(found, key=lambda each: each[0], default=(float("inf"), None))
-    return best if error <= ROUNDING * float(neurons.norm()) else None
+    acts = [cast(Callable[[Tensor], Tensor], ACT2FN[name]) for name in _activations(config.to_dict())]
+    tried = [bend for act in acts for bend in (_gated(act) if len(writes) == 2 else _alone(act))]
+    squares = torch.stack(
+        [exact(each).square().sum() for each in (neurons, *(bend(writes) - neurons for bend in tried))]
+    )
+    add_up(squares)  # all processes find the same
+    size, *errors = squares.tolist()
+    best = min(range(len(tried)), key=errors.__getitem__, default=None)
+    return None if best is None or errors[best] > ROUNDING**2 * size else tried[best]
 
 
 def slopes_of(bend: Bend, writes: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:

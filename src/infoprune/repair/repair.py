@@ -63,7 +63,8 @@ def repair(
     where W_0 is the weight as it is; a token whose input or error is far longer than its text's median is weighed down
     (see `tempered`). Producers are re-fitted in the same way, without a residual, to what the kept
     units do in the dense network: their inputs have changed too. Where the width was cut, so is everything that reads
-    the residual stream, and the norms are re-fitted to what the dense ones say at the kept coordinates. All passes
+    the residual stream, and the norms are re-fitted to what the dense ones say at the kept coordinates. Where tokens
+    are many, what writes neurons is re-fitted once more together with their reader, see `refit_neurons`. All passes
     advance together from place to place, so this costs one forward pass of each network, and memory for the
     activations of all inputs at one place. In a process group every process passes its own batches, and all re-fit
     alike to the sums over all.
