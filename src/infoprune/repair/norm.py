@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedModel
 
+from infoprune.processes import add_up
 from infoprune.statistics.precision import exact
 
 
@@ -45,3 +47,17 @@ def gain_and_shift(sums: Float[Tensor, "5 n"], *, intercept: bool) -> tuple[Floa
     moves = variance > 1e-12 * square
     gain = torch.where(moves, (product - x_mean * y_mean) / torch.where(moves, variance, 1.0), 1.0)
     return gain, y_mean - gain * x_mean
+
+
+def refit_norm(model: PreTrainedModel, path: str, rows: Sequence[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
+    """Re-fits a norm in place, whose outputs are the inputs of the regression."""
+    parameters = dict(model.get_submodule(path).named_parameters(recurse=False))
+    bias = parameters.get("bias")
+    sums = sums_of(rows)
+    add_up(sums)
+    gain, shift = gain_and_shift(sums, intercept=bias is not None)
+    with torch.no_grad():
+        parameters["weight"].mul_(gain.to(parameters["weight"]))
+        if bias is not None:
+            bias.mul_(gain.to(bias)).add_(shift.to(bias))
+    return [y * gain.to(y) + shift.to(y) for y, _, _ in rows]

@@ -16,7 +16,7 @@ from infoprune.plan import check_same_tokens, kept_within
 from infoprune.processes import add_up, starts
 from infoprune.repair.lockstep import Arrival, Lockstep, Meeting
 from infoprune.repair.neurons import enough_tokens, parts_of, refit_neurons
-from infoprune.repair.norm import gain_and_shift, sums_of
+from infoprune.repair.norm import refit_norm
 from infoprune.repair.places import Place, places_of
 from infoprune.repair.ridge import Sums, fit_ridge, sums_by_fold
 from infoprune.statistics.answer import remedy
@@ -240,7 +240,7 @@ def _refit(
         What the passes go on with.
     """
     if place.norm:
-        return _refit_norm(model, place.module, rows)
+        return refit_norm(model, place.module, rows)
     module = linear(model, place.module)
 
     def add_rows(inputs: Sequence[Tensor]) -> list[Sums]:
@@ -274,20 +274,6 @@ def _refit(
 
 def _by_ridge(place: Place, module: LinearMap, parts: Sequence[Sums], *, ridge: float | None) -> tuple[Tensor, Tensor]:
     return fit_ridge(parts, exact(module.weight), ridge=ridge, intercept=module.bias is not None)
-
-
-def _refit_norm(model: PreTrainedModel, path: str, rows: Sequence[Rows]) -> list[Tensor]:
-    """Re-fits a norm in place, whose outputs are the inputs of the regression."""
-    parameters = dict(model.get_submodule(path).named_parameters(recurse=False))
-    bias = parameters.get("bias")
-    sums = sums_of(rows)
-    add_up(sums)
-    gain, shift = gain_and_shift(sums, intercept=bias is not None)
-    with torch.no_grad():
-        parameters["weight"].mul_(gain.to(parameters["weight"]))
-        if bias is not None:
-            bias.mul_(gain.to(bias)).add_(shift.to(bias))
-    return [y * gain.to(y) + shift.to(y) for y, _, _ in rows]
 
 
 def _beside(weight: Tensor, x: Tensor) -> Tensor:
