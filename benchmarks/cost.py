@@ -1,4 +1,4 @@
-"""What pruning itself costs: time as a multiple of one dense forward pass over the same texts, and peak memory.
+"""Cost of pruning: time as a multiple of one dense forward pass over the same texts, and peak memory.
 
 Run: python -m benchmarks.cost
 """
@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.movie_reviews import calibration, dense_model
-from infoprune.compress import compress
-from infoprune.settings import Settings
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 
 MEGABYTE = 1024 * 1024
 
 
 def main() -> None:
-    """Times compress against a forward pass, in one process."""
+    """Time the pruning and a forward pass in one process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=1024)
     parser.add_argument("--keep", type=float, default=0.25)
@@ -39,7 +39,7 @@ def main() -> None:
     forward()
     passes = [forward() for _ in range(2)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    seconds = compress(model, texts, keep=options.keep, settings=Settings(rounds=options.rounds)).report.seconds
+    seconds = prune(model, texts, keep=options.keep, settings=Settings(rounds=options.rounds)).report.seconds
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     passes += [forward() for _ in range(2)]
     one = statistics.median(passes)

@@ -1,4 +1,4 @@
-"""How fast units are eliminated, next to a plain version that inverts and re-fits from the start at every step.
+"""Time of the elimination, compared with a reference that inverts and re-fits from the start at every step.
 
 Run: python -m benchmarks.eliminate [--large]
 """
@@ -15,11 +15,11 @@ from infoprune.ranking.eliminate import compensate, eliminate
 
 SIZES = ((1536, 384), (3072, 768))
 LARGE = (11008, 5504)
-PLAIN = (192, 48)  # the plain version takes minutes beyond this
+PLAIN = (192, 48)  # the reference takes minutes beyond this
 
 
 def problem(n: int, outputs: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Covariance of correlated units, their reader, and what is demanded of it."""
+    """Return a covariance of correlated units, their reader, and the metric at its output."""
     generator = torch.Generator().manual_seed(seed)
     mix = torch.eye(n) + torch.randn(n, n, generator=generator) / n**0.5
     x = (torch.randn(2 * n, n, generator=generator) @ mix).double()
@@ -31,7 +31,7 @@ def problem(n: int, outputs: int, seed: int = 0) -> tuple[torch.Tensor, torch.Te
 
 
 def plain(covariance: torch.Tensor, reader: torch.Tensor, metric: torch.Tensor, keep: int) -> list[float]:
-    """Losses of the trace limit: at every step one inverse and one least-squares fit, O(n^3)."""
+    """Return the losses of the trace limit: at every step one inverse and one least-squares fit, O(n^3)."""
     alive, losses = torch.arange(len(covariance)), []
     while len(alive) > keep:
         variance = 1 / torch.linalg.inv(covariance[alive][:, alive]).diagonal()
@@ -43,13 +43,13 @@ def plain(covariance: torch.Tensor, reader: torch.Tensor, metric: torch.Tensor, 
 
 
 def main() -> None:
-    """Prints one table."""
+    """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--large", action="store_true", help="also 11008 to 5504: minutes, and 4 GB")
     options = parser.parse_args()
     table = Table(title=f"Elimination, {torch.get_num_threads()} threads, median of {options.repeats}")
-    for name in ("units", "trace, s", "log, s", "plain, s", "plain / trace", "losses off by"):
+    for name in ("units", "trace, s", "log, s", "reference, s", "reference / trace", "difference of losses"):
         table.add_column(name, justify="right")
     for n, keep in (PLAIN, *SIZES, *([LARGE] if options.large else [])):
         table.add_row(f"{n} to {keep}", *row(n, keep, 1 if n > 4096 else options.repeats))
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def row(n: int, keep: int, repeats: int) -> list[str]:
-    """Times of all versions, one after another in every round, so that a busy machine slows all alike."""
+    """Return the times of all versions, alternating in every round, so that a busy machine slows all equally."""
     covariance, reader, metric = problem(n, n // 4)
     gram = reader.T @ metric @ reader
     taken: dict[str, list[float]] = {"trace": [], "log": [], "plain": []}

@@ -1,4 +1,4 @@
-"""Does a model that was given a budget of latency take that long? A classifier shaped like MiniLM, with random weights.
+"""Measured latency of models that were cut to a latency budget; a classifier of MiniLM's shape with random weights.
 
 Run: python -m benchmarks.latency
 """
@@ -24,7 +24,7 @@ BUDGETS = (0.75, 0.5, 0.33, 0.25)
 
 
 def main() -> None:
-    """Prints one table; dense and cut models run in turn, so that a busy machine slows all alike."""
+    """Print one table; dense and cut models alternate, so that a busy machine slows all equally."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=32)
@@ -41,7 +41,7 @@ def main() -> None:
     times = measure_latency([dense, *models], batch, repeats=options.repeats)
     title = f"{options.inputs} x {options.tokens} tokens, {torch.get_num_threads()} threads, {options.repeats} rounds"
     table = Table(title=title)
-    for name in ("latency=", "ms", "measured share", "off by"):
+    for name in ("latency=", "ms", "measured share", "difference"):
         table.add_column(name, justify="right")
     for share, taken in zip((1.0, *BUDGETS), times, strict=True):
         measured = taken.median / times[0].median

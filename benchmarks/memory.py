@@ -1,4 +1,4 @@
-"""Memory and time of every stage as forecast, beside those that are measured, on models of the shapes of real ones.
+"""Forecast and measured memory and time of every stage, on models with the shapes of real ones.
 
 Run: python -m benchmarks.memory [--model MiniLM] [--length 32] [--samples 16]
 """
@@ -20,16 +20,17 @@ from transformers import BertConfig, BertForSequenceClassification, LlamaConfig,
 
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Keep
-from infoprune.forecast import Workload, forecast
+from infoprune.forecasting.forecast import forecast
+from infoprune.forecasting.workload import Workload
 from infoprune.measuring.measure import example_batch
 from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.rank import rank
-from infoprune.repair.repair import repair
+from infoprune.repairing.repair import repair
 from infoprune.statistics.collect import collect
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 PROCESS = Path("/proc/self")
-# as their config.json files say
+# sizes from their config.json files
 MODELS = {
     "MiniLM": (
         BertForSequenceClassification,
@@ -55,64 +56,64 @@ MODELS = {
 
 
 def resident(peak):
-    """Bytes of this process now, or at the peak since `reset`."""
+    """Return the resident bytes of this process now, or at the peak since the last reset."""
     word = "VmHWM:" if peak else "VmRSS:"
     (line,) = (line for line in (PROCESS / "status").read_text().splitlines() if line.startswith(word))
     return 1024 * int(line.split()[1])
 
 
 def busy_seconds():
-    """Of all threads together, divided among them: the time that this takes where nothing else runs."""
+    """Return the processor time of all threads divided by their number: the time on an idle machine."""
     return time.process_time() / torch.get_num_threads()
 
 
 def measured(work):
-    """(result, bytes beyond what was there, seconds)."""
+    """Return (result, peak bytes beyond those at the start, seconds)."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # glibc: what was freed would serve the next stage unseen
-    (PROCESS / "clear_refs").write_text("5")  # Linux: the peak begins anew
+    ctypes.CDLL(None).malloc_trim(0)  # glibc: the next stage would reuse freed memory without growth
+    (PROCESS / "clear_refs").write_text("5")  # Linux: resets the peak
     before, started = resident(peak=False), busy_seconds()
     result = work()
     return result, resident(peak=True) - before, busy_seconds() - started
 
 
 def cut(model, statistics):
-    return prune(model, allocate(rank(statistics, ChannelInformation()), Keep(0.5)), statistics)
+    return apply_plan(model, allocate(rank(statistics, ChannelInformation()), Keep(0.5)), statistics)
 
 
 def stages(name, samples, length):
-    """Measures the stages of a cut in this process; the statistics stay for ranking and go for the repair."""
-    kind, config, size, _ = MODELS[name]
+    """Measure the stages of a cut in this process; ranking holds the statistics, the repair only the importance."""
+    model_class, config, size, _ = MODELS[name]
     torch.manual_seed(0)
-    model = kind(config).eval()
+    model = model_class(config).eval()
     batches = []
     for start in range(0, samples, size):
         batch = example_batch(config, min(size, samples - start), length)
         ids = torch.randint(0, config.vocab_size, batch["input_ids"].shape)
         batches.append({**batch, "input_ids": ids})
-    collect(model, batches[:1])  # what libraries allocate once
+    collect(model, batches[:1])  # allocates what libraries allocate once
     found = {}
     statistics, held, seconds = measured(lambda: collect(model, batches))
     found["collect"] = (held, seconds)
     kept = sum(
-        t.numel() * 8 for s in statistics.sites.values() for t in (s.tokens.triangle, s.worth.triangle, s.demand)
+        t.numel() * 8 for s in statistics.sites.values() for t in (s.tokens.triangle, s.importance.triangle, s.fisher)
     )
     small, held, seconds = measured(partial(cut, model, statistics))
     found["rank"] = (held + kept, seconds)
-    worth = statistics.worth_alone()
+    importance = statistics.importance_alone()
     del statistics
     small_bytes = sum(p.numel() * p.element_size() for p in small.parameters())
-    _, held, seconds = measured(lambda: repair(small, model, batches, statistics=worth))
+    _, held, seconds = measured(lambda: repair(small, model, batches, statistics=importance))
     found["repair"] = (held + small_bytes, seconds)
     return found
 
 
 def main() -> None:
-    """Prints forecast and measurement side by side."""
+    """Print forecast and measurement side by side."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=MODELS, help="one of them alone")
+    parser.add_argument("--model", choices=MODELS, help="one model only")
     parser.add_argument("--length", type=int, default=32)
-    parser.add_argument("--samples", type=int, help="texts; by default as many as each model's own number")
+    parser.add_argument("--samples", type=int, help="texts; by default the number of each model")
     parser.add_argument("--only", choices=MODELS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
@@ -123,32 +124,32 @@ def main() -> None:
         ("model", "stage", "forecast", "measured", "ratio", "forecast", "measured", "ratio")
     ):
         table.add_column(heading, justify="left" if index < 2 else "right")
-    for name, (kind, config, size, samples) in MODELS.items():
+    for name, (model_class, config, size, samples) in MODELS.items():
         if options.model not in (None, name):
             continue
         samples = options.samples or samples
         sized = ["--samples", str(samples), "--length", str(options.length), "--only", name]
         command = [sys.executable, "-m", "benchmarks.memory", *sized]
-        said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         with torch.device("meta"):
-            model = kind(config)
+            model = model_class(config)
         work = Workload(samples, options.length, size)
         expected = forecast(model, work, device=torch.device("cpu"))
         weights = expected.bytes
-        for stage, (held, seconds) in said.items():
-            thought = expected.stages[stage]
+        for stage, (held, seconds) in found.items():
+            predicted = expected.stages[stage]
             table.add_row(
                 f"{name}, {samples} texts",
                 stage,
-                f"{thought.bytes / 1e6:,.0f} MB",
+                f"{predicted.bytes / 1e6:,.0f} MB",
                 f"{held / 1e6:,.0f} MB",
-                f"{thought.bytes / held:.2f}",
-                f"{thought.seconds:.1f} s",
+                f"{predicted.bytes / held:.2f}",
+                f"{predicted.seconds:.1f} s",
                 f"{seconds:.1f} s",
-                f"{thought.seconds / seconds:.2f}",
+                f"{predicted.seconds / seconds:.2f}",
             )
-        most = weights + max(held for held, _ in said.values())
-        spent = sum(seconds for _, seconds in said.values())
+        most = weights + max(held for held, _ in found.values())
+        spent = sum(seconds for _, seconds in found.values())
         table.add_row(
             name,
             "all, with the model",

@@ -1,4 +1,4 @@
-"""What a cut of larger models would take, on paper: the table of docs/scale.md, from their configs alone.
+"""Forecast for larger models: the table of docs/guides/scale.md, from their configs alone.
 
 Run: python -m benchmarks.paper
 """
@@ -6,12 +6,13 @@ Run: python -m benchmarks.paper
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from infoprune.forecast import Workload, forecast
+from infoprune.forecasting.forecast import forecast
+from infoprune.forecasting.workload import Workload
 from infoprune.reports.render import human
 
 WORK = {"samples": 1024, "length": 512, "batch_size": 1}
 LIMITS = {"1B": 4 * 10**9, "7B": 16 * 10**9, "70B": 64 * 10**9}
-# the sizes that public models of these names have
+# sizes of public models with these names
 MODELS = {
     "1B": LlamaConfig(
         hidden_size=2048,
@@ -53,18 +54,18 @@ COLUMNS = (
 
 
 def rows(name, model):
-    """One row with all statistics in memory, and one with a limit."""
+    """Yield one row with all statistics in memory, and one with a limit."""
     for memory in (None, LIMITS[name]):
         found = forecast(model, Workload(**WORK, memory=memory))
         held = "all" if memory is None else human(memory, "B")
         peaks = [human(stage.bytes, "B") for stage in found.stages.values()]
-        flops, exact = (sum(getattr(stage, kind) for stage in found.stages.values()) for kind in ("flops", "exact"))
+        flops, exact = (sum(getattr(stage, field) for stage in found.stages.values()) for field in ("flops", "exact"))
         statistics = f"{held} ({human(sum(found.sites.values()), 'B')})" if memory is None else held
         yield name, human(found.bytes, "B"), statistics, str(found.passes), *peaks, human(flops), human(exact)
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     print(f"| {' | '.join(COLUMNS)} |")
     print("|" + "---|" * len(COLUMNS))
     for name, config in MODELS.items():

@@ -1,4 +1,4 @@
-"""Pruning times quantisation on the movie reviews: folders, graphs and int8 graphs in one table, in Markdown.
+"""Pruning combined with quantisation on movie reviews: folders, graphs and int8 graphs in one Markdown table.
 
 Run: python -m benchmarks.serving
 """
@@ -8,17 +8,17 @@ from pathlib import Path
 
 from experiments.movie_reviews import dense_folder, splits
 from infoprune.cli import main as infoprune
-from infoprune.jobs.bench import Benchmark, Judges, Load, bench_models
+from infoprune.jobs.bench import Benchmark, EvalTexts, Load, bench_models
 from infoprune.measuring.measure import Latency
 from infoprune.reports.render import human, metric
 
 OUT = Path("runs/serving")
-KINDS = {"": "PyTorch", ".onnx": "ONNX", "-int8.onnx": "ONNX, int8"}
+FORMATS = {"": "PyTorch", ".onnx": "ONNX", "-int8.onnx": "ONNX, int8"}
 SHAPES = ((1, 64), (32, 64))
 
 
 def main() -> None:
-    """Prunes, exports and compares; what is there already is kept."""
+    """Prune, export and compare; existing files are kept."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keeps", type=float, nargs="+", default=[0.5, 0.25])
     parser.add_argument("--repeats", type=int, default=20)
@@ -31,31 +31,31 @@ def main() -> None:
             run("prune", folders["all"], folder, "--data", files["train"], "--keep", keep)
     models = {}
     for keep, folder in folders.items():
-        for suffix, kind in KINDS.items():
-            place = OUT / f"keep-{keep}{suffix}" if suffix else folder
-            if not place.exists():
-                int8 = ["--int8"] if "int8" in kind else []
-                run("export", folder, place, "--data", files["validation"], *int8)
-            models[str(place)] = (keep, kind)
+        for suffix, form in FORMATS.items():
+            path = OUT / f"keep-{keep}{suffix}" if suffix else folder
+            if not path.exists():
+                int8 = ["--int8"] if "int8" in form else []
+                run("export", folder, path, "--data", files["validation"], *int8)
+            models[str(path)] = (keep, form)
     work = Load(batch_sizes=[inputs for inputs, _ in SHAPES], lengths=[SHAPES[0][1]], repeats=options.repeats)
-    print_table(bench_models(list(models), work, judges=Judges(files["test"])), models)
+    print_table(bench_models(list(models), work, eval_texts=EvalTexts(files["test"])), models)
 
 
 def run(*arguments: object) -> None:
-    """One command; a failure ends the benchmark."""
+    """Run one command; a failure ends the benchmark."""
     if status := infoprune([str(argument) for argument in arguments]):
         raise SystemExit(status)
 
 
 def print_table(found: Benchmark, models: dict[str, tuple[str, str]]) -> None:
     times = [name for shape in SHAPES for name in (f"{shape[0]} x {shape[1]} tokens", "speed-up")]
-    heading = ["keep", "runs in", "weights", "peak memory", "accuracy", "agreement", "KL (nats)", *times]
+    heading = ["keep", "format", "weights", "peak memory", "accuracy", "agreement", "KL (nats)", *times]
     print(f"{found.device}, {found.threads} thread(s), {found.repeats} alternating rounds\n")
     print(f"| {' | '.join(heading)} |\n|{'---|' * len(heading)}")
-    judged = {row.model: row for row in found.judged}
-    for model, (keep, kind) in models.items():
-        row = judged[model]
-        cells = [keep, kind, size(found.bytes[model]), size(found.peak_memory[model])]
+    scored = {row.model: row for row in found.scored}
+    for model, (keep, form) in models.items():
+        row = scored[model]
+        cells = [keep, form, size(found.bytes[model]), size(found.peak_memory[model])]
         cells += [metric("accuracy", row.metrics["accuracy"]), metric("agreement", row.agreement), f"{row.kl:.4f}"]
         for shape in SHAPES:
             (timed,) = (each for each in found.timed if (each.model, each.inputs, each.tokens) == (model, *shape))

@@ -1,4 +1,4 @@
-"""How much of the FLOPs that a cut saves comes back as time, on a classifier shaped like MiniLM with random weights.
+"""Speed-up relative to the saved FLOPs, on a classifier of MiniLM's shape with random weights.
 
 Run: python -m benchmarks.speedup
 """
@@ -13,21 +13,21 @@ from transformers import BertConfig, BertForSequenceClassification
 from infoprune.measuring.measure import count_flops, count_parameters, example_batch, measure_latency
 from infoprune.plan import Plan
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 SHAPE = {"num_hidden_layers": 6, "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
 SHARES = (0.5, 0.25)
 
 
 def cut(model: BertForSequenceClassification, share: float) -> BertForSequenceClassification:
-    """The first units of every site: which ones they are makes no difference to the clock."""
+    """Return a model with the first units of every site; the choice of units does not change the time."""
     units = {site.name: site.units for site in find_sites(model)}
     kept = {name: tuple(range(round(n * share))) for name, n in units.items()}
-    return prune(model, Plan("bert", units, kept, "first", 0))
+    return apply_plan(model, Plan("bert", units, kept, "first", 0))
 
 
 def main() -> None:
-    """Prints one table; dense and pruned models run in turn, so that a busy machine slows all alike."""
+    """Print one table; dense and pruned models alternate, so that a busy machine slows all equally."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=64)

@@ -1,6 +1,6 @@
-"""What each choice of our method buys: one choice changed at a time, movie reviews, keep 1/4, validation split.
+"""The effect of each choice of the method: one choice is changed at a time; movie reviews, keep 1/4, validation split.
 
-Then the order in which the sites are chosen: from the top down, from the bottom up, or all at one look.
+Then the order in which units are chosen: from the top down, from the bottom up, or at all sites at once.
 
 Run: python -m experiments.ablation [--seeds 3] [--keep 0.25] [--only orders] [--rows "as shipped" "same share"]
 """
@@ -20,28 +20,28 @@ from experiments.movie_reviews import Batches, calibration, dense_model, labelle
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget, Counts, Keep
 from infoprune.budgets.costs import find_costs
-from infoprune.compress import compress
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 from infoprune.plan import Plan
 from infoprune.ranking.criteria import ChannelInformation, Criterion
 from infoprune.ranking.rank import rank
-from infoprune.repair.repair import repair
-from infoprune.settings import Settings
+from infoprune.repairing.repair import repair
 from infoprune.statistics.collect import collect
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 
 RESULTS = Path(__file__).parent / "results" / "ablation.jsonl"
-PAGE = Path(__file__).parent.parent / "docs" / "ablation.md"
+PAGE = Path(__file__).parent.parent / "docs" / "research/ablation.md"
 
 BASE = ChannelInformation()
 VARIANTS: dict[str, tuple[Criterion, Settings]] = {
     "as shipped": (BASE, Settings()),
-    "token-weight floor 0.3": (BASE, Settings(floor=0.3)),
-    "token-weight floor 1": (BASE, Settings(floor=1.0)),
-    "token-weight floor 10": (BASE, Settings(floor=10.0)),
-    "token-weight floor inf (all tokens alike)": (BASE, Settings(floor=math.inf)),
+    "importance smoothing 0.3": (BASE, Settings(smoothing=0.3)),
+    "importance smoothing 1": (BASE, Settings(smoothing=1.0)),
+    "importance smoothing 10": (BASE, Settings(smoothing=10.0)),
+    "importance smoothing inf (all tokens alike)": (BASE, Settings(smoothing=math.inf)),
     "tau 0.01": (ChannelInformation(tau=0.01), Settings()),
     "tau 1": (ChannelInformation(tau=1.0), Settings()),
     "tau inf (optimal brain surgeon)": (ChannelInformation(tau=math.inf), Settings()),
@@ -58,17 +58,17 @@ VARIANTS: dict[str, tuple[Criterion, Settings]] = {
     "refresh before every site": (BASE, Settings(refresh="site")),
 }
 SIZES = ("same share", "budget")
-ORDERS = ("one look at the dense model", "top-down", "bottom-up")
+ORDERS = ("one ranking of the dense model", "top-down", "bottom-up")
 
 
 def main() -> None:
-    """Computes what is missing and writes the page."""
+    """Compute the missing cells and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
-    parser.add_argument("--keep", type=float, default=0.25, help="share of neurons and heads, or of FLOPs, that stays")
-    parser.add_argument("--only", choices=("choices", "orders"), help="compute one table's cells, write no page")
-    parser.add_argument("--rows", nargs="+", help="compute the cells of these choices and sizes alone")
-    parser.add_argument("--page", action="store_true", help="write the page from the cells that are there")
+    parser.add_argument("--seeds", type=int, default=3, help="number of calibration seeds")
+    parser.add_argument("--keep", type=float, default=0.25, help="kept share of neurons and heads, or of FLOPs")
+    parser.add_argument("--only", choices=("choices", "orders"), help="compute the cells of one table, write no page")
+    parser.add_argument("--rows", nargs="+", help="compute the cells of these choices and sizes only")
+    parser.add_argument("--page", action="store_true", help="write the page from the stored cells alone")
     options = parser.parse_args()
     variants, shares = ([name for name in names if name in (options.rows or names)] for names in (VARIANTS, SIZES))
     model, tokenizer = dense_model()
@@ -93,9 +93,9 @@ def main() -> None:
 def measure(
     model: PreTrainedModel, texts: Batches, batches: Batches, dense: Evaluation, variant: str, keep: float, seed: int
 ) -> dict:
-    """One cell: compress with a variant, evaluate."""
+    """Compute one cell: prune with a variant, evaluate."""
     criterion, settings = VARIANTS[variant]
-    result = compress(model, texts, keep=keep, criterion=criterion, settings=settings, seed=seed)
+    result = prune(model, texts, keep=keep, criterion=criterion, settings=settings, seed=seed)
     small = evaluate(result.model, batches)
     return {
         "kl": mean_kl(dense.logits, small.logits),
@@ -113,10 +113,10 @@ def measure_order(
     whole: Callable[[], Statistics],
     key: dict,
 ) -> dict:
-    """One cell: the units chosen in an order, all cut out of the dense model at once, and repaired."""
+    """Compute one cell: choose the units in an order, cut all of them out of the dense model at once, repair."""
     sizes = sizes_of(model, texts, whole(), key)
     plan = chosen(model, texts, whole(), sizes, key)
-    cut = prune(model, plan, whole())
+    cut = apply_plan(model, plan, whole())
     before = evaluate(cut, batches)
     after = evaluate(repair(cut, model, texts, statistics=whole()), batches)
     return {
@@ -128,7 +128,7 @@ def measure_order(
 
 
 def sizes_of(model: PreTrainedModel, texts: Batches, statistics: Statistics, key: dict) -> Counts:
-    """How many units stay: the same for all orders, so that only the choice of units differs."""
+    """Return the number of kept units, the same for all orders, so that only the choice of units differs."""
     rankings = rank(statistics, BASE, seed=key["seed"])
     if key["sizes"] == "same share":
         plan = allocate(rankings, Keep(key["keep"]))
@@ -138,7 +138,7 @@ def sizes_of(model: PreTrainedModel, texts: Batches, statistics: Statistics, key
 
 
 def chosen(model: PreTrainedModel, texts: Batches, statistics: Statistics, sizes: Counts, key: dict) -> Plan:
-    """Which units stay. In an order, every site is looked at in a model that the sites before it are cut out of."""
+    """Return the plan; in an order, every site is ranked in a model in which the sites before it are cut already."""
     if key["order"] == ORDERS[0]:
         return allocate(rank(statistics, BASE, seed=key["seed"]), sizes)
     names = [site.name for site in find_sites(model)]
@@ -149,27 +149,26 @@ def chosen(model: PreTrainedModel, texts: Batches, statistics: Statistics, sizes
         site = next(site for site in find_sites(current) if site.name == name)
         seen = collect(current, texts, sites=[site], seed=key["seed"])
         step = allocate(rank(seen, BASE, seed=key["seed"]), sizes)
-        current, plan = prune(current, step, seen), plan.then(step)
+        current, plan = apply_plan(current, step, seen), plan.then(step)
     return plan
 
 
 def write_page(rows: list[dict], dense: float, keep: float) -> None:
-    """docs/ablation.md from the cells."""
+    """Write docs/research/ablation.md from the cells."""
     shipped = [row["kl"] for row in rows if row.get("earlier") == "as shipped"]
     then = f" (KL {fmean(shipped):.4f})" if shipped else ""
     lines = [
-        "# Ablation: what each choice buys",
+        "# Ablation: the effect of each choice",
         "",
-        f"MiniLM fine-tuned on short movie reviews; keep {keep:g} of the neurons and heads of every layer; 1,024",
-        "unlabelled calibration texts, no training after the cut; validation split (900 texts), on which these",
-        "choices were made; mean over calibration draws.",
-        f"Dense accuracy there: {dense:.2%}. One choice is changed at a time. *Earlier code*: not measured",
-        f"again since the code has changed, and compared with what was shipped then{then}.",
-        "The seconds are of one run on a shared two-core machine: compare them loosely.",
+        f"MiniLM fine-tuned on short movie reviews; every layer keeps {keep:g} of its neurons and heads; 1,024",
+        "unlabelled calibration texts, no training after the cut; validation split (900 texts), on which these choices",
+        f"were made; mean over calibration seeds. Dense accuracy on this split: {dense:.2%}. One choice is changed at",
+        "a time. *Earlier code*: the row was measured before the code changed, and is compared with the default of",
+        f"that time{then}. The seconds are of one run on a shared two-core machine and are approximate.",
         "",
         "Made by `python -m experiments.ablation`.",
         "",
-        "| choice | draws | KL (nats) | against shipped | lowest to highest KL | accuracy | agreement | seconds |",
+        "| choice | seeds | KL (nats) | relative to default | lowest to highest KL | accuracy | agreement | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for field, note in (("variant", ""), ("earlier", ", earlier code")):
@@ -189,16 +188,18 @@ def _order_lines(rows: list[dict], keep: float) -> list[str]:
     lines = [
         "## Does the order matter?",
         "",
-        "*Top-down*: every site is ranked by the demand of a network whose upper sites are cut already, as the source",
-        "has it. *Bottom-up*: the same the other way round. *One look*: all sites are ranked by the dense network.",
-        "Sizes are the same for all three, all units are then cut out of the dense model at once, and repaired.",
-        "Draw by draw either order is a few per cent better or worse than one look, top-down the best on two draws of",
-        "three and the worst on one; in the mean over three draws all are within 1 %. So at the same share everywhere",
-        "the top-down refresh buys nothing, and it costs a pass over the texts for every site: one look is shipped.",
-        "These cells are from when the repair re-fitted, of what writes an attention's units, the values alone: the",
-        "first row here against *as shipped* above is what re-fitting queries and keys as well takes off.",
+        "*Top-down*: every site is ranked by the Fisher information of a network whose upper sites are cut already, as",
+        "in the source. *Bottom-up*: every site is ranked in a network whose lower sites are cut already. *One",
+        "ranking*: all sites are ranked in the dense network. The sizes are the same for all three. All units are then",
+        "cut out of the dense model at once, and the result is repaired. For a single seed either order is a few per",
+        "cent better or worse than one ranking: top-down is the best for two of three seeds and the worst for one. The",
+        "means over three seeds are within 1 % of each other. So where every layer keeps the same share, the top-down",
+        "refresh improves nothing, and it costs a pass over the texts for every site; the default is one ranking.",
+        "These cells are older than the re-fit of query and key projections: at that time the repair re-fitted only",
+        "the value projections among the producers of heads. The difference between the first row here and *as",
+        "shipped* above is the effect of re-fitting queries and keys.",
         "",
-        "| sizes | order | draws | KL (nats) | against one look | lowest to highest KL | KL before repair "
+        "| sizes | order | seeds | KL (nats) | relative to one ranking | lowest to highest KL | KL before repair "
         "| accuracy | agreement |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -207,10 +208,10 @@ def _order_lines(rows: list[dict], keep: float) -> list[str]:
         by_order = {o: [r for r in rows if (r.get("sizes"), r.get("order")) == (sizes, o)] for o in ORDERS}
         for order, cells in by_order.items():
             if cells:
-                one_look = fmean(c["kl"] for c in by_order[ORDERS[0]] if c["seed"] in {r["seed"] for r in cells})
+                single = fmean(c["kl"] for c in by_order[ORDERS[0]] if c["seed"] in {r["seed"] for r in cells})
                 before = fmean(c["kl_cut"] for c in cells)
                 lines.append(
-                    f"| {title} | {order} | {len(cells)} | {_kl(cells, one_look)} | {before:.4f} | {_answers(cells)} |"
+                    f"| {title} | {order} | {len(cells)} | {_kl(cells, single)} | {before:.4f} | {_answers(cells)} |"
                 )
     return lines
 

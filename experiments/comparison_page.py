@@ -1,4 +1,4 @@
-"""docs/comparison.md from the cells of the comparison: what is there, and nothing that is not."""
+"""The page docs/research/comparison.md, from the cells of the comparison that have been computed."""
 
 from pathlib import Path
 from statistics import fmean
@@ -6,46 +6,49 @@ from statistics import fmean
 from experiments.cells import OLDER_REPAIR, cells
 from infoprune.methods.table import METHODS
 
-PAGE = Path(__file__).parent.parent / "docs" / "comparison.md"
+PAGE = Path(__file__).parent.parent / "docs" / "research/comparison.md"
 TITLES = {
     "movie_reviews": "Movie reviews: short texts, two classes",
     "topics": "BBC news: five topics of long texts, the first 64 tokens",
-    "brown": "Brown corpus: a part of speech for every word",
-    "embedding": "Sentence embeddings: MiniLM as it is, no labels",
+    "brown": "Brown corpus: part-of-speech tags",
+    "embedding": "Sentence embeddings: MiniLM without fine-tuning, no labels",
 }
 OURS = "information"
 BOUND = 0.75
-"""Of the best rival's KL, that ours is to stay below at a quarter of the FLOPs."""
+"""Goal at a quarter of the FLOPs: the largest ratio of our KL to that of the best baseline."""
 QUARTER = "flops=0.25"
 INTRODUCTION = """
-MiniLM (6 layers, width 384), test split. *Own*: everything as published, the division of a budget, the compensation
-and the schedule included ([cards](criteria/)); *ours*: the same choice of units, then this library's compensation and
-repair. KL is from the dense model, in nats an answer: a class, a tag of a word. An embedding is read as the mean of a
-Gaussian of variance 1, so its KL is half the squared distance, which for points of length 1 is 1 - cosine. The same
-unlabelled calibration texts for all; nothing is trained after the cut. Seconds are of one run on one shared core,
-without the statistics, which all methods share: compare them loosely.
+MiniLM (6 layers, hidden size 384), test split. *Own*: the whole method as published, with its allocation of a budget,
+its compensation and its schedule ([cards](criteria/index.md)). *Ours*: the same choice of units, then this library's
+compensation and repair. The KL divergence is measured from the dense model, in nats per answer: a class, or the tag of
+a word. An embedding is taken as the mean of a Gaussian of variance 1, so its KL is half the squared distance, which is
+1 - cosine for embeddings of length 1. All methods have the same unlabelled calibration texts, and nothing is trained
+after the cut. Seconds are of one run on one shared core and are approximate; they do not include the statistics, which
+all methods share.
 
-A draw is of calibration texts; for movie reviews draw k is of another dense model too (another seed of the
-fine-tuning), elsewhere there is one dense model. A difference exceeds the spread where the worst draw of ours is
-better than the best of the rival. Ratios are over the draws that both have.
+A seed determines the calibration texts. For movie reviews seed k also means another dense model (another seed of the
+fine-tuning); the other tasks have one dense model. A difference exceeds the spread where the worst seed of ours is
+better than the best seed of the baseline. Ratios are over the seeds that both have.
 
-Where texts are few, our repair reads copies of them too ([method.md](method.md), section 6; not of the Brown corpus),
-and the sizes of embedding models follow measured losses (section 7). The rivals' own repairs read no copies, and were
-not measured with them: what copies win there says nothing of the choice of units.
+Where there are few texts, our repair also uses augmented inputs ([method.md](../concepts/method.md), section 6; not for
+the Brown corpus), and the sizes of embedding models follow measured losses (section 7). The baselines' own repairs use
+no augmented inputs and were not measured with them, so the gain from augmentation does not come from the choice of
+units.
 
-Kwon's answers may agree with the dense ones and be far from them in KL: they are not as sure. [Why](criteria/kwon.md).
+After Kwon's method a classifier may agree with the dense model and still have a large KL, because its predictions are
+less confident. [Why](criteria/kwon.md).
 """
 Rows = list[dict]
 
 
 def write_page(results: Path, page: Path = PAGE) -> None:
-    """Writes the page."""
+    """Write the page."""
     rows = cells(results)
-    settings = sorted({(row["task"], row["samples"]) for row in rows}, key=_place)
+    settings = sorted({(row["task"], row["samples"]) for row in rows}, key=_position)
     tables, levels = [], []
     for task, samples in settings:
         of_task = [row for row in rows if (row["task"], row["samples"]) == (task, samples)]
-        about = f"{samples:,} calibration texts, {of_task[0]['questions']:,} test texts"
+        about = f"{samples:,} calibration texts, {of_task[0]['eval_texts']:,} test texts"
         tables += ["", f"## {TITLES[task]}", "", f"{about[0].upper()}{about[1:]}. {_dense(of_task)}".rstrip()]
         for goal in sorted({row["goal"] for row in of_task}, key=_order):
             same = [row for row in of_task if row["goal"] == goal]
@@ -66,22 +69,22 @@ def write_page(results: Path, page: Path = PAGE) -> None:
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _place(table: tuple[str, int]) -> tuple[int, int]:
+def _position(table: tuple[str, int]) -> tuple[int, int]:
     return list(TITLES).index(table[0]), -table[1]
 
 
 def _order(goal: str) -> tuple[int, float]:
-    kind, _, share = goal.partition("=")
-    return ("keep", "flops").index(kind), -float(share)
+    quantity, _, share = goal.partition("=")
+    return ("keep", "flops").index(quantity), -float(share)
 
 
 def _goal(goal: str) -> str:
-    kind, _, share = goal.partition("=")
-    return f"keep {share} of the units of every layer" if kind == "keep" else f"{float(share):.0%} of the FLOPs"
+    quantity, _, share = goal.partition("=")
+    return f"keep {share} of the units of every layer" if quantity == "keep" else f"{float(share):.0%} of the FLOPs"
 
 
 def _loss(row: dict) -> float:
-    """What is judged by."""
+    """Return the loss that methods are compared by: the KL, or 1 - cosine."""
     loss: float = row["kl"] if "kl" in row else 1 - row["cosine"]
     return loss
 
@@ -92,18 +95,18 @@ def _mean(rows: Rows) -> float:
 
 def _spread(rows: Rows) -> str:
     values = sorted(map(_loss, rows))
-    draws = f"{values[0]:.4f} to {values[-1]:.4f}, {len(values)} draws" if len(values) > 1 else "1 draw"
-    return f"{fmean(values):.4f} ({draws})"
+    seeds = f"{values[0]:.4f} to {values[-1]:.4f}, {len(values)} seeds" if len(values) > 1 else "1 seed"
+    return f"{fmean(values):.4f} ({seeds})"
 
 
 def _dense(rows: Rows) -> str:
     dense = next(row["dense"] for row in rows if row["seed"] == 0)
-    said = ", ".join(f"{name.replace('_', ' ')} {value:.2%}" for name, value in dense.items())
-    return f"Dense: {said}." if said else ""
+    metrics = ", ".join(f"{name.replace('_', ' ')} {value:.2%}" for name, value in dense.items())
+    return f"Dense: {metrics}." if metrics else ""
 
 
 def _among(rows: Rows) -> dict[tuple[str, str], Rows]:
-    """Draws of every method and repair."""
+    """Return the rows of every method and repair, one row per seed."""
     found: dict[tuple[str, str], Rows] = {}
     for row in rows:
         found.setdefault((row["method"], row["repair"]), []).append(row)
@@ -117,28 +120,28 @@ def _in_common(mine: Rows, theirs: Rows) -> tuple[Rows, Rows]:
 
 
 def _ratio(mine: Rows, theirs: Rows) -> float:
-    """Of the losses, over the draws that both have."""
+    """Return the ratio of the losses, over the seeds that both have."""
     ours, others = _in_common(mine, theirs)
     return _mean(ours) / _mean(others)
 
 
 def _short(levels: list[tuple[str, str, Rows]]) -> list[str]:
-    """What came of it: a line for every task and level, and what is not as it should be."""
+    """Return the summary: a line for every task and level, and the cases in which a baseline is better."""
     lines = [
-        "| task | level | ours: KL (spread) | best rival, all its own: KL | ours / rival | exceeds the spread |",
+        "| task | level | ours: KL (spread) | best baseline, own repair: KL | ours / baseline | exceeds the spread |",
         "|---|---|---|---|---|---|",
     ]
-    lowest = apart = judged = several = 0
+    lowest = apart = scored = several = 0
     quarters: list[str] = []
     missed: list[str] = []
     for task, goal, rows in levels:
         found = _among(rows)
         mine = found.pop((OURS, "ours"), None)
-        rivals = {key: theirs for key, theirs in found.items() if mine and _in_common(mine, theirs)[0]}
-        own = {method: theirs for (method, repair), theirs in rivals.items() if repair == "own"}
+        baselines = {key: theirs for key, theirs in found.items() if mine and _in_common(mine, theirs)[0]}
+        own = {method: theirs for (method, repair), theirs in baselines.items() if repair == "own"}
         if mine is None or not own:
             continue
-        judged += 1
+        scored += 1
         ratios = {method: _ratio(mine, theirs) for method, theirs in own.items()}
         best = max(ratios, key=ratios.__getitem__)
         beyond = max(map(_loss, mine)) < min(map(_loss, own[best]))
@@ -147,26 +150,28 @@ def _short(levels: list[tuple[str, str, Rows]]) -> list[str]:
         several += len(mine) > 1
         if goal == QUARTER:
             quarters.append(f"{task} {ratios[best]:.2f}{'' if ratios[best] <= BOUND else ' (**not reached**)'}")
-        said = "**worse**" if not ahead else "yes" if beyond and len(mine) > 1 else "no" if not beyond else "one draw"
+        beaten = "yes" if len(mine) > 1 else "one seed"
+        verdict = "**worse**" if not ahead else beaten if beyond else "no"
         lines.append(
-            f"| {task} | {_goal(goal)} | {_spread(mine)} | {best} {_spread(own[best])} | {ratios[best]:.2f} | {said} |"
+            f"| {task} | {_goal(goal)} | {_spread(mine)} | {best} {_spread(own[best])} | {ratios[best]:.2f} "
+            f"| {verdict} |"
         )
         missed += [
             f"- **Better than ours: {method} with {'our' if repair == 'ours' else 'its own'} repair**, {task}, "
-            f"{_goal(goal)}: {_mean(theirs):.4f}, ours is {_ratio(mine, theirs):.2f} of it."
-            for (method, repair), theirs in rivals.items()
+            f"{_goal(goal)}: {_mean(theirs):.4f}; ours is {_ratio(mine, theirs):.2f} times that."
+            for (method, repair), theirs in baselines.items()
             if _ratio(mine, theirs) > 1
         ]
-    said = (
-        f"Ours has the lowest KL in {lowest} of {judged} places, by more than the spread in {apart} of the {several} "
-        "that have several draws."
+    summary = (
+        f"Our method has the lowest KL in {lowest} of {scored} comparisons. In {apart} of the {several} comparisons "
+        "with several seeds the difference exceeds the spread."
     )
     if quarters:
-        said += (
-            f" At a quarter of the FLOPs ours is to have {BOUND} of the KL of the best rival's full method or less: "
+        summary += (
+            f" The goal at a quarter of the FLOPs is at most {BOUND} of the KL of the best baseline with its own "
+            f"repair; the ratios are: {', '.join(quarters)}."
         )
-        said += ", ".join(quarters) + "."
-    return [said, "", *lines, *([""] if missed else []), *missed]
+    return [summary, "", *lines, *([""] if missed else []), *missed]
 
 
 def _table(rows: Rows) -> list[str]:

@@ -1,4 +1,4 @@
-"""Curves of a comparison as a picture."""
+"""Plot of the accuracy curves of a comparison."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +9,10 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 COLOURS = {"information": "#0b6e4f", "ours": "#0b6e4f", "magnitude": "#c8553d", "random": "#8d99ae"}
-"""The rest have what matplotlib gives them."""
+"""Other curves have the default colours of matplotlib."""
 
 
-def draw(
+def plot(
     curves: Mapping[str, Sequence[tuple[float, float, float, float]]],
     dense: float,
     path: Path,
@@ -20,14 +20,14 @@ def draw(
     title: str,
     share: str = "FLOPs of the whole model, % of dense",
 ) -> None:
-    """Accuracy against what is left, for several criteria.
+    """Plot accuracy against the remaining share of the model, for several criteria.
 
     Args:
-        curves: for each criterion points (share of the dense model that is left, mean accuracy, lowest, highest).
-        dense: accuracy of the dense model.
-        path: of the picture.
-        title: above it.
-        share: below it: what is left, and of what.
+        curves: For each criterion the points (remaining share of the dense model, mean accuracy, lowest, highest).
+        dense: Accuracy of the dense model.
+        path: File of the picture.
+        title: Text above the axes.
+        share: Label of the horizontal axis.
     """
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     axes.set_xlim(0, 102 * max(point[0] for points in curves.values() for point in points))

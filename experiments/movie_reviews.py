@@ -12,12 +12,12 @@ __all__ = ["TASK", "Batches", "calibration", "dense_folder", "dense_model", "lab
 
 
 def read() -> dict[str, str]:
-    """The label of every short review."""
+    """Return the label of every short review."""
     return {row["text"]: row["label"] for row in _rows("rotten_tomatoes")}
 
 
 def fresh(count: int) -> list[str]:
-    """Sentences of other, long reviews, without labels; none is a text of the task, whatever its case and marks."""
+    """Return unlabelled sentences of other, long reviews; none is a text of the task, ignoring case and punctuation."""
     known = {_words(text) for path in splits().values() for text in read_texts(path).texts}
     found: dict[tuple[str, ...], str] = {}
     for row in _rows("imdb"):

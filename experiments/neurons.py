@@ -1,6 +1,7 @@
-"""What writes neurons: re-fitted to what the dense model's do, or to what their reader has to say; validation splits.
+"""Producers of neurons, re-fitted toward the dense model's neurons or toward the output of their reader.
 
-Run: python -m experiments.neurons [--tasks movie_reviews verses] [--samples 512 2048]    (verses: experiments.verses)
+Validation splits. Run: python -m experiments.neurons [--tasks movie_reviews verses] [--samples 512 2048]
+(needs for the verses what experiments.verses needs)
 """
 
 import argparse
@@ -20,15 +21,15 @@ from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
 from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.rank import rank
-from infoprune.repair.neurons import PER_INPUT
-from infoprune.repair.repair import repair
+from infoprune.repairing.neurons import PER_INPUT
+from infoprune.repairing.repair import repair
 from infoprune.statistics.calibration import Batch, with_targets
 from infoprune.statistics.collect import collect
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 from infoprune.tasks.compare import compare
 
 RESULTS = Path(__file__).parent / "results" / "neurons.jsonl"
-PAGE = Path(__file__).parent.parent / "docs" / "neurons.md"
+PAGE = Path(__file__).parent.parent / "docs" / "research/neurons.md"
 SAMPLES = {"movie_reviews": (1024, 2048, 4096), "verses": (512, 1024, 2048, 4096)}
 TITLES = {
     "movie_reviews": "reviews, MiniLM, a quarter of the FLOPs",
@@ -37,11 +38,11 @@ TITLES = {
 
 
 def main() -> None:
-    """Computes what is missing and writes the page."""
+    """Compute the missing cells and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=list(SAMPLES), choices=list(SAMPLES))
     parser.add_argument("--samples", type=int, nargs="+", help="calibration texts")
-    parser.add_argument("--seed", type=int, default=0, help="calibration draw")
+    parser.add_argument("--seed", type=int, default=0, help="calibration seed")
     options = parser.parse_args()
     for task in options.tasks:
         for samples in options.samples or SAMPLES[task]:
@@ -54,12 +55,12 @@ def main() -> None:
 
 
 def prepared(task: str, samples: int, seed: int) -> tuple:
-    """What both cells share: the dense model, the cut one, calibration and validation inputs."""
-    model, texts, questions, budget = (_reviews if task == "movie_reviews" else _verses)(samples, seed)
+    """Return what both cells share: dense and cut model, calibration and validation inputs, statistics."""
+    model, texts, eval_batches, budget = (_reviews if task == "movie_reviews" else _verses)(samples, seed)
     statistics = collect(model, texts, seed=seed)
     costs = find_costs(model, budget.quantity, texts, depth=budget.depth)
     plan = allocate(rank(statistics, ChannelInformation(), seed=seed), budget, costs)
-    return model, prune(model, plan, statistics), texts, questions, statistics.worth_alone()
+    return model, apply_plan(model, plan, statistics), texts, eval_batches, statistics.importance_alone()
 
 
 def _reviews(samples: int, seed: int) -> tuple[PreTrainedModel, Sequence[Batch], Sequence[Batch], Budget]:
@@ -69,7 +70,7 @@ def _reviews(samples: int, seed: int) -> tuple[PreTrainedModel, Sequence[Batch],
 
 
 def _verses(samples: int, seed: int) -> tuple[PreTrainedModel, Sequence[Batch], Sequence[Batch], Budget]:
-    from experiments.translation import SHARES, goal_of  # needs packages that the rest does without
+    from experiments.translation import SHARES, goal_of  # needs optional packages
     from experiments.verses import LONGEST, dense_model, verses
 
     model, words = dense_model()
@@ -83,35 +84,36 @@ def _verses(samples: int, seed: int) -> tuple[PreTrainedModel, Sequence[Batch], 
 
 
 def measure(bench: partial, *, neurons: bool) -> dict:
-    """One cell: repair, compare."""
-    model, cut, texts, questions, statistics = bench()
+    """Compute one cell: repair, compare."""
+    model, cut, texts, eval_batches, statistics = bench()
     start = time.perf_counter()
     repaired = repair(cut, model, texts, statistics=statistics, neurons=neurons)
     seconds = time.perf_counter() - start
     return {
         "tokens": statistics.tokens,
         "inputs": model.config.hidden_size + 1,
-        "kl": compare(model, repaired, questions).kl,
+        "kl": compare(model, repaired, eval_batches).kl,
         "seconds": seconds,
     }
 
 
 def write_page(rows: list[dict]) -> None:
-    """docs/neurons.md from the cells."""
+    """Write docs/research/neurons.md from the cells."""
     lines = [
-        "# Neurons that learn what their reader needs",
+        "# Re-fitting neurons to the output of their reader",
         "",
-        "After a cut the repair re-fits what writes neurons to what the same neurons do in the dense model. That is",
-        "not the best that the rest can do once half of them are gone: with tokens enough the repair goes on, layer by",
-        "layer, and re-fits them to what their reader has to say ([method.md](method.md), section 6). What that buys,",
-        "and when: KL on validation texts, one calibration draw, the same cut with and without.",
+        "After a cut the repair re-fits the producers of neurons toward the same neurons of the dense model. Once half",
+        "of the neurons are gone, this is not the best target for the others. So where there are enough tokens, the",
+        "repair re-fits them a second time, layer by layer, toward the output of their reader",
+        "([method.md](../concepts/method.md), section 6). This page shows the effect: KL on validation texts, one",
+        "calibration seed, the same cut without and with this re-fit.",
         "",
-        "It is tried at each place on a quarter of the texts that it has not seen, and taken over where these gain at",
-        "least half as much as the others: with few tokens that is so at few places.",
-        f"With fewer than {PER_INPUT} tokens for every input of a layer it is left out unless asked for,",
-        "since a classifier gains little for twice the time; a small translator gains already then",
+        "In each layer the re-fit is validated on a quarter of the texts, which it has not seen. It is accepted where",
+        "these texts gain at least half as much as the others. With few tokens only few layers pass.",
+        f"With fewer than {PER_INPUT} tokens for every input of a layer the repair does not re-fit neurons by default,",
+        "since a classifier gains little for twice the time. A small translator gains with fewer tokens already",
         "(`Settings(neurons=True)`).",
-        "The seconds are of one run on a shared two-core machine: compare them loosely.",
+        "The seconds are of one run on a shared two-core machine and are approximate.",
         "",
         "Made by `python -m experiments.neurons`.",
         "",

@@ -1,11 +1,11 @@
-"""Pages with several tables: each lies between two marks, and is written by its own experiment."""
+"""Pages with several tables: each table lies between two marks and is written by its own experiment."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def write_part(page: Path, name: str, lines: Sequence[str]) -> None:
-    """Replaces what lies between the marks of that name."""
+    """Replace the lines between the marks with this name."""
     start, end = (f"<!-- {word}: {name} -->" for word in ("table", "end"))
     text = page.read_text(encoding="utf-8")
     if start not in text or end not in text:

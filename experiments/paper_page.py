@@ -1,4 +1,4 @@
-"""docs/paper.md from the cells of the paper's table."""
+"""The page docs/research/paper.md, from the cells of the paper's table."""
 
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -6,9 +6,9 @@ from pathlib import Path
 from statistics import fmean
 
 from experiments.cells import OLDER_REPAIR
-from experiments.curves import draw
-from infoprune.methods.trained.sparsify import RATE
-from infoprune.methods.trained.table import TRAINED
+from experiments.curves import plot
+from infoprune.gradual_pruning.sparsify import RATE
+from infoprune.gradual_pruning.table import TRAINED
 
 SPARSITIES = (50, 70, 80, 90, 95)
 NAMES = {
@@ -25,9 +25,9 @@ NUMBERS = ("share", "parameters", "nonzero", "bytes", "sparse_bytes")
 
 
 def write_page(page: Path, rows: Sequence[dict]) -> None:
-    """The page, with the figures of the test split, and what was looked at on the validation split."""
+    """Write the page: figures of the test split, and the search of rates on the validation split."""
     lines = [
-        "# The paper's table: choosing while training, and cutting before it",
+        "# The paper's table: pruning during training and before it",
         "",
         *PREFACE,
         "",
@@ -39,19 +39,19 @@ def write_page(page: Path, rows: Sequence[dict]) -> None:
             steps = max(row["steps"] for row in some)
             lines += [f"## {title}", "", f"Dense accuracy: {accuracy:.2%}. {steps} steps.", "", *table(some), ""]
             lines += [*verdicts(some), "", f"![accuracy against the weights left]({picture(page, task).name})", ""]
-            draw(
+            plot(
                 curves(some),
                 accuracy,
                 picture(page, task),
-                title=f"{title}: chosen while training, or cut before it",
+                title=f"{title}: pruned during training, or before it",
                 share="weights left in the layers' linear maps, % of dense",
             )
-    lines += ["## What was looked at", "", *LOOKS, "", *looks(rows)]
+    lines += ["## Search of rates", "", *LOOKS, "", *looks(rows)]
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def picture(page: Path, task: str) -> Path:
-    """Where a task's curves are drawn, beside the page."""
+    """Return the file of the picture of a task, beside the page."""
     return page.with_name(f"paper-{task.replace('_', '-')}.png")
 
 
@@ -59,62 +59,65 @@ def curves(rows: Sequence[dict]) -> dict[str, list[tuple[float, float, float, fl
     """Of every method: share of the weights that is left, and mean, lowest and highest accuracy."""
     found: dict[str, list[tuple[float, float, float, float]]] = {}
     for method, sparsity in product(NAMES, SPARSITIES):
-        said = [r["test"]["accuracy"] for r in rows if (r["method"], r["sparsity"]) == (method, sparsity)]
-        if said:
-            found.setdefault(NAMES[method], []).append((1 - sparsity / 100, fmean(said), min(said), max(said)))
+        some = [r["test"]["accuracy"] for r in rows if (r["method"], r["sparsity"]) == (method, sparsity)]
+        if some:
+            found.setdefault(NAMES[method], []).append((1 - sparsity / 100, fmean(some), min(some), max(some)))
     return found
 
 
 PREFACE = (
-    "MiniLM fine-tuned on a task, made sparse: how much of the layers' linear weights (Q, K, V, O, up, down) goes",
-    "is the same for all methods, and so are the steps and the inputs (those of the dense model's own fine-tuning,",
-    "less the twentieth that is held out), the batches, their order, and the loss: the dense model's answers and",
-    "hidden states, and the labels (weight 1 each).",
+    "MiniLM is fine-tuned on a task and then made sparse. All methods remove the same share of the layers' linear",
+    "weights (Q, K, V, O, up, down). All have the same steps and inputs (those of the dense model's own fine-tuning,",
+    "less the twentieth that is held out), the same batches in the same order, and the same loss: on the dense model's",
+    "outputs and hidden states, and on the labels (weight 1 each).",
     "",
-    "* *magnitude*, *movement*, *soft movement*: single weights, chosen while training",
+    "* *magnitude*, *movement*, *soft movement*: single weights, chosen during training",
     "  ([card](criteria/movement.md)).",
-    "* *L0*, *structured magnitude*: neurons and heads, chosen while training ([L0](criteria/l0.md), [structured",
+    "* *L0*, *structured magnitude*: neurons and heads, chosen during training ([L0](criteria/l0.md), [structured",
     "  magnitude](criteria/structured-magnitude.md)).",
-    "* *Fan2021*: neurons and heads with the least information about the preserved ones above ([as we read",
-    "  it](criteria/fan2021.md)), the same share of every layer, cut without compensation, then trained.",
+    "* *Fan2021*: removes the neurons and heads with the least information about the preserved units above ([as we",
+    "  read it](criteria/fan2021.md)), the same share of every layer; cut without compensation, then trained.",
     "* *ours*: neurons and heads, sizes of the layers by their losses; cut, compensated, repaired on 1,024 training",
-    "  texts without labels, then trained by `distill`, which chooses its rate and keeps the best on held-out texts.",
+    "  texts without labels, then trained by `distill`, which chooses its learning rate and keeps the model that is",
+    "  best on held-out texts.",
     "",
-    "*File* is a safetensors file, in which zeros take as much room as other numbers; *file, sparse* what the same",
-    "weights take in compressed rows with column numbers of four bytes, or dense where that is less. The speed-up",
-    "is measured against the dense model, in alternating runs on one thread of a shared machine, in float32, with",
-    "dense kernels, and where there are zeros also with the sparse kernels of torch (compressed rows, MKL).",
+    "*File* is a safetensors file, which stores zeros like other numbers. *File, sparse* is the size of the same",
+    "weights in compressed rows with column numbers of four bytes, or dense where that is smaller. The speed-up is",
+    "measured against the dense model, in alternating runs on one thread of a shared machine, in float32, with dense",
+    "kernels, and where there are zeros also with the sparse kernels of torch (compressed rows, MKL).",
     "",
     *OLDER_REPAIR,
-    "Made by `python -m experiments.paper`; only cells that have been computed are shown. One draw is one dense",
-    "model, one draw of calibration texts and one order of the training: differences below a point mean little, and",
-    "seconds, of one thread on machines that did other work too, are to be compared loosely; those of the cut and",
-    "the repair are not in them, nor those of cells that were trained on a GPU.",
+    "Made by `python -m experiments.paper`; only cells that have been computed are shown. One seed is one dense model,",
+    "one sample of calibration texts and one order of the training, so differences below a point mean little. Seconds",
+    "are of one thread on machines that did other work too, and are approximate. They do not include the cut and the",
+    "repair, and are missing for cells that were trained on a GPU.",
     "",
-    "Movement pruning was published with tens of thousands of steps; here all have what the dense model had, which is",
-    "a few hundred. While its scores rise from zero the masks change at every step, and on the news, with the fewest",
-    "steps, what is left answers with one class whatever it reads. That says how much training the method wants, and",
-    "nothing about what it gives with as much. Of 500 news, five are a point: go by the KL there.",
+    "Movement pruning was published with tens of thousands of steps. Here every method has as many steps as the dense",
+    "model had, which is a few hundred. While the scores of movement pruning rise from zero, its masks change at every",
+    "step. On the news, which has the fewest steps, the remaining network predicts one class for every input. This",
+    "shows how much training the method needs, and nothing about its result with that much training. Five of the 500",
+    "news articles are one point, so compare the KL there.",
 )
 LOOKS = (
-    "On the validation split: the rate of learning of the weights, and whether the training begins with the dense",
-    "model, which it does in the table, or with the pretrained one that the dense model was fine-tuned from, as the",
-    f"authors of movement pruning do. The table has {RATE:g}, the best for movement and for structured magnitude, for",
-    "all methods that choose while they train; what is not listed here has not been looked at. *Fan2021* and *ours*",
-    "have the rate that `distill` chooses by how much the cut has lost.",
+    "The search was done on the validation split. It varies the learning rate of the weights, and whether the training",
+    "starts from the dense model, as in the tables above, or from the pretrained model that the dense model was",
+    f"fine-tuned from, as the authors of movement pruning do. The tables above use the learning rate {RATE:g}, the",
+    "best for movement and for structured magnitude, for all methods that prune during training. Rates that are not",
+    "listed here have not been tried. *Fan2021* and *ours* have the learning rate that `distill` chooses from the loss",
+    "of the cut.",
 )
 
 
 def is_default(row: dict) -> bool:
-    """Whether a cell was computed with the rates of the library."""
+    """Return whether a cell was computed with the default rates of the library."""
     method = TRAINED.get(row["method"])
     return method is None or (row["rate"], row["score_rate"], row.get("start")) == (RATE, method.rate, None)
 
 
 def table(rows: Sequence[dict]) -> Iterator[str]:
-    """One line for every sparsity and method that there are cells of."""
+    """Yield one line for every sparsity and method with computed cells."""
     yield (
-        "| sparsity | method | draws | accuracy | points lost | KL (nats) | weights left | parameters stored "
+        "| sparsity | method | seeds | accuracy | points lost | KL (nats) | weights left | parameters stored "
         "| not zero | file | file, sparse | speed-up, dense kernels | speed-up, sparse kernels | seconds of training |"
     )
     yield "|" + "---|" * 14
@@ -126,7 +129,7 @@ def table(rows: Sequence[dict]) -> Iterator[str]:
 
 
 def columns(rows: Sequence[dict]) -> Iterator[str]:
-    """Means over the draws."""
+    """Yield means over the seeds."""
     accuracy, dense, kl = (fmean(row["test"][key] for row in rows) for key in ("accuracy", "dense_accuracy", "kl"))
     mean = {key: fmean(row[key] for row in rows) for key in NUMBERS}
     yield f"{accuracy:.2%} | {100 * (dense - accuracy):.2f} | {kl:.4f}"
@@ -140,7 +143,7 @@ def columns(rows: Sequence[dict]) -> Iterator[str]:
 
 
 def verdicts(rows: Sequence[dict]) -> Iterator[str]:
-    """Who does better than ours on the mean of the draws that both have, at which sparsity."""
+    """Yield the methods that are better than ours at each sparsity, by the mean over the seeds that both have."""
     for sparsity in SPARSITIES:
         at = {
             method: {r["seed"]: r["test"] for r in rows if (r["sparsity"], r["method"]) == (sparsity, method)}
@@ -158,14 +161,14 @@ def verdicts(rows: Sequence[dict]) -> Iterator[str]:
             for key, sign in (("accuracy", 1), ("kl", -1))
         )
         yield (
-            f"* {sparsity} %: more accurate than ours: {', '.join(more) or 'none'}; nearer to the dense model: "
+            f"* {sparsity} %: higher accuracy than ours: {', '.join(more) or 'none'}; lower KL than ours: "
             f"{', '.join(nearer) or 'none'}."
         )
 
 
 def looks(rows: Sequence[dict]) -> Iterator[str]:
-    """Validation figures of all cells that differ from others in a rate alone."""
-    yield "| task | sparsity | method | from | rate of weights | rate of scores | accuracy | KL (nats) |"
+    """Yield validation figures of all cells that differ from others in a rate only."""
+    yield "| task | sparsity | method | starts from | rate of weights | rate of scores | accuracy | KL (nats) |"
     yield "|" + "---|" * 8
     order = list(NAMES)
     several = [
@@ -173,10 +176,10 @@ def looks(rows: Sequence[dict]) -> Iterator[str]:
     ]
     for row in sorted(several, key=lambda r: (r["task"], r["sparsity"], order.index(r["method"]), r["rate"] or 0)):
         scored = f"{row['score_rate']:g}" if TRAINED[row["method"]].score != "magnitude" else ""
-        said = row["validation"]
+        figures = row["validation"]
         yield (
             f"| {TITLES[row['task']]} | {row['sparsity']} % | {NAMES[row['method']]} | {row.get('start') or 'dense'} "
-            f"| {row['rate']:g} | {scored} | {said['accuracy']:.2%} | {said['kl']:.4f} |"
+            f"| {row['rate']:g} | {scored} | {figures['accuracy']:.2%} | {figures['kl']:.4f} |"
         )
 
 

@@ -1,4 +1,4 @@
-"""What distillation wins back, with no more computing than the fine-tuning of the dense model took.
+"""What distillation recovers, with at most the computation of the fine-tuning of the dense model.
 
 Run: python -m experiments.recovery [--tasks topics] [--seeds 0 1] [--split validation] [--cuts 4x 10x 20x]
      [--runs NAME ...] [--page]
@@ -30,43 +30,43 @@ from infoprune.plan import plan_of
 from infoprune.ranking.criteria import ChannelInformation, Criterion, Magnitude, PairedCriterion
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.ranking.rank import rank
-from infoprune.repair.repair import repair
+from infoprune.repairing.repair import repair
 from infoprune.statistics.collect import collect
 from infoprune.statistics.collect_pairs import collect_pairs
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 from infoprune.training.distill import Distillation, distill
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "recovery.jsonl"
-PAGE = ROOT / "docs" / "recovery.md"
+PAGE = ROOT / "docs" / "research/recovery.md"
 REVIEWS = movie_reviews.TASK
 OTHERS = [replace(REVIEWS, name=f"movie_reviews-{shuffle}", shuffle=shuffle) for shuffle in (1, 2)]
 TASKS = {task.name: task for task in (REVIEWS, *OTHERS, topics.TASK)}
 TITLES = {
     "movie_reviews": "Movie reviews",
-    "movie_reviews-1": "Movie reviews, split otherwise",
-    "movie_reviews-2": "Movie reviews, split a third way",
+    "movie_reviews-1": "Movie reviews, second split",
+    "movie_reviews-2": "Movie reviews, third split",
     "topics": "BBC topics",
 }
 REVIEW_SPLITS = (REVIEWS.name, *(task.name for task in OTHERS))
-UNIFORM = ("heads", "ffn", "width", "pooler")
+UNIFORM = ("heads", "ffn", "hidden-size", "pooler")
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How much is cut.
+    """Size and structures of a cut.
 
     Args:
-        share: of the dense model's FLOPs that may stay.
-        kinds: of site to cut; None means what a cut takes by default.
-        uniform: choose among the sizes that plain transformers can open.
+        share: Largest share of the dense model's FLOPs that is kept.
+        structures: Types of structure to cut; None means the default types.
+        uniform: Whether only sizes that plain transformers can open are allowed.
     """
 
     share: float
-    kinds: tuple[str, ...] | None = None
+    structures: tuple[str, ...] | None = None
     uniform: bool = False
 
 
@@ -85,29 +85,29 @@ CRITERIA: dict[str, Criterion] = {"information": ChannelInformation(), "fan2021"
 
 @dataclass(frozen=True)
 class Run:
-    """What is done after the cut.
+    """Training after the cut.
 
     Args:
-        criterion: of the cut.
-        texts: trained on, a key of `TEXTS`; None leaves out the training.
-        rate: of learning; None is what `distill` chooses.
-        varied: share of the tokens that are replaced; None is what `distill` chooses.
-        repeats: steps that a variation serves.
-        whole: as much training as the fine-tuning took FLOPs; else as many steps.
-        frozen: embeddings are not trained; None is what `distill` chooses.
+        criterion: Criterion of the cut.
+        texts: Training texts, a key of `TEXTS`; None means no training.
+        rate: Learning rate; None means the choice of `distill`.
+        token_replacement: Share of the tokens that are replaced; None means the choice of `distill`.
+        repeats: Number of steps for which an augmented input is used.
+        whole: Whether the training has the FLOPs of the fine-tuning; otherwise it has the number of its steps.
+        frozen: Whether embeddings are frozen; None means the choice of `distill`.
     """
 
     criterion: str = "information"
     texts: str | None = None
     rate: float | None = None
-    varied: float | None = None
+    token_replacement: float | None = None
     repeats: int = Distillation().repeats
     whole: bool = True
     frozen: bool | None = None
 
 
 TEXTS = {"own": (1, 0), "fresh": (0, 2)}
-"""The task's own training texts, and fresh ones (movie reviews alone; as many, in units of those)."""
+"""Numbers of the task's own and of fresh training texts, in units of the former (fresh: movie reviews only)."""
 
 RUNS = {
     "no training": Run(),
@@ -117,30 +117,30 @@ RUNS = {
 }
 CHOICES = {
     "own texts, fewer steps": Run(texts="own", whole=False),
-    "own texts, as they are": Run(texts="own", varied=0.0),
-    "own texts, a variation in one step": Run(texts="own", repeats=1),
+    "own texts, not augmented": Run(texts="own", token_replacement=0.0),
+    "own texts, new augmentations in every step": Run(texts="own", repeats=1),
     "own texts, embeddings frozen": Run(texts="own", frozen=True),
-    "half of the tokens replaced": Run(texts="own", varied=0.5),
-    "fresh texts, as they are": Run(texts="fresh", varied=0.0),
+    "half of the tokens replaced": Run(texts="own", token_replacement=0.5),
+    "fresh texts, not augmented": Run(texts="fresh", token_replacement=0.0),
     "rate 0.000125": Run(texts="own", rate=1.25e-4),
     "rate 0.0005": Run(texts="own", rate=5e-4),
 }
-"""What the defaults were chosen among, on the validation split."""
+"""Alternatives to the defaults, compared on the validation split."""
 
 RECIPE = 5
-"""Of the cells: a number that goes up with every change of what `distill` does by default."""
+"""Version of the cells; it is increased with every change of the defaults of `distill`."""
 
 
 def main() -> None:
-    """Computes what is missing and writes the page."""
+    """Compute the missing cells and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", default=["movie_reviews"], choices=list(TASKS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of dense model, texts and training")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of dense model, texts, training")
     parser.add_argument("--samples", type=int, default=2048, help="calibration texts")
-    parser.add_argument("--split", default="test", choices=["test", "validation"], help="what is scored")
+    parser.add_argument("--split", default="test", choices=["test", "validation"], help="split that is scored")
     parser.add_argument("--cuts", nargs="+", default=list(CUTS), choices=list(CUTS))
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=[*RUNS, *CHOICES])
-    parser.add_argument("--page", action="store_true", help="write the page from the cells that are there")
+    parser.add_argument("--page", action="store_true", help="write the page from the stored cells alone")
     options = parser.parse_args()
     for task in [] if options.page else options.tasks:
         bench = Bench(task, options.split, options.samples)
@@ -156,36 +156,36 @@ def main() -> None:
 
 
 class Bench:
-    """Model and texts of a draw, read when first asked for; what its cells share is computed once."""
+    """Models and texts of a task, read when first needed; what several cells share is computed once."""
 
     def __init__(self, task: str, split: str, samples: int) -> None:
         self._task, self._split, self._samples = TASKS[task], split, samples
         self._dense: Callable[[int], tuple] = cache(partial(quick_dense_model, self._task))
         self._collected: Callable[..., tuple] = lru_cache(1)(self._collect)
         self._cut: Callable[..., tuple] = lru_cache(1)(self._prune)
-        self._lessons: Callable[[str], Batches] = cache(self._pack)
-        self._asked: Callable[[int], tuple] = lru_cache(1)(self._ask)
+        self._training_batches: Callable[[str], Batches] = cache(self._pack)
+        self._evaluated: Callable[[int], tuple] = lru_cache(1)(self._evaluate)
 
     def measure(self, cut: str, run: Run, seed: int) -> dict:
-        """One cell: cut and repair, train, evaluate."""
+        """Compute one cell: cut and repair, train, evaluate."""
         small, flops = self._cut(run.criterion, cut, seed)
         seconds, kept, steps = 0.0, None, 0
         if run.texts is not None:
-            batches = self._lessons(run.texts)
+            batches = self._training_batches(run.texts)
             epochs = self._task.epochs * (passes_within(flops, run.repeats) if run.whole else 1)
             epochs /= sum(TEXTS[run.texts])
             how = Distillation(
                 epochs=epochs,
                 learning_rate=run.rate,
-                varied=run.varied,
+                token_replacement=run.token_replacement,
                 repeats=run.repeats,
                 freeze_embeddings=run.frozen,
             )
             distilled = distill(small, self._dense(seed)[0], batches, how=how, seed=seed)
             small, seconds, steps = distilled.model, distilled.seconds, distilled.steps
             kept = distilled.kl < distilled.kl_before
-        questions, dense = self._asked(seed)
-        answers = evaluate(small, questions)
+        eval_batches, dense = self._evaluated(seed)
+        answers = evaluate(small, eval_batches)
         return {
             "kl": mean_kl(dense.logits, answers.logits),
             "accuracy": answers.metrics["accuracy"],
@@ -199,8 +199,8 @@ class Bench:
         }
 
     def twins(self, seed: int, other: int) -> dict:
-        """A cell of two dense models."""
-        (_, one), (_, two) = (self._ask(each) for each in (seed, other))
+        """Compute a cell that compares two dense models."""
+        (_, one), (_, two) = (self._evaluate(each) for each in (seed, other))
         return {
             "kl": mean_kl(one.logits, two.logits),
             "agreement": agreement(one.logits, two.logits),
@@ -208,13 +208,13 @@ class Bench:
             "dense_accuracy": one.metrics["accuracy"],
         }
 
-    def _ask(self, seed: int) -> tuple[Batches, Evaluation]:
+    def _evaluate(self, seed: int) -> tuple[Batches, Evaluation]:
         model, tokenizer = self._dense(seed)
-        questions = self._task.labelled(tokenizer, model, self._split)
-        return questions, evaluate(model, questions)
+        eval_batches = self._task.labelled(tokenizer, model, self._split)
+        return eval_batches, evaluate(model, eval_batches)
 
     def _pack(self, name: str) -> Batches:
-        """Training texts of one kind."""
+        """Return the training batches of a key of `TEXTS`."""
         tokenizer = self._dense(0)[1]
         own, others = TEXTS[name]
         batches = self._task.unlabelled(tokenizer)
@@ -224,57 +224,57 @@ class Bench:
         sentences = TextData(tuple(fresh(count)), None, None, "fresh")
         return own * batches + make_batches(sentences, tokenizer, max_length=128)
 
-    def _collect(self, seed: int, kinds: tuple[str, ...] | None) -> tuple[Batches, Statistics, Costs]:
+    def _collect(self, seed: int, structures: tuple[str, ...] | None) -> tuple[Batches, Statistics, Costs]:
         model, tokenizer = self._dense(seed)
         texts = self._task.calibration(tokenizer, seed, self._samples)
-        statistics = collect(model, texts, sites=find_sites(model, kinds), seed=seed)
-        return texts, statistics, find_costs(model, "flops", texts, kinds=kinds)
+        statistics = collect(model, texts, sites=find_sites(model, structures), seed=seed)
+        return texts, statistics, find_costs(model, "flops", texts, structures=structures)
 
     def _prune(self, name: str, cut: str, seed: int) -> tuple[PreTrainedModel, float]:
-        """The repaired cut, from the cache or made, and its share of the FLOPs."""
+        """Return the cut and repaired model, from the cache or computed, and its share of the FLOPs."""
         model, tokenizer = self._dense(seed)
         folder = CACHE / self._task.name / "cuts" / f"{name}-{cut.replace(', ', '-')}-{seed}-{self._samples}"
         if not folder.is_dir():
             save(self._repaired(CRITERIA[name], CUTS[cut], seed), folder, tokenizer)
         small = load(folder).to(DEVICE)
         small.set_attn_implementation("eager")
-        costs = find_costs(model, "flops", self._task.calibration(tokenizer, seed), kinds=CUTS[cut].kinds)
+        costs = find_costs(model, "flops", self._task.calibration(tokenizer, seed), structures=CUTS[cut].structures)
         kept = {site: left for site, (left, _) in plan_of(small).counts.items()}
         return small, costs.of(kept) / costs.dense
 
     def _repaired(self, criterion: Criterion, cut: Cut, seed: int) -> PreTrainedModel:
-        """A cut with sizes chosen by the losses where these are nats, otherwise with the same share everywhere."""
+        """Return a cut with sizes by the losses where these are in nats, otherwise with the same share everywhere."""
         model = self._dense(seed)[0]
-        texts, statistics, costs = self._collected(seed, cut.kinds)
+        texts, statistics, costs = self._collected(seed, cut.structures)
         budget = Budget("flops", cut.share)
         known, sizes = statistics, None
         if isinstance(criterion, PairedCriterion):
             units = {name: site.site.units for name, site in statistics.sites.items()}
             sizes = Counts(even_counts(units, costs, budget.limit(costs)))
             known = collect_pairs(model, texts, statistics, criterion.pairing, seed=seed)
-        shape = uniform_shape(model, cut.kinds) if cut.uniform else None
+        shape = uniform_shape(model, cut.structures) if cut.uniform else None
         plan = allocate(rank(known, criterion, budget=sizes, seed=seed), sizes or budget, costs, shape)
-        return repair(prune(model, plan, statistics), model, texts, statistics=statistics)
+        return repair(apply_plan(model, plan, statistics), model, texts, statistics=statistics)
 
 
 def passes_within(flops: float, repeats: int) -> float:
-    """Epochs of distillation that take the FLOPs of one of fine-tuning.
+    """Return the epochs of distillation that take the FLOPs of one epoch of fine-tuning.
 
-    A step of training is three passes through a model; distillation asks the teacher, beside the student's three, once
-    for as many steps as a variation serves.
+    A step of training is three passes through a model. Distillation has one pass of the teacher beside three of the
+    student, once for all steps that use the same augmented input.
     """
     return 3 / (3 * flops + 1 / repeats)
 
 
 def quick_dense_model(task: Task, seed: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Attention in plain products: on short texts, in bfloat16 on CPUs, a third faster to train than the fused one."""
+    """Return the model with eager attention: on short texts, in bfloat16 on CPUs, it trains a third faster."""
     model, tokenizer = task.dense_model(seed)
     model.set_attn_implementation("eager")
     return model, tokenizer
 
 
 def write_page(rows: list[dict]) -> None:
-    """docs/recovery.md from the cells."""
+    """Write docs/research/recovery.md from the cells."""
     lines = [*PREFACE]
     for task, title in TITLES.items():
         own = [row for row in rows if row["task"] == task]
@@ -286,7 +286,7 @@ def write_page(rows: list[dict]) -> None:
             "",
             f"## {title}",
             "",
-            f"{parts['train']:,} texts to train on, {TASKS[task].epochs} epochs of them for the dense model; "
+            f"{parts['train']:,} training texts, {TASKS[task].epochs} epochs for the dense model; "
             f"{parts['test']:,} test texts. Dense accuracy: {', '.join(_dense(test))}.",
             *_apart(test),
             "",
@@ -295,9 +295,9 @@ def write_page(rows: list[dict]) -> None:
         if tried:
             lines += [
                 "",
-                f"What was chosen among, on the validation split ({parts['validation']} texts): *as they are*",
-                "leaves out the variation of the inputs, a *rate* is set instead of the one that `distill` chooses.",
-                "The standard error of an accuracy is a point or less, so go by the KL.",
+                f"Alternatives to the defaults, on the validation split ({parts['validation']} texts). *Not augmented*",
+                "does not replace tokens of the inputs; a *rate* is fixed instead of chosen by `distill`. The standard",
+                "error of an accuracy is a point or less, so compare the KL.",
                 "",
                 *_table(tried, parts["train"]),
             ]
@@ -306,36 +306,38 @@ def write_page(rows: list[dict]) -> None:
 
 
 PREFACE = (
-    "# Recovery: what distillation wins back",
+    "# Recovery: the effect of distillation",
     "",
-    "MiniLM fine-tuned on a task, cut to a share of its FLOPs, repaired, and then trained on the dense model's",
-    "answers, without labels, with the default settings of `infoprune prune --distill`, on those texts that the",
-    "dense model was fine-tuned on; test split; mean over the draws, each with a dense model, calibration texts and",
-    "an order of its own.",
+    "MiniLM is fine-tuned on a task, cut to a share of its FLOPs, repaired, and then trained on the dense model's",
+    "outputs without labels. The training has the default settings of `infoprune prune --distill` and the texts that",
+    "the dense model was fine-tuned on. Test split; mean over seeds, each with its own dense model, calibration texts",
+    "and order of the training.",
     "",
-    "No training takes more FLOPs than the fine-tuning of the dense model did: a step of fine-tuning is three passes",
-    "through the dense model, a step of distillation three through the small one, and for every",
-    f"{Distillation().repeats} steps one through the dense one: a small model may take more steps.",
+    "No training takes more FLOPs than the fine-tuning of the dense model. A step of fine-tuning is three passes",
+    "through the dense model. A step of distillation is three passes through the small model, plus one pass through",
+    f"the dense model for every {Distillation().repeats} steps. So a small model may take more steps.",
     "",
-    "The sizes of the layers are chosen by their losses in nats; `fan2021` and `magnitude`, whose losses are not",
-    "nats, cut every layer alike. *uniform* is `--shape uniform` with width, heads, neurons and pooler: plain",
-    "transformers can open it. Cut, compensation, repair (unlabelled texts) and training are the same for",
-    "all criteria. Methods that choose while they train, movement pruning among them, are in [paper.md](paper.md).",
+    "The sizes of the layers are chosen by their losses in nats. The losses of `fan2021` and `magnitude` are not in",
+    "nats, so these cut every layer to the same share. *uniform* is `--shape uniform` with hidden size, heads, neurons",
+    "and pooler: plain transformers can open the result. Cut, compensation, repair (unlabelled texts) and training are",
+    "the same for all criteria. Methods that prune during training, such as movement pruning, are in",
+    "[paper.md](paper.md).",
     "",
-    "*own texts* is the default; *a variation in one step* asks the teacher anew at every step, and so takes",
-    "fewer of them in the same FLOPs.",
+    "*own texts* is the default. *New augmentations in every step* needs outputs of the teacher at every step, and so",
+    "takes fewer steps in the same FLOPs.",
     "",
-    "Embeddings are trained where the width was cut, and elsewhere not. *Embeddings frozen* leaves them as they are;",
-    "so did the uniform cuts with *a variation in one step* and those on the validation split.",
+    "Embeddings are trained where the hidden size was cut, and not elsewhere. *Embeddings frozen* does not train them;",
+    "neither did the uniform cuts with *new augmentations in every step* and those on the validation split.",
     "",
-    "Texts that are held out decide whether the training is kept: *kept* says in how many draws it was. Where it",
-    "was not, the row counts the model from before the training.",
+    "Held-out texts decide whether the training is kept: *kept* is the number of seeds for which it was. Where it was",
+    "not, the row counts the model from before the training.",
     "",
-    "The seconds are of one thread on a shared machine, and those of the other splits of an H200: compare them",
-    "loosely. Those of 10x and 20x on 2,048 texts are, but for one draw of 20x, from when the teacher's answers were",
-    "more than was remembered, so that it answered many variations several times; now it does not. Trained rows of",
-    "the first split on 2,048 calibration texts are, but for that draw and the uniform cuts, from when the variations",
-    "of the inputs were the same whatever the seed; now other seeds vary otherwise.",
+    "The seconds are of one thread on a shared machine, and those of the second and third split of an H200; they are",
+    "approximate. The seconds of 10x and 20x on 2,048 texts, except for one seed of 20x, are older than a change of",
+    "the cache of the teacher's outputs: the cache was too small, so the teacher computed many augmented inputs",
+    "several times. Trained rows of the first split on 2,048 calibration texts, except for that seed and the uniform",
+    "cuts, are older than another change: the augmentations were the same for every seed, and now differ between",
+    "seeds.",
     "",
     *OLDER_REPAIR,
     "Made by `python -m experiments.recovery`; only cells that have been computed are shown.",
@@ -343,13 +345,13 @@ PREFACE = (
 
 
 def _apart(rows: list[dict]) -> list[str]:
-    """How far dense models are from each other."""
+    """Return how far dense models of two seeds differ."""
     pairs = [row for row in rows if row["cut"] == "another seed"]
     if not pairs:
         return []
     kl, agree = (fmean(row[key] for row in pairs) for key in ("kl", "agreement"))
     return [
-        f"Dense models of two seeds, for comparison: KL {kl:.3f} nats, and they agree on {agree:.1%} of the texts "
+        f"For comparison, dense models of two seeds: KL {kl:.3f} nats, agreement on {agree:.1%} of the texts "
         f"(mean of {len(pairs)} pairs)."
     ]
 
@@ -359,7 +361,7 @@ def _dense(rows: list[dict]) -> list[str]:
 
 
 def _pooled(rows: list[dict]) -> list[str]:
-    """Where the same was done on several splits of the same texts: what it comes to over all of them."""
+    """Return a table over all splits, for the cuts and runs that were measured on each of them."""
     lines = []
     for cut, name in product(CUTS, RUNS):
         wanted = {"split": "test", "cut": cut, "run": name, "samples": 2048}
@@ -377,18 +379,18 @@ def _pooled(rows: list[dict]) -> list[str]:
         "",
         "## Movie reviews, all splits",
         "",
-        "The same texts split three ways: one split is luck by half a point either way.",
+        "The same texts in three different splits: the choice of the split changes the points lost by half a point.",
         "",
-        "| cut | after the cut | draws | points lost (lowest to highest) | standard error | KL (nats) |",
+        "| cut | after the cut | seeds | points lost (lowest to highest) | standard error | KL (nats) |",
         "|---|---|---|---|---|---|",
         *lines,
     ]
 
 
 def _table(rows: list[dict], texts: int) -> list[str]:
-    """One line for every cut, run and number of calibration texts, of which there are no more than texts."""
+    """Return one line for every cut, run and number of calibration texts, at most the number of texts."""
     lines = [
-        "| cut | FLOPs | calibration texts | after the cut | draws | kept | accuracy | points lost (lowest to highest) "
+        "| cut | FLOPs | calibration texts | after the cut | seeds | kept | accuracy | points lost (lowest to highest) "
         "| KL (nats) | agreement | steps | seconds of training |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]

@@ -1,4 +1,4 @@
-"""Makes every figure and table of the docs again: python -m experiments.reproduce (cells already computed are kept)."""
+"""Make every figure and table of the docs again: python -m experiments.reproduce (stored cells are not recomputed)."""
 
 from experiments import (
     ablation,
@@ -7,12 +7,12 @@ from experiments import (
     depth,
     fan2021,
     head_size,
+    hidden_size,
     paper,
     prediction,
     recovery,
     training_free,
     vocabulary,
-    width,
 )
 
 if __name__ == "__main__":
@@ -27,4 +27,4 @@ if __name__ == "__main__":
     recovery.main()
     paper.main()
     vocabulary.main()
-    width.main()
+    hidden_size.main()

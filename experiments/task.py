@@ -1,4 +1,4 @@
-"""A task of the experiments: labelled texts in three splits, and MiniLM fine-tuned on them; cached under .cache/."""
+"""A task of the experiments: labelled texts in three splits, and MiniLM fine-tuned on them; cached in .cache/."""
 
 import csv
 import importlib.util
@@ -13,7 +13,7 @@ from transformers.utils import logging
 from infoprune.checkpoint import load, write_model
 from infoprune.data.batches import label_ids, make_batches
 from infoprune.data.texts import TextData, read_texts
-from infoprune.folders import new_folder
+from infoprune.files.folders import new_folder
 from infoprune.jobs.inputs import device_named
 from infoprune.tasks.evaluate import Progress
 from infoprune.training.finetune import finetune, load_for_finetuning
@@ -26,7 +26,7 @@ Batches = list[dict]
 
 
 def package_path(name: str) -> Path:
-    """Folder of an installed package, without importing it."""
+    """Return the folder of an installed package without importing it."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(f"package {name} is not installed; run `make env`")
@@ -35,16 +35,16 @@ def package_path(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Task:
-    """Texts of a kind and a model for them.
+    """Labelled texts and a model fine-tuned on them.
 
     Args:
-        name: of its folder in the cache.
-        read: gives the label of every text.
-        test: how many texts.
-        validation: how many texts.
-        epochs: of fine-tuning.
-        max_length: tokens after which a text is cut; None takes texts as long as the model does.
-        shuffle: seed of the splits; another one needs another name.
+        name: Name of its folder in the cache.
+        read: Function that returns the label of every text.
+        test: Number of test texts.
+        validation: Number of validation texts.
+        epochs: Epochs of fine-tuning.
+        max_length: Number of tokens after which a text is truncated; None takes the longest that the model supports.
+        shuffle: Seed of the splits; another seed needs another name.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Task:
     shuffle: int = 0
 
     def splits(self) -> dict[str, Path]:
-        """Files of the three splits, made once: texts without duplicates, shuffled."""
+        """Return the files of the three splits, made once from shuffled texts without duplicates."""
         folder = CACHE / self.name / "splits"
         paths = {name: folder / f"{name}.csv" for name in ("train", "validation", "test")}
         if not all(path.is_file() for path in paths.values()):
@@ -74,7 +74,7 @@ class Task:
         return paths
 
     def dense_folder(self, progress: Progress | None = None, *, seed: int = 0) -> Path:
-        """MiniLM fine-tuned on the training split; made once for every seed (a few minutes on two cores)."""
+        """Return the folder of MiniLM fine-tuned on the training split, made once per seed (minutes on two cores)."""
         folder = CACHE / self.name / (f"dense-{seed}" if seed else "dense")
         if not folder.is_dir():
             train = read_texts(self.splits()["train"], need_labels=True)
@@ -88,28 +88,28 @@ class Task:
         return folder
 
     def dense_model(self, seed: int = 0) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        """The fine-tuned model, on a GPU where there is one, and its tokenizer."""
+        """Return the fine-tuned model, on a GPU where there is one, and its tokenizer."""
         folder = self.dense_folder(seed=seed)
         return load(folder).to(DEVICE), AutoTokenizer.from_pretrained(folder)
 
     def calibration(self, tokenizer: PreTrainedTokenizerBase, seed: int, samples: int = 1024) -> Batches:
-        """Unlabelled training texts, another draw for every seed."""
+        """Return unlabelled training texts, sampled with this seed."""
         return make_batches(self._texts("train"), tokenizer, max_length=self.max_length, samples=samples, seed=seed)
 
     def unlabelled(self, tokenizer: PreTrainedTokenizerBase) -> Batches:
-        """All training texts without their labels, to distill on."""
+        """Return all training texts without their labels, for distillation."""
         return make_batches(self._texts("train"), tokenizer, max_length=self.max_length or 128)
 
     def labelled(
         self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, split: str, *, first: int | None = None
     ) -> Batches:
-        """A split with its labels, or its first texts, which are as good as drawn: the splits are shuffled."""
+        """Return a split with its labels, or its first texts; they are a random sample, as splits are shuffled."""
         data = read_texts(self.splits()[split], need_labels=True)
         data = data.among(range(len(data))[:first])
         return make_batches(data, tokenizer, max_length=self.max_length, labels=label_ids(data.labels, model.config))
 
     def texts(self, tokenizer: PreTrainedTokenizerBase, split: str, *, first: int | None = None) -> Batches:
-        """A split without its labels, or its first texts."""
+        """Return a split without its labels, or its first texts."""
         data = self._texts(split)
         return make_batches(data.among(range(len(data))[:first]), tokenizer, max_length=self.max_length)
 

@@ -1,4 +1,4 @@
-"""The headline: criteria with the same repair, no training after the cut, movie reviews, test split.
+"""The main result: criteria with the same repair, no training after the cut, movie reviews, test split.
 
 Run: python -m experiments.training_free [--seeds 3]
 """
@@ -11,9 +11,9 @@ from statistics import fmean
 from transformers import PreTrainedModel
 
 from experiments.cells import cell, console
-from experiments.curves import draw
+from experiments.curves import plot
 from experiments.movie_reviews import Batches, calibration, dense_model, labelled
-from infoprune.compress import compress
+from infoprune.pipeline.prune import prune
 from infoprune.ranking.criteria import criterion_named
 from infoprune.reports.report import timed
 from infoprune.statistics.calibration import typical_shape
@@ -21,17 +21,17 @@ from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results" / "training_free.jsonl"
-PAGE = ROOT / "docs" / "results.md"
-PICTURE = ROOT / "docs" / "accuracy.png"
+PAGE = ROOT / "docs" / "research/results.md"
+PICTURE = ROOT / "docs" / "research/accuracy.png"
 CRITERIA = ("information", "magnitude", "random")
 KEEPS = (0.5, 0.25)
 
 
 def main() -> None:
-    """Computes what is missing and writes the page and the picture."""
+    """Compute the missing cells and write the page and the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="calibration draws")
-    parser.add_argument("--rival-seeds", type=int, default=1, help="calibration draws for the other criteria")
+    parser.add_argument("--seeds", type=int, default=3, help="number of calibration seeds")
+    parser.add_argument("--baseline-seeds", type=int, default=1, help="the same for the other criteria")
     options = parser.parse_args()
     model, tokenizer = dense_model()
     batches = labelled(tokenizer, model, "test")
@@ -40,11 +40,11 @@ def main() -> None:
     for seed in range(options.seeds):
         texts = calibration(tokenizer, seed)
         for keep in KEEPS:
-            for name in CRITERIA if seed < options.rival_seeds else CRITERIA[:1]:
+            for name in CRITERIA if seed < options.baseline_seeds else CRITERIA[:1]:
                 key = {"criterion": name, "keep": keep, "seed": seed, "shape": list(typical_shape(texts, model.config))}
                 rows.append(cell(RESULTS, key, partial(measure, model, texts, batches, dense, name, keep, seed)))
     write_page(rows, dense.metrics["accuracy"])
-    draw(
+    plot(
         {name: _curve(rows, name, dense.metrics["accuracy"]) for name in CRITERIA},
         dense.metrics["accuracy"],
         PICTURE,
@@ -56,8 +56,8 @@ def main() -> None:
 def measure(
     model: PreTrainedModel, texts: Batches, batches: Batches, dense: Evaluation, name: str, keep: float, seed: int
 ) -> dict:
-    """One cell: compress, evaluate, time."""
-    result = compress(model, texts, keep=keep, criterion=criterion_named(name), seed=seed)
+    """Compute one cell: prune, evaluate, time."""
+    result = prune(model, texts, keep=keep, criterion=criterion_named(name), seed=seed)
     small = evaluate(result.model, batches)
     report = timed(result.report, model, result.model)
     return {
@@ -82,25 +82,25 @@ def _curve(rows: list[dict], name: str, dense: float) -> list[tuple[float, float
 
 
 def write_page(rows: list[dict], dense: float) -> None:
-    """docs/results.md from the cells."""
+    """Write docs/research/results.md from the cells."""
     inputs, tokens = rows[0]["shape"]
     lines = [
         "# Results",
         "",
         "## Training-free pruning of a classifier",
         "",
-        "MiniLM (6 layers, width 384, 22.7 M parameters) fine-tuned on short movie reviews; the same share of neurons",
-        "and heads kept in every layer; 1,024 unlabelled training texts for calibration; the same compensation and",
-        "repair for every criterion; no training after the cut; test split (1,700 texts), mean over calibration draws.",
-        f"Dense accuracy: {dense:.2%}. FLOPs and speed-up are of the whole model on a batch of {inputs} texts",
-        f"of {tokens} tokens, the typical padded length of the calibration texts,",
-        "the speed-up measured in alternating runs of one thread on two CPU cores that were not otherwise idle.",
+        "MiniLM (6 layers, hidden size 384, 22.7 M parameters) fine-tuned on short movie reviews. Every layer keeps",
+        "the same share of its neurons and heads. All criteria have the same 1,024 unlabelled training texts for",
+        "calibration and the same compensation and repair; there is no training after the cut. Test split (1,700",
+        f"texts), mean over calibration seeds. Dense accuracy: {dense:.2%}. FLOPs and speed-up are of the whole model",
+        f"on a batch of {inputs} texts of {tokens} tokens, the typical padded length of the calibration texts. The",
+        "speed-up was measured in alternating runs of one thread on two CPU cores that were not otherwise idle.",
         "",
         "Made by `python -m experiments.training_free`.",
         "",
         "![accuracy against FLOPs](accuracy.png)",
         "",
-        "| keep | criterion | draws | accuracy | points lost (lowest to highest) | KL (nats) | lowest to highest "
+        "| keep | criterion | seeds | accuracy | points lost (lowest to highest) | KL (nats) | lowest to highest "
         "| agreement | FLOPs | parameters | speed-up |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]

@@ -1,4 +1,4 @@
-"""A small translator cut to half without training: Spanish to English verses, BLEU and chrF of held-out books.
+"""A small translator pruned to half without training: Spanish to English verses, BLEU and chrF of held-out books.
 
 Run: SWORD=folder python -m experiments.translation [--seeds 0 1 2]        (needs pysword, sacrebleu, and the verses)
 """
@@ -18,31 +18,31 @@ from experiments.cells import cell, cells, console
 from experiments.pages import write_part
 from experiments.verses import LONGEST, dense_model, verses
 from infoprune.budgets.budget import Budget
-from infoprune.compress import compress
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
+from infoprune.pipeline.prune import prune
 from infoprune.ranking.criteria import criterion_named
 
 RESULTS = Path(__file__).parent / "results" / "translation.jsonl"
-PAGE = Path(__file__).parent.parent / "docs" / "real-models.md"
+PAGE = Path(__file__).parent.parent / "docs" / "research/real-models.md"
 CRITERIA = ("information", "magnitude", "random")
 SHARES = {
     "3/4 of every layer": (0.75, False, False),
     "1/2 of every layer": (0.5, False, False),
     "3/4 of the layers' parameters": (0.75, True, False),
     "1/2 of the layers' parameters": (0.5, True, False),
-    "1/2 of the layers' parameters, whole blocks may go": (0.5, True, True),
+    "1/2 of the layers' parameters, blocks removable": (0.5, True, True),
 }
-"""Shares of all neurons and heads; or of the parameters of the layers, which may then differ, by the losses in nats
-where the criterion has such: else all keep the same share. Last, whether a layer may lose its attention or network."""
+"""The share of neurons and heads or of the layers' parameters; whether it is of the parameters (sizes of layers then
+follow the losses if these are in nats; else all layers keep the same share); whether whole blocks can be removed."""
 
 
 def main() -> None:
-    """Computes what is missing and writes the table into the page."""
+    """Compute the missing cells and write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--split", default="test", choices=["validation", "test"])
     parser.add_argument("--goals", nargs="+", default=list(SHARES), choices=list(SHARES))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="calibration draws")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="number of calibration seeds")
     parser.add_argument("--samples", type=int, default=512, help="calibration verses")
     parser.add_argument("--criteria", nargs="+", default=list(CRITERIA), choices=list(CRITERIA))
     options = parser.parse_args()
@@ -63,16 +63,16 @@ def measure(
     pairs: list[tuple[str, str]],
     key: dict,
 ) -> dict:
-    """One cell: compress on Spanish verses that the model translates itself, translate, score."""
+    """Compute one cell: prune on Spanish verses that the model translates itself, translate, score."""
     texts = TextData(tuple(spanish for spanish, _ in verses()["train"]), None, None, "verses")
     batches = make_batches(texts, words, max_length=LONGEST, samples=key["samples"], seed=key["seed"])
     criterion = criterion_named(key["criterion"])
-    result = compress(model, batches, **goal_of(model, key["goal"]), criterion=criterion, seed=key["seed"])
+    result = prune(model, batches, **goal_of(model, key["goal"]), criterion=criterion, seed=key["seed"])
     return scores(result.model, words, pairs)
 
 
 def goal_of(model: MarianMTModel, name: str) -> dict[str, Any]:
-    """What `compress` is asked for; embeddings are no part of what a share of the layers' parameters counts."""
+    """Return the size for `prune`; a share of the layers' parameters does not count embeddings."""
     share, layers, depth = SHARES[name]
     if not layers:
         return {"keep": share}
@@ -82,25 +82,25 @@ def goal_of(model: MarianMTModel, name: str) -> dict[str, Any]:
 
 
 def scores(model: MarianMTModel, words: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) -> dict:
-    """BLEU and chrF of greedy translations."""
+    """Return BLEU and chrF of greedy translations."""
     order = sorted(range(len(pairs)), key=lambda row: len(pairs[row][0]))
-    said: dict[int, str] = {}
+    translations: dict[int, str] = {}
     for start in range(0, len(order), 64):
         rows = order[start : start + 64]
         fed = words([pairs[row][0] for row in rows], return_tensors="pt", padding=True, truncation=True)
         with torch.no_grad():
             tokens = model.generate(**fed, max_new_tokens=LONGEST, do_sample=False, num_beams=1)
-        said |= dict(zip(rows, words.batch_decode(tokens, skip_special_tokens=True), strict=True))
-    ours, truth = [said[row] for row in range(len(pairs))], [[english for _, english in pairs]]
+        translations |= dict(zip(rows, words.batch_decode(tokens, skip_special_tokens=True), strict=True))
+    ours, truth = [translations[row] for row in range(len(pairs))], [[english for _, english in pairs]]
     bleu, chrf = sacrebleu.corpus_bleu(ours, truth).score, sacrebleu.corpus_chrf(ours, truth).score
     return {"bleu": bleu, "chrf": chrf, "samples_written": ours[:3]}
 
 
 def write_page(rows: list[dict]) -> None:
-    """A table of docs/real-models.md from the cells on test books."""
+    """Write a table of docs/research/real-models.md from the cells on test books."""
     dense = next(row for row in rows if row["criterion"] == "dense")
     lines = [
-        f"| left (dense: BLEU {dense['bleu']:.1f}, chrF {dense['chrf']:.1f}) | criterion | calibration verses | draws "
+        f"| kept (dense: BLEU {dense['bleu']:.1f}, chrF {dense['chrf']:.1f}) | criterion | calibration verses | seeds "
         "| BLEU | BLEU lost (lowest to highest) | chrF |",
         "|---|---|---|---|---|---|---|",
     ]

@@ -16,13 +16,13 @@ from transformers import MarianConfig, MarianMTModel, PreTrainedTokenizerBase, P
 from experiments.cells import console
 from experiments.task import CACHE
 from infoprune.checkpoint import load, write_model
-from infoprune.folders import new_folder
+from infoprune.files.folders import new_folder
 
 FOLDER = CACHE / "verses"
 SWORD = Path(os.environ.get("SWORD", "/usr/share/sword"))
 MODULES = ("spaRV1909eb", "engWEB2015eb")
 BOOKS = {"test": {"Ruth", "Jonah", "Mark", "James"}, "validation": {"Esther", "Philippians", "I John"}}
-"""Whole books are held out; all others are to learn from and to calibrate on."""
+"""Whole books are held out; all other books are for training and calibration."""
 
 TOKENS, LONGEST = 4000, 96
 SPECIAL = ("<pad>", "</s>", "<unk>")
@@ -30,7 +30,7 @@ EPOCHS, BATCH, RATE, PART = 8, 32, 1e-3, 155
 
 
 def verses() -> dict[str, list[tuple[str, str]]]:
-    """(Spanish, English) by split; read once, which takes two minutes."""
+    """Return the pairs (Spanish, English) of every split, read once, which takes two minutes."""
     path = FOLDER / "verses.csv"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def verses() -> dict[str, list[tuple[str, str]]]:
 
 
 def _read() -> Iterator[tuple[str, str, str]]:
-    """Book, Spanish, English of every verse that has both."""
+    """Yield book, Spanish and English of every verse that has both."""
     modules = SwordModules(str(SWORD))
     modules.parse_modules()
     texts = [modules.get_bible_from_module(name) for name in MODULES]
@@ -55,14 +55,14 @@ def _read() -> Iterator[tuple[str, str, str]]:
         for book in books:
             for chapter, length in enumerate(book.chapter_lengths, start=1):
                 for verse in range(1, length + 1):
-                    place = {"books": [book.name], "chapters": [chapter], "verses": [verse]}
-                    pair = [" ".join(text.get(**place).split()) for text in texts]
+                    verse_of = {"books": [book.name], "chapters": [chapter], "verses": [verse]}
+                    pair = [" ".join(text.get(**verse_of).split()) for text in texts]
                     if all(pair):
                         yield book.name, pair[0], pair[1]
 
 
 def tokenizer() -> PreTrainedTokenizerBase:
-    """One set of byte pairs for both languages, from the training verses."""
+    """Return a BPE tokenizer for both languages, trained on the training verses."""
     folder = FOLDER / "tokenizer"
     if not folder.is_dir():
         pieces = Tokenizer(models.BPE(unk_token="<unk>"))
@@ -88,7 +88,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 
 def dense_model() -> tuple[MarianMTModel, PreTrainedTokenizerBase]:
-    """Three layers on either side, width 192; half an hour on one core, taken up where it was stopped."""
+    """Return a model of 3 + 3 layers, hidden size 192, and its tokenizer; half an hour on one core, resumed."""
     words, folder = tokenizer(), FOLDER / "dense"
     if not folder.is_dir():
         torch.manual_seed(0)
@@ -109,7 +109,7 @@ def dense_model() -> tuple[MarianMTModel, PreTrainedTokenizerBase]:
                 decoder_start_token_id=0,
                 dropout=0.1,
                 scale_embedding=True,
-                attn_implementation="eager",  # on a CPU twice as fast in training
+                attn_implementation="eager",  # twice as fast in training on a CPU
             )
         )
         _train(model, words)
@@ -119,7 +119,7 @@ def dense_model() -> tuple[MarianMTModel, PreTrainedTokenizerBase]:
 
 
 def _train(model: MarianMTModel, words: PreTrainedTokenizerBase) -> None:
-    """Plain training; every `PART` steps, a sixth of an epoch, all that it needs to go on is written."""
+    """Train the model; the state for resuming is written every `PART` steps, a sixth of an epoch."""
     pairs = sorted(verses()["train"], key=lambda pair: len(pair[1]))
     fed = [words(list(side), truncation=True)["input_ids"] for side in zip(*pairs, strict=True)]
     length = len(pairs) // BATCH
@@ -143,7 +143,8 @@ def _train(model: MarianMTModel, words: PreTrainedTokenizerBase) -> None:
         optimizer.step()
         schedule.step()
         if (step + 1) % PART == 0:
-            console.print(f"step {step + 1} of {EPOCHS * length}, {_held_out(model, words):.3f} nats a token held out")
+            nats = _held_out(model, words)
+            console.print(f"step {step + 1} of {EPOCHS * length}, {nats:.3f} nats per held-out token")
             draft = kept.with_suffix(".draft")
             torch.save({"step": step + 1, **{name: part.state_dict() for name, part in parts.items()}}, draft)
             draft.rename(kept)
@@ -153,16 +154,16 @@ def _train(model: MarianMTModel, words: PreTrainedTokenizerBase) -> None:
 def _loss(
     model: MarianMTModel, sources: list[list[int]], targets: list[list[int]], *, smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Nats a token."""
-    read, said = _padded(sources), _padded(targets)
-    labels = said.masked_fill(said == 0, -100)
+    """Return nats per token."""
+    ids, target_ids = _padded(sources), _padded(targets)
+    labels = target_ids.masked_fill(target_ids == 0, -100)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model(input_ids=read, attention_mask=(read > 0).long(), labels=labels).logits
+        logits = model(input_ids=ids, attention_mask=(ids > 0).long(), labels=labels).logits
     return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), label_smoothing=smoothing)
 
 
 def _held_out(model: MarianMTModel, words: PreTrainedTokenizerBase) -> float:
-    """Of the validation books, all at once."""
+    """Return the loss on the validation books."""
     sides = zip(*verses()["validation"], strict=True)
     with torch.no_grad():
         loss = _loss(model.eval(), *(words(list(side), truncation=True)["input_ids"] for side in sides))

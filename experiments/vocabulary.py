@@ -1,6 +1,6 @@
-"""What a smaller vocabulary saves and costs: movie reviews, tokens counted on the training texts, test split.
+"""Size and loss of a pruned vocabulary: movie reviews, tokens counted on the training texts, test split.
 
-Draw k is of dense model k and calibration seed k.
+Seed k means dense model k and calibration seed k.
 
 Run: python -m experiments.vocabulary [--seeds 3]
 """
@@ -19,68 +19,68 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from experiments.cells import cell, console
 from experiments.movie_reviews import TASK, splits
 from infoprune.checkpoint import save
-from infoprune.compress import compress
 from infoprune.data.batches import label_ids, make_batches
 from infoprune.data.texts import TextData, read_texts
+from infoprune.pipeline.prune import prune
 from infoprune.plan import VOCABULARY, Plan, plan_of
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 from infoprune.tasks.evaluate import Evaluation, agreement, evaluate, mean_kl
-from infoprune.vocabulary.nearest import nearest_rows
+from infoprune.vocabulary.remapping import remap_tokens
 from infoprune.vocabulary.tokens import prune_vocabulary
 
 RESULTS = Path(__file__).parent / "results" / "vocabulary.jsonl"
-PAGE = Path(__file__).parent.parent / "docs" / "vocabulary.md"
+PAGE = Path(__file__).parent.parent / "docs" / "research/vocabulary.md"
 MARK = "<!-- table: python -m experiments.vocabulary -->"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which tokens stay, and what becomes of the others.
+    """Which tokens are kept, and how the others are handled.
 
     Args:
-        title: in the table.
-        min_count: how often they must occur; None keeps all.
-        extra: how many more stay.
-        dropped: "pieces", "nearest", or for comparison "nearest, plain distance".
-        draws: on how many draws it is measured, on top of half of the neurons and heads.
-        dense: whether it is measured with all neurons and heads as well, on the first draw.
+        title: Name in the table.
+        min_count: Least count of a kept token; None keeps all tokens.
+        extra: Number of further tokens that are kept.
+        dropped: "pieces", "remap", or for comparison "remap, plain distance".
+        seeds: Number of seeds with half of the neurons and heads.
+        dense: Whether it is measured with all neurons and heads as well, with the first seed.
     """
 
     title: str
     min_count: int | None
     extra: int = 0
     dropped: str = "pieces"
-    draws: int = 3
+    seeds: int = 3
     dense: bool = True
 
     @property
     def key(self) -> dict:
-        """Of its cells."""
+        """Part of the key of its cells."""
         return {"min_count": self.min_count, "extra": self.extra, "dropped": self.dropped}
 
 
-EXTRA = {"pieces": 1200, "nearest": 2700}
-"""As many as leave the file, and with stand-ins the whole folder, 35 % smaller on top of half."""
-PLAIN = "nearest, plain distance"
+EXTRA = {"pieces": 1200, "remap": 2700}
+"""The numbers with which the file (pieces) or the whole folder (remap) is 35 % smaller, with half of the units."""
+PLAIN = "remap, plain distance"
 WHOLE = Choice("all", None)
 CHOICES = (
     WHOLE,
     Choice(f"seen, and {EXTRA['pieces']:,} more", 1, EXTRA["pieces"]),
     Choice("seen", 1),
-    Choice("seen 2 times", 2, draws=1, dense=False),
-    Choice("seen 3 times", 3, draws=1, dense=False),
-    Choice(f"seen, and {EXTRA['nearest']:,} more", 1, EXTRA["nearest"], PLAIN, dense=False),
-    Choice(f"seen, and {EXTRA['nearest']:,} more", 1, EXTRA["nearest"], "nearest"),
-    Choice("seen", 1, dropped="nearest"),
-    Choice("seen 2 times", 2, dropped="nearest", dense=False),
-    Choice("seen 3 times", 3, dropped="nearest", draws=1, dense=False),
+    Choice("seen 2 times", 2, seeds=1, dense=False),
+    Choice("seen 3 times", 3, seeds=1, dense=False),
+    Choice(f"seen, and {EXTRA['remap']:,} more", 1, EXTRA["remap"], PLAIN, dense=False),
+    Choice(f"seen, and {EXTRA['remap']:,} more", 1, EXTRA["remap"], "remap"),
+    Choice("seen", 1, dropped="remap"),
+    Choice("seen 2 times", 2, dropped="remap", dense=False),
+    Choice("seen 3 times", 3, dropped="remap", seeds=1, dense=False),
 )
 
 
 def main() -> None:
-    """Computes what is missing and writes the table into the page."""
+    """Compute the missing cells and write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="draws")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
     options = parser.parse_args()
     test = read_texts(splits()["test"], need_labels=True)
     groups: dict[str, list[dict]] = {"all": measured("all", 0, test), "half": []}
@@ -91,13 +91,13 @@ def main() -> None:
 
 
 def measured(units: str, seed: int, test: TextData) -> list[dict]:
-    """A cell for everything that may stay."""
+    """Return the cells of all choices."""
 
     @cache
     def model() -> PreTrainedModel:
         if units == "all":
             return dense
-        return compress(dense, TASK.calibration(tokenizer, seed), keep=0.5, seed=seed).model
+        return prune(dense, TASK.calibration(tokenizer, seed), keep=0.5, seed=seed).model
 
     dense, tokenizer = TASK.dense_model(seed)
     whole = cache(lambda: answers(model(), tokenizer, test))
@@ -108,7 +108,7 @@ def measured(units: str, seed: int, test: TextData) -> list[dict]:
             partial(measure, model, tokenizer, test, whole, choice),
         )
         for choice in CHOICES
-        if seed < choice.draws and (choice.dense or units == "half")
+        if seed < choice.seeds and (choice.dense or units == "half")
     ]
 
 
@@ -119,7 +119,7 @@ def measure(
     whole: Callable[[], Evaluation],
     choice: Choice,
 ) -> dict:
-    """One cell: cut, save, evaluate."""
+    """Compute one cell: cut, save, evaluate."""
     small, words, expected, rows = model(), tokenizer, 0.0, len(tokenizer)
     stay = set(tokenizer.get_vocab().values())
     if choice.min_count is not None:
@@ -129,8 +129,8 @@ def measure(
             tokenizer,
             train,
             min_count=choice.min_count,
-            extra=choice.extra,
-            dropped="pieces" if choice.dropped == "pieces" else "nearest",
+            extra_tokens=choice.extra,
+            dropped_tokens="pieces" if choice.dropped == "pieces" else "remap",
         )
         words, expected, kept = cut.tokenizer, cut.missing, plan_of(cut.model).kept[VOCABULARY]
         small = by_plain_distance(small, kept) if choice.dropped == PLAIN else cut.model
@@ -158,28 +158,28 @@ def measure(
 
 
 def by_plain_distance(model: PreTrainedModel, kept: tuple[int, ...]) -> PreTrainedModel:
-    """The same tokens, every other read as that whose row is nearest whatever the model demands."""
+    """Return the model with the same kept tokens and the others remapped by plain distance."""
     table = model.get_input_embeddings().weight.detach()
-    found = nearest_rows(table, torch.eye(table.shape[1], dtype=torch.float64), torch.tensor(kept))
+    found = remap_tokens(table, torch.eye(table.shape[1], dtype=torch.float64), torch.tensor(kept))
     units = {VOCABULARY: len(table)}
-    plan = Plan(model.config.model_type, units, {VOCABULARY: kept}, "counts", 0, stand_ins=tuple(found.tolist()))
-    return prune(model, plan)
+    plan = Plan(model.config.model_type, units, {VOCABULARY: kept}, "counts", 0, token_map=tuple(found.tolist()))
+    return apply_plan(model, plan)
 
 
 def answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, test: TextData) -> Evaluation:
-    """In the order of the data, so that two tokenizers can be compared."""
+    """Return the evaluation in the order of the data, so that two tokenizers can be compared."""
     rows = test.among(sorted(range(len(test)), key=lambda row: len(test.texts[row])))
     return evaluate(model, make_batches(rows, tokenizer, labels=label_ids(rows.labels, model.config), sort=False))
 
 
 def write_table(groups: dict[str, list[dict]]) -> None:
-    """The last part of docs/vocabulary.md, after the mark."""
+    """Write the last part of docs/research/vocabulary.md, after the mark."""
     lines = [
         MARK,
         "",
-        "| neurons and heads | dropped tokens | tokens that stay | draws | rows | model.safetensors | smaller "
+        "| neurons and heads | dropped tokens | kept tokens | seeds | rows | model.safetensors | smaller "
         "| whole folder, smaller | accuracy | points lost (lowest to highest) | agreement | KL (nats) "
-        "| KL, lowest to highest | test tokens that are gone | as expected | test texts with one | more tokens |",
+        "| KL, lowest to highest | removed test tokens | expected | test texts with one | more tokens |",
         "|" + "---|" * 17,
     ]
     for units, rows in groups.items():
@@ -206,12 +206,12 @@ def write_table(groups: dict[str, list[dict]]) -> None:
 
 
 def chosen(rows: list[dict], choice: Choice) -> list[dict]:
-    """The draws of a line."""
+    """Return the rows of a line, one per seed."""
     return [row for row in rows if choice.key.items() <= row.items()]
 
 
 def mean(rows: list[dict], quantity: str) -> float:
-    """Over the draws."""
+    """Return the mean over the seeds."""
     return fmean(row[quantity] for row in rows)
 
 

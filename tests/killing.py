@@ -70,9 +70,9 @@ def run(folder, number, moment, arguments):
 def moments(whole, number):
     """So many moments of a run that was not hit."""
     steps, seconds = whole["stderr"].split()
-    draw = random.Random(0)
-    chosen = draw.sample(range(1, int(steps) + 1), min(int(steps), number // 2))
-    return [*chosen, *(draw.uniform(0.01, 0.9 * float(seconds)) for _ in range(number - len(chosen)))]
+    seed_run = random.Random(0)
+    chosen = seed_run.sample(range(1, int(steps) + 1), min(int(steps), number // 2))
+    return [*chosen, *(seed_run.uniform(0.01, 0.9 * float(seconds)) for _ in range(number - len(chosen)))]
 
 
 def main():

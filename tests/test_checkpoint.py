@@ -8,11 +8,11 @@ from transformers import AutoModelForSequenceClassification, BertForSequenceClas
 
 from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
-from infoprune.folders import new_folder
+from infoprune.files.folders import new_folder
 from infoprune.plan import Plan, plan_of
 from infoprune.structure.sites import find_sites
 from infoprune.structure.stock import loads_in
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 UNEVEN = {"layers.0.ffn": (1, 2, 5, 40), "layers.1.ffn": (0, 63)}
 EVEN = {"layers.0.ffn": (1, 2, 5), "layers.1.ffn": (0, 3, 63)}
@@ -21,7 +21,7 @@ HEADS = {"layers.0.heads": (1, 3), "layers.1.heads": (2,)}
 
 def cut(model, kept):
     units = {site.name: site.units for site in find_sites(model) if site.name in kept}
-    return prune(model, Plan("bert", units, kept, "random", 0, 0.5))
+    return apply_plan(model, Plan("bert", units, kept, "random", 0, 0.5))
 
 
 def assert_same(a, b):
@@ -126,7 +126,7 @@ def test_force_replaces_or_keeps(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "old").write_text("old")
-    with pytest.raises(InputError, match=r"not empty.*--force"), new_folder(out):
+    with pytest.raises(InputError, match=r"not empty.*`force=True`"), new_folder(out):
         pass
     fail(out, force=True)
     assert os.listdir(tmp_path) == ["out"]

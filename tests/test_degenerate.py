@@ -5,10 +5,10 @@ import torch
 from rows import write_rows
 from tiny import divergence, logits_of, make_batches
 
-from infoprune.compress import compress
 from infoprune.data.texts import read_texts
 from infoprune.errors import InputError
-from infoprune.settings import Settings
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 from infoprune.statistics.collect import collect
 from infoprune.structure.sites import find_sites
 from infoprune.training.finetune import finetune
@@ -29,7 +29,7 @@ def copied(model):
 @pytest.mark.parametrize("repair", [True, False])
 def test_of_copies_one_of_each_stays_and_nothing_is_lost(tiny_bert64, repair):
     copied(tiny_bert64)
-    result = compress(tiny_bert64, BATCHES, keep=0.5, settings=Settings(shrinkage=1e-10, repair=repair))
+    result = prune(tiny_bert64, BATCHES, keep=0.5, settings=Settings(shrinkage=1e-10, repair=repair))
     for site in find_sites(tiny_bert64):
         kept = result.plan.kept[site.name]
         assert {unit % (site.units // 2) for unit in kept} == set(range(site.units // 2)), site.name
@@ -38,7 +38,7 @@ def test_of_copies_one_of_each_stays_and_nothing_is_lost(tiny_bert64, repair):
 
 def test_copies_are_told_apart_in_the_same_way_each_time(tiny_bert):
     copied(tiny_bert)
-    first, again = (compress(tiny_bert, BATCHES, keep=0.3) for _ in range(2))
+    first, again = (prune(tiny_bert, BATCHES, keep=0.3) for _ in range(2))
     assert first.plan == again.plan
     assert torch.equal(logits_of(first.model, BATCHES), logits_of(again.model, BATCHES))
 
@@ -55,7 +55,7 @@ def test_tiny_and_huge_neurons(tiny_bert, scale):
     for layer in tiny_bert.bert.encoder.layer:
         layer.intermediate.dense.weight.data *= scale
         layer.output.dense.weight.data /= scale
-    result = compress(tiny_bert, BATCHES, keep=0.5)
+    result = prune(tiny_bert, BATCHES, keep=0.5)
     assert 0 <= result.plan.nats_lost < float("inf")
     assert torch.isfinite(logits_of(result.model, BATCHES)).all()
 
@@ -64,7 +64,7 @@ def test_tiny_and_huge_neurons(tiny_bert, scale):
 def test_one_text_again_and_again(tiny_bert):
     batch = make_batches(((6,),))[0]
     same = [{name: tensor.repeat(4, 1) for name, tensor in batch.items()}] * 3
-    alone, often = (compress(tiny_bert, batches, keep=0.5) for batches in ([batch], same))
+    alone, often = (prune(tiny_bert, batches, keep=0.5) for batches in ([batch], same))
     assert torch.isfinite(logits_of(often.model, BATCHES)).all()
     assert divergence(logits_of(tiny_bert, [batch]), logits_of(often.model, [batch])) < 0.1
     assert alone.plan.counts == often.plan.counts

@@ -9,11 +9,11 @@ from transformers import AutoModelForCausalLM
 
 from infoprune.budgets.costs import find_costs
 from infoprune.checkpoint import load, save
-from infoprune.compress import compress
 from infoprune.errors import InputError
+from infoprune.pipeline.prune import prune
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.statistics.collect import collect
-from infoprune.structure.offload import bring_home, is_offloaded
+from infoprune.structure.offload import is_offloaded, load_into_memory
 
 BATCHES = make_batches(((5, 9, 3, 6), (9, 4, 7), (8, 9)))
 PLACES = ("model.embed_tokens", "model.rotary_emb", "model.layers.0", "model.layers.1", "model.norm", "lm_head")
@@ -58,7 +58,7 @@ def test_where_weights_lie_changes_nothing(tmp_path, way, tied):
     model = WAYS[way](plain(tie_word_embeddings=tied), tmp_path)
     assert is_offloaded(model) is (way != "hooks")
     before = devices(model)
-    expected, found = compress(dense, BATCHES, keep=0.5), compress(model, BATCHES, keep=0.5)
+    expected, found = prune(dense, BATCHES, keep=0.5), prune(model, BATCHES, keep=0.5)
     assert found.plan == expected.plan
     assert torch.equal(logits_of(found.model, BATCHES), logits_of(expected.model, BATCHES))
     assert devices(model) == before
@@ -77,13 +77,13 @@ def test_costs_of_an_offloaded_model(tmp_path, quantity):
 
 
 def test_what_cannot_be_measured(tmp_path):
-    with pytest.raises(InputError, match=r"offloaded weights was to be measured.*flops"):
+    with pytest.raises(InputError, match=r"latency was given for a model with offloaded weights.*flops"):
         find_costs(on_disk(plain(), tmp_path), "latency", BATCHES, multiple=1)
 
 
 def test_pairs_of_an_offloaded_model(tmp_path):
-    expected = compress(plain(), BATCHES, criterion=Fan2021())
-    assert compress(on_disk(plain(), tmp_path), BATCHES, criterion=Fan2021()).plan == expected.plan
+    expected = prune(plain(), BATCHES, criterion=Fan2021())
+    assert prune(on_disk(plain(), tmp_path), BATCHES, criterion=Fan2021()).plan == expected.plan
 
 
 def test_broken_weights_are_found_on_disk(tmp_path):
@@ -95,8 +95,8 @@ def test_broken_weights_are_found_on_disk(tmp_path):
 
 def test_bringing_home_is_for_the_offloaded(tmp_path):
     model = plain()
-    assert bring_home(model) is model
-    home = bring_home(on_disk(plain(), tmp_path))
+    assert load_into_memory(model) is model
+    home = load_into_memory(on_disk(plain(), tmp_path))
     assert all(torch.equal(a, b) for a, b in zip(home.parameters(), model.parameters(), strict=True))
     assert torch.equal(logits_of(home, BATCHES), logits_of(model, BATCHES))
 
@@ -106,10 +106,10 @@ def test_bringing_home_is_for_the_offloaded(tmp_path):
 def test_half_precision_from_end_to_end(tmp_path, family, dtype):
     model = zoo.build(family, dtype)
     statistics = collect(model, BATCHES).sites["layers.0.ffn"]
-    assert {statistics.covariance.dtype, statistics.demand.dtype, statistics.reader.dtype} == {torch.float64}
-    found = compress(model, BATCHES, keep=0.75)
+    assert {statistics.covariance.dtype, statistics.fisher.dtype, statistics.reader.dtype} == {torch.float64}
+    found = prune(model, BATCHES, keep=0.75)
     assert {parameter.dtype for parameter in found.model.parameters()} == {dtype}
-    single = compress(zoo.build(family, dtype).float(), BATCHES, keep=0.75)  # the same rounded weights
+    single = prune(zoo.build(family, dtype).float(), BATCHES, keep=0.75)  # the same rounded weights
     apart, near, far = (logits_of(each, BATCHES).float() for each in (found.model, single.model, model))
     assert float((apart - near).norm()) < max(0.5 * float((near - far).norm()), 0.02 * float(far.norm()))
     save(found.model, tmp_path / "small")
@@ -119,5 +119,5 @@ def test_half_precision_from_end_to_end(tmp_path, family, dtype):
 def test_what_float16_cannot_hold():
     model = zoo.build("llama", torch.float16)
     model.model.layers[0].mlp.down_proj.weight.data *= 5e4
-    with pytest.raises(InputError, match=r"float16 ends at 65,504: try the model in bfloat16 or float32"):
-        compress(model, BATCHES)
+    with pytest.raises(InputError, match=r"largest number in float16 is 65,504: try the model in bfloat16 or float32"):
+        prune(model, BATCHES)

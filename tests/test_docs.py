@@ -11,11 +11,11 @@ def rows(page):
 
 
 def test_readme_table_is_the_results_page_s():
-    assert rows("README.md") == rows("docs/results.md")
+    assert rows("README.md") == rows("docs/research/results.md")
 
 
 def test_readme_names_the_dense_accuracy_of_the_results_page():
-    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    results = (ROOT / "docs" / "research/results.md").read_text(encoding="utf-8")
     (dense,) = re.findall(r"Dense accuracy: ([0-9.]+)%", results)
     assert f"The dense model has {dense} %" in (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -16,13 +16,13 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # information theory: torch and nothing else
 NUMERICS = (
     "statistics.moments",
-    "statistics.demand",
+    "statistics.fisher",
     "statistics.precision",
-    "statistics.temper",
+    "statistics.huber",
     "ranking.eliminate",
-    "repair.ridge",
+    "repairing.ridge",
     "budgets.lagrange",
-    "vocabulary.nearest",
+    "vocabulary.remapping",
 )
 ESTIMATORS = sorted((PACKAGE / "information").glob("*.py"))
 

@@ -11,7 +11,7 @@ from infoprune.plan import VOCABULARY, Plan
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 
 GOOD = {
-    "version": 1,
+    "version": 2,
     "model_type": "bert",
     "units": {"layers.0.ffn": 8, "layers.0.heads": 2},
     "kept": {"layers.0.ffn": [0, 3, 7], "layers.0.heads": [1]},
@@ -19,25 +19,25 @@ GOOD = {
     "seed": 0,
     "nats_lost": 0.25,
 }
-TOKENS = GOOD | {"units": {VOCABULARY: 4}, "kept": {VOCABULARY: [0, 2]}, "stand_ins": [0, 2, 2, 0]}
+TOKENS = GOOD | {"units": {VOCABULARY: 4}, "kept": {VOCABULARY: [0, 2]}, "token_map": [0, 2, 2, 0]}
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 values = st.recursive(scalars, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(max_size=3), v, max_size=4))
 
 
 @st.composite
-def plans(draw):
-    units = draw(st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 50), max_size=4))
-    kept = {site: tuple(sorted(draw(st.sets(st.integers(0, n - 1))))) for site, n in units.items()}
-    nats = draw(st.none() | st.floats(0, 1e6))
-    stand_ins = None
-    if draw(st.booleans()):
-        tokens = draw(st.integers(1, 20))
+def plans(seed_run):
+    units = seed_run(st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 50), max_size=4))
+    kept = {site: tuple(sorted(seed_run(st.sets(st.integers(0, n - 1))))) for site, n in units.items()}
+    nats = seed_run(st.none() | st.floats(0, 1e6))
+    token_map = None
+    if seed_run(st.booleans()):
+        tokens = seed_run(st.integers(1, 20))
         units[VOCABULARY] = tokens
-        kept[VOCABULARY] = tuple(sorted(draw(st.sets(st.integers(0, tokens - 1), min_size=1))))
-        rows = draw(st.lists(st.sampled_from(kept[VOCABULARY]), min_size=tokens, max_size=tokens))
-        stand_ins = tuple(token if token in kept[VOCABULARY] else row for token, row in enumerate(rows))
-    return Plan(draw(st.text()), units, kept, draw(st.text()), draw(st.integers()), nats, stand_ins)
+        kept[VOCABULARY] = tuple(sorted(seed_run(st.sets(st.integers(0, tokens - 1), min_size=1))))
+        rows = seed_run(st.lists(st.sampled_from(kept[VOCABULARY]), min_size=tokens, max_size=tokens))
+        token_map = tuple(token if token in kept[VOCABULARY] else row for token, row in enumerate(rows))
+    return Plan(seed_run(st.text()), units, kept, seed_run(st.text()), seed_run(st.integers()), nats, token_map)
 
 
 @given(plans())
@@ -48,7 +48,7 @@ def test_round_trip(plan):
 @settings(max_examples=300, deadline=None)
 @given(values)
 @example([])
-@example({"version": 1})
+@example({"version": 2})
 def test_nothing_but_input_errors(value):
     with pytest.raises(InputError):
         Plan.from_json(json.dumps(value))
@@ -100,16 +100,16 @@ def changed(**fields):
         (changed(nats_lost=True), "'nats_lost' a number"),
         (changed(nats_lost=float("nan")), "'nats_lost' a number"),
         (changed(model_type=None), "must be texts"),
-        (json.dumps(TOKENS | {"stand_ins": [0, 2, 2]}), "3 stand-ins for 4 tokens"),
-        (json.dumps(TOKENS | {"stand_ins": [0, 1, 2, 0]}), "a stand-in is no kept token"),
-        (json.dumps(TOKENS | {"stand_ins": [0, 2, 2, 4]}), "a stand-in is no kept token"),
-        (json.dumps(TOKENS | {"stand_ins": [0, 2, 2, -1]}), "a stand-in is no kept token"),
-        (json.dumps(TOKENS | {"stand_ins": [2, 2, 2, 2]}), "a kept token has another"),
-        (json.dumps(TOKENS | {"stand_ins": [0, 2, 2, False]}), "'stand_ins' must be a list of integers or null"),
-        (json.dumps(TOKENS | {"stand_ins": "0220"}), "'stand_ins' must be a list of integers or null"),
-        (changed(stand_ins=[0]), "1 stand-ins for 0 tokens"),
-        (changed(version=2), "version 1"),
-        (changed(version=True), "version 1"),
+        (json.dumps(TOKENS | {"token_map": [0, 2, 2]}), "3 entries for 4 tokens"),
+        (json.dumps(TOKENS | {"token_map": [0, 1, 2, 0]}), "names a token that is not kept"),
+        (json.dumps(TOKENS | {"token_map": [0, 2, 2, 4]}), "names a token that is not kept"),
+        (json.dumps(TOKENS | {"token_map": [0, 2, 2, -1]}), "names a token that is not kept"),
+        (json.dumps(TOKENS | {"token_map": [2, 2, 2, 2]}), "maps a kept one to another"),
+        (json.dumps(TOKENS | {"token_map": [0, 2, 2, False]}), "'token_map' must be a list of integers or null"),
+        (json.dumps(TOKENS | {"token_map": "0220"}), "'token_map' must be a list of integers or null"),
+        (changed(token_map=[0]), "1 entries for 0 tokens"),
+        (changed(version=3), "version 2"),
+        (changed(version=True), "version 2"),
         (json.dumps({key: value for key, value in GOOD.items() if key != "kept"}), "'kept' must be an object"),
         ("[" * 100_000, "not JSON"),
         ("", "not JSON"),
@@ -140,19 +140,29 @@ def test_one_cut_after_another(plan, random):
     }
     units = {site: len(plan.kept[site]) for site in later}
     rows = None
-    if plan.stand_ins is not None:
+    if plan.token_map is not None:
         later[VOCABULARY] = later[VOCABULARY] or (0,)
         rows = tuple(
             i if i in later[VOCABULARY] else random.choice(later[VOCABULARY]) for i in range(units[VOCABULARY])
         )
     both = plan.then(Plan(plan.model_type, units, later, "magnitude", 1, None, rows))
     if rows is not None:
-        once = [plan.kept[VOCABULARY].index(token) for token in plan.stand_ins]
+        once = [plan.kept[VOCABULARY].index(token) for token in plan.token_map]
         twice = [rows[row] for row in once]
-        assert both.stand_ins == tuple(plan.kept[VOCABULARY][row] for row in twice)
+        assert both.token_map == tuple(plan.kept[VOCABULARY][row] for row in twice)
         assert both.rows == tuple(later[VOCABULARY].index(row) for row in twice)
     assert both.units == plan.units
     for site, chosen in both.kept.items():
         everything = list(range(plan.units[site]))
         once = [everything[i] for i in plan.kept[site]]
         assert list(chosen) == [once[i] for i in later.get(site, ())]
+
+
+def test_a_plan_of_the_first_version_is_read():
+    old = {**TOKENS, "version": 1, "units": TOKENS["units"] | {"layers.1.width": 3, "width": 5}}
+    old["kept"] = TOKENS["kept"] | {"layers.1.width": [0, 1], "width": [4]}
+    old["stand_ins"] = old.pop("token_map")
+    plan = Plan.from_json(json.dumps(old))
+    assert plan.counts == {VOCABULARY: (2, 4), "layers.1.hidden-size": (2, 3), "hidden-size": (1, 5)}
+    assert plan.token_map == (0, 2, 2, 0)
+    assert Plan.from_json(plan.to_json()) == plan

@@ -14,16 +14,17 @@ from tiny import make_batches
 from torch.testing import assert_close
 
 from infoprune.budgets.budget import Budget
-from infoprune.compress import compress
 from infoprune.errors import InputError
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.search import search
+from infoprune.pipeline.settings import Settings
+from infoprune.pipeline.size import MaxLoss
 from infoprune.processes import as_the_first_says, largest, of_all, share_of, starts, total
 from infoprune.ranking.fan2021 import Fan2021
-from infoprune.repair import neurons
-from infoprune.search import Tolerance, search
-from infoprune.settings import Settings
+from infoprune.repairing import neurons
 from infoprune.statistics.collect import collect
-from infoprune.statistics.entry import entry_demand
-from infoprune.training.distill import Distillation, Recovery
+from infoprune.statistics.embedding_fisher import embedding_fisher
+from infoprune.training.distill import Distillation
 
 LENGTHS = ((5, 9, 3, 6), (7, 4, 7), (12, 8, 9, 11), (4, 10), (6, 6, 13))
 PROCESSES = 2
@@ -44,14 +45,14 @@ def outcome(batches):
     tensors, facts = {}, {}
     statistics = collect(build(), batches)
     for name, site in statistics.sites.items():
-        tensors |= {f"{name}.covariance": site.covariance, f"{name}.demand": site.demand}
-        tensors |= {f"{name}.worth.{index}": worth for index, worth in enumerate(statistics.worth[name])}
-    tensors["entry"] = entry_demand(build(), batches)
+        tensors |= {f"{name}.covariance": site.covariance, f"{name}.demand": site.fisher}
+        tensors |= {f"{name}.worth.{index}": importance for index, importance in enumerate(statistics.importance[name])}
+    tensors["entry"] = embedding_fisher(build(), batches)
     facts["keys"], facts["tokens"] = statistics.keys, statistics.tokens
     for name, how in CUTS.items():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(neurons, "_pays", lambda *_: True)  # of so few tokens it would be false everywhere
-            result = compress(build(), batches, **how)
+            result = prune(build(), batches, **how)
         tensors |= {f"{name}.{key}": value for key, value in result.model.state_dict().items()}
         facts[name] = {site: list(kept) for site, kept in result.plan.kept.items()}
         facts[f"{name}.report"] = [result.report.samples, *result.report.shape]
@@ -63,9 +64,9 @@ def refusals(batches):
     said = []
     model = build()
     for attempt in (
-        lambda: compress(model, batches, recovery=Recovery(batches, Distillation())),
-        lambda: search(model, batches, batches, Tolerance("kl", 1.0)),
-        lambda: compress(model, batches, criterion=Fan2021(estimator="ksg")),
+        lambda: prune(model, batches, distill=Distillation(), distill_batches=batches),
+        lambda: search(model, batches, batches, MaxLoss("kl", 1.0)),
+        lambda: prune(model, batches, criterion=Fan2021(estimator="ksg")),
         lambda: collect(model, batches if torch.distributed.get_rank() else []),
     ):
         with pytest.raises(InputError) as error:

@@ -14,7 +14,7 @@ from infoprune.checkpoint import load, save
 from infoprune.measuring.measure import count_parameters
 from infoprune.plan import Plan, plan_of
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 # The run-time type checker draws which items of a collection it looks at.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
@@ -26,19 +26,19 @@ random_cases = settings(max_examples=12, deadline=None, suppress_health_check=li
 
 
 @st.composite
-def models(draw):
-    family = draw(st.sampled_from(GATELESS))
-    layers = draw(st.integers(1, 3))
+def models(seed_run):
+    family = seed_run(st.sampled_from(GATELESS))
+    layers = seed_run(st.integers(1, 3))
     name = {"distilbert": "n_layers", "gpt2": "n_layer"}.get(family, "num_hidden_layers")
-    return build(family, seed=draw(st.integers(0, 9)), **{name: layers})
+    return build(family, seed=seed_run(st.integers(0, 9)), **{name: layers})
 
 
 @st.composite
-def cuts(draw, model):
+def cuts(seed_run, model):
     """A random plan for some of a model's sites."""
-    sites = draw(st.lists(st.sampled_from(find_sites(model)), min_size=1, unique_by=lambda site: site.name))
+    sites = seed_run(st.lists(st.sampled_from(find_sites(model)), min_size=1, unique_by=lambda site: site.name))
     kept = {
-        site.name: tuple(sorted(draw(st.sets(st.integers(0, site.units - 1), min_size=1, max_size=site.units))))
+        site.name: tuple(sorted(seed_run(st.sets(st.integers(0, site.units - 1), min_size=1, max_size=site.units))))
         for site in sites
     }
     units = {site.name: site.units for site in sites}
@@ -55,7 +55,7 @@ def test_slicing_is_masking(data):
     model = data.draw(models())
     plan = data.draw(cuts(model))
     batches = inputs(model.config.model_type)
-    small = answers(prune(model, plan), batches)
+    small = answers(apply_plan(model, plan), batches)
     assert near(small, answers(mask_units(model, plan), batches))
 
 
@@ -63,7 +63,7 @@ def test_slicing_is_masking(data):
 @given(st.data())
 def test_what_is_saved_is_what_is_loaded(data):
     model = data.draw(models())
-    small = prune(model, data.draw(cuts(model)))
+    small = apply_plan(model, data.draw(cuts(model)))
     with tempfile.TemporaryDirectory() as folder:
         save(small, Path(folder) / "out")
         back = load(Path(folder) / "out")
@@ -76,9 +76,9 @@ def test_what_is_saved_is_what_is_loaded(data):
 @given(st.data())
 def test_one_cut_after_another_is_one_cut(data):
     model = data.draw(models())
-    once = prune(model, data.draw(cuts(model)))
-    twice = prune(once, data.draw(cuts(once)))
-    straight = prune(model, plan_of(twice))
+    once = apply_plan(model, data.draw(cuts(model)))
+    twice = apply_plan(once, data.draw(cuts(once)))
+    straight = apply_plan(model, plan_of(twice))
     assert straight.state_dict().keys() == twice.state_dict().keys()
     assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), twice.parameters(), strict=True))
 
@@ -88,7 +88,7 @@ def test_one_cut_after_another_is_one_cut(data):
 def test_every_unit_has_its_own_parameters(data):
     model = data.draw(models())
     plan = data.draw(cuts(model))
-    small = prune(model, plan)
+    small = apply_plan(model, plan)
     counts = {site.name: site.units for site in find_sites(small)}
     gone = 0
     for site in find_sites(model):
@@ -96,6 +96,6 @@ def test_every_unit_has_its_own_parameters(data):
         assert counts[site.name] == left
         if left < site.units:  # what one unit costs, by a cut of that unit alone
             one = Plan(plan.model_type, {site.name: site.units}, {site.name: tuple(range(1, site.units))}, "", 0)
-            gone += (site.units - left) * (count_parameters(model) - count_parameters(prune(model, one)))
+            gone += (site.units - left) * (count_parameters(model) - count_parameters(apply_plan(model, one)))
     assert count_parameters(model) - count_parameters(small) == gone
     assert gone or all(len(kept) == plan.units[name] for name, kept in plan.kept.items())

@@ -9,7 +9,7 @@ from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
 from infoprune.statistics.collect import collect
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune, unit_coordinates
+from infoprune.surgery import apply_plan, unit_coordinates
 
 FFN = {"layers.0.ffn": (1, 2, 5, 40), "layers.1.ffn": (0, 63)}
 HEADS = {"layers.0.heads": (1, 3), "layers.1.heads": (2,)}
@@ -25,7 +25,7 @@ def plan_for(model, kept):
 def test_slicing_is_masking(make_tiny_bert, attention, kept):
     model = make_tiny_bert(torch.float64, attn_implementation=attention)
     batches, plan = make_batches(), plan_for(model, kept)
-    small = prune(model, plan)
+    small = apply_plan(model, plan)
     masked = mask_units(make_tiny_bert(torch.float64, attn_implementation=attention), plan)
     assert_close(logits_of(small, batches), logits_of(masked, batches), rtol=0, atol=1e-12)
     assert (logits_of(small, batches) - logits_of(model, batches)).abs().max() > 1e-3
@@ -36,14 +36,14 @@ def test_a_full_plan_is_the_identity(tiny_bert):
     plan = plan_for(tiny_bert, everything)
     assert plan == replace(Plan.of_everything("bert", plan.units, "random", 0), nats_lost=None)
     statistics = collect(tiny_bert, make_batches())
-    for small in (prune(tiny_bert, plan), prune(tiny_bert, plan, statistics)):
+    for small in (apply_plan(tiny_bert, plan), apply_plan(tiny_bert, plan, statistics)):
         assert torch.equal(logits_of(small, make_batches()), logits_of(tiny_bert, make_batches()))
 
 
 def test_the_original_is_untouched(tiny_bert):
     before = {name: tensor.clone() for name, tensor in tiny_bert.state_dict().items()}
     config = tiny_bert.config.to_dict()
-    small = prune(tiny_bert, plan_for(tiny_bert, FFN | HEADS), collect(tiny_bert, make_batches()))
+    small = apply_plan(tiny_bert, plan_for(tiny_bert, FFN | HEADS), collect(tiny_bert, make_batches()))
     small.classifier.weight.data.zero_()
     after = tiny_bert.state_dict()
     assert before.keys() == after.keys()
@@ -53,7 +53,7 @@ def test_the_original_is_untouched(tiny_bert):
 
 
 def test_shapes_attributes_and_config(tiny_bert):
-    small = prune(tiny_bert, plan_for(tiny_bert, FFN | HEADS))
+    small = apply_plan(tiny_bert, plan_for(tiny_bert, FFN | HEADS))
     layer = small.bert.encoder.layer[0]
     attention = layer.attention.self
     assert (attention.num_attention_heads, attention.all_head_size, attention.attention_head_size) == (2, 16, 8)
@@ -66,12 +66,12 @@ def test_shapes_attributes_and_config(tiny_bert):
     assert [site.units for site in find_sites(small)] == [2, 4, 1, 2]
     assert small.config.intermediate_size == 64  # no single number is true of both layers
     even = {"layers.0.ffn": (1, 2, 5), "layers.1.ffn": (0, 6, 63)}
-    assert prune(tiny_bert, plan_for(tiny_bert, even)).config.intermediate_size == 3
+    assert apply_plan(tiny_bert, plan_for(tiny_bert, even)).config.intermediate_size == 3
     assert all(tensor.is_contiguous() for tensor in small.state_dict().values())
 
 
 def test_kept_rows_are_those_of_the_plan(tiny_bert):
-    small = prune(tiny_bert, plan_for(tiny_bert, FFN | HEADS))
+    small = apply_plan(tiny_bert, plan_for(tiny_bert, FFN | HEADS))
     dense, cut = tiny_bert.bert.encoder.layer[0], small.bert.encoder.layer[0]
     heads = unit_coordinates(torch.tensor([1, 3]), 8)
     assert heads.tolist() == [*range(8, 16), *range(24, 32)]
@@ -81,43 +81,43 @@ def test_kept_rows_are_those_of_the_plan(tiny_bert):
 
 
 def test_two_cuts_compose(tiny_bert):
-    once = prune(tiny_bert, plan_for(tiny_bert, FFN))
+    once = apply_plan(tiny_bert, plan_for(tiny_bert, FFN))
     later = {"layers.0.ffn": (0, 3), "layers.1.heads": (0, 2)}
-    twice = prune(once, plan_for(once, later))
+    twice = apply_plan(once, plan_for(once, later))
     composed = plan_of(twice)
     assert composed.kept == {"layers.0.ffn": (1, 40), "layers.1.ffn": (0, 63), "layers.1.heads": (0, 2)}
     assert composed.units == {"layers.0.ffn": 64, "layers.1.ffn": 64, "layers.1.heads": 4}
-    direct = prune(tiny_bert, composed)
+    direct = apply_plan(tiny_bert, composed)
     assert torch.equal(logits_of(twice, make_batches()), logits_of(direct, make_batches()))
     assert plan_of(once).kept == FFN
 
 
 def test_gradients_are_asked_for_as_before(tiny_bert):
     tiny_bert.bert.encoder.layer[0].requires_grad_(False)
-    small = prune(tiny_bert, plan_for(tiny_bert, FFN | HEADS))
+    small = apply_plan(tiny_bert, plan_for(tiny_bert, FFN | HEADS))
     assert [p.requires_grad for p in small.parameters()] == [p.requires_grad for p in tiny_bert.parameters()]
 
 
 def test_a_plan_for_another_model(tiny_bert):
     units = {"layers.0.ffn": 64}
     with pytest.raises(InputError, match=r"'gpt2'.*'bert'"):
-        prune(tiny_bert, Plan("gpt2", units, {"layers.0.ffn": (0,)}, "random", 0))
+        apply_plan(tiny_bert, Plan("gpt2", units, {"layers.0.ffn": (0,)}, "random", 0))
     with pytest.raises(InputError, match=r"counts 65 units in layers\.0\.ffn, which has 64"):
-        prune(tiny_bert, Plan("bert", {"layers.0.ffn": 65}, {"layers.0.ffn": (0,)}, "random", 0))
+        apply_plan(tiny_bert, Plan("bert", {"layers.0.ffn": 65}, {"layers.0.ffn": (0,)}, "random", 0))
     with pytest.raises(InputError, match=r"layers\.2\.ffn, which does not exist"):
-        prune(tiny_bert, Plan("bert", {"layers.2.ffn": 64}, {"layers.2.ffn": (0,)}, "random", 0))
+        apply_plan(tiny_bert, Plan("bert", {"layers.2.ffn": 64}, {"layers.2.ffn": (0,)}, "random", 0))
 
 
 def test_statistics_of_another_model(tiny_bert):
     plan = plan_for(tiny_bert, FFN)
-    small = prune(tiny_bert, plan)
+    small = apply_plan(tiny_bert, plan)
     with pytest.raises(InputError, match=r"statistics.*layers\.0\.ffn.*collect"):
-        prune(tiny_bert, plan, collect(small, make_batches()))
+        apply_plan(tiny_bert, plan, collect(small, make_batches()))
     with pytest.raises(InputError, match=r"statistics.*layers\.0\.ffn.*collect"):
-        prune(tiny_bert, plan, collect(tiny_bert, make_batches(), sites=find_sites(tiny_bert, ["heads"])))
+        apply_plan(tiny_bert, plan, collect(tiny_bert, make_batches(), sites=find_sites(tiny_bert, ["heads"])))
 
 
-def test_compensation_brings_back_what_copies_said(tiny_bert64):
+def test_compensation_brings_back_outputs_of_duplicated_units(tiny_bert64):
     for layer in tiny_bert64.bert.encoder.layer:
         up, down = layer.intermediate.dense, layer.output.dense
         up.weight.data[40:] = up.weight[:24]
@@ -126,21 +126,21 @@ def test_compensation_brings_back_what_copies_said(tiny_bert64):
         value.weight.data[24:] = 0  # a head that says the same at every token: its mean goes into the bias
         value.bias.data[24:] = normal(8, seed=3)
         assert down.weight[:, 40:].abs().max() > 0.1 < output.weight[:, 24:].abs().max()
-    kept = {site.name: tuple(range({"ffn": 40, "heads": 3}[site.kind])) for site in find_sites(tiny_bert64)}
+    kept = {site.name: tuple(range({"ffn": 40, "heads": 3}[site.structure])) for site in find_sites(tiny_bert64)}
     batches = make_batches(((9, 8, 12, 11), (12, 14, 10)))
-    statistics = collect(tiny_bert64, batches, ridge=1e-10)
+    statistics = collect(tiny_bert64, batches, shrinkage=1e-10)
     dense = logits_of(tiny_bert64, batches)
     plan = plan_for(tiny_bert64, kept)
-    assert_close(logits_of(prune(tiny_bert64, plan, statistics), batches), dense, rtol=0, atol=1e-6)
-    assert (logits_of(prune(tiny_bert64, plan), batches) - dense).abs().max() > 1e-2
+    assert_close(logits_of(apply_plan(tiny_bert64, plan, statistics), batches), dense, rtol=0, atol=1e-6)
+    assert (logits_of(apply_plan(tiny_bert64, plan), batches) - dense).abs().max() > 1e-2
 
 
 def test_compensated_readers_are_a_weighted_least_squares_fit(tiny_bert64):
     batches = make_batches()
-    statistics = collect(tiny_bert64, batches, ridge=0.0, sites=find_sites(tiny_bert64, ["ffn"]))
+    statistics = collect(tiny_bert64, batches, shrinkage=0.0, sites=find_sites(tiny_bert64, ["ffn"]))
     site = statistics.sites["layers.0.ffn"]
     kept = torch.tensor([1, 2, 5, 40])
-    reader = prune(tiny_bert64, plan_for(tiny_bert64, {"layers.0.ffn": (1, 2, 5, 40)}), statistics)
+    reader = apply_plan(tiny_bert64, plan_for(tiny_bert64, {"layers.0.ffn": (1, 2, 5, 40)}), statistics)
     reader = reader.get_submodule("bert.encoder.layer.0.output.dense")
     dense = tiny_bert64.get_submodule("bert.encoder.layer.0.output.dense")
     # what is left over has no mean and is uncorrelated with what was kept

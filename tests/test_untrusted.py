@@ -14,9 +14,10 @@ from reports import REPORT
 from safetensors.torch import load_file, save_file
 
 import infoprune
-from infoprune import json_file
-from infoprune.checkpoint import load, read_config
+from infoprune.checkpoint import load
 from infoprune.errors import InputError
+from infoprune.files import json_file
+from infoprune.files.model_folder import read_config
 from infoprune.jobs.models import open_tokenizer
 from infoprune.jobs.report import read_report
 from infoprune.reports.page import page
@@ -156,7 +157,7 @@ def test_weights_that_claim_more_than_they_hold(saved_bert):
 
 def test_sites_that_are_paths(saved_bert):
     for site in ("../../../etc/passwd", "layers.0.ffn/../..", "layers.0.ffn\n", "__class__", ""):
-        plan = {"version": 1, "model_type": "bert", "units": {site: 4}, "kept": {site: [0]}, "criterion": "", "seed": 0}
+        plan = {"version": 2, "model_type": "bert", "units": {site: 4}, "kept": {site: [0]}, "criterion": "", "seed": 0}
         (saved_bert / "plan.json").write_text(json.dumps(plan))
         with pytest.raises(InputError, match="does not have"):
             load(saved_bert)

@@ -118,9 +118,9 @@ KINDS = {
 @cache
 def tokenizer_for(model_type):
     """A tokenizer as AutoTokenizer gives it, from a folder."""
-    make, kind, roles = KINDS[model_type]
+    make, tokenizer_class, roles = KINDS[model_type]
     with TemporaryDirectory() as folder:
         make(roles).save(f"{folder}/tokenizer.json")
         with open(f"{folder}/tokenizer_config.json", "w", encoding="utf-8") as file:
-            json.dump({"tokenizer_class": kind, "model_max_length": 64, **roles}, file)
+            json.dump({"tokenizer_class": tokenizer_class, "model_max_length": 64, **roles}, file)
         return AutoTokenizer.from_pretrained(folder)

@@ -61,24 +61,24 @@ def tiny_config(model_type, **settings):
     since = FAMILIES[model_type].since
     if since is not None and Version(transformers.__version__) < Version(since):
         pytest.skip(f"{model_type} needs transformers {since}")
-    kind = AutoConfig.for_model(model_type).__class__
-    known = {*inspect.signature(kind).parameters, *kind.attribute_map}
+    config_class = AutoConfig.for_model(model_type).__class__
+    known = {*inspect.signature(config_class).parameters, *config_class.attribute_map}
     general = {"num_labels", "decoder_start_token_id", *(field.name for field in ffn_fields(model_type))}
     sizes = SIZES | {field.name: NEURONS for field in ffn_fields(model_type)}
     sizes |= dict(FAMILIES[model_type].requires)
     chosen = {name: value for name, value in sizes.items() if name in known | general}
-    return kind(**(chosen | {"architectures": []} | settings))
+    return config_class(**(chosen | {"architectures": []} | settings))
 
 
 def ffn_fields(model_type):
     rows = [row for stack in FAMILIES[model_type].stacks.values() for row in stack.sites]
-    return [field for row in rows if row.kind == "ffn" for field in row.config]
+    return [field for row in rows if row.structure == "ffn" for field in row.config]
 
 
 def kind_of(model_type):
     """The class of a family's usual task."""
-    kinds = getattr(transformers, AUTO[FAMILIES[model_type].task])._model_mapping[type(tiny_config(model_type))]
-    return kinds[0] if isinstance(kinds, tuple) else kinds
+    classes = getattr(transformers, AUTO[FAMILIES[model_type].task])._model_mapping[type(tiny_config(model_type))]
+    return classes[0] if isinstance(classes, tuple) else classes
 
 
 def build(model_type, dtype=torch.float64, auto=None, seed=0, **settings):

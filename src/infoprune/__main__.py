@@ -1,4 +1,4 @@
-"""The command line as a module, for launchers: torchrun --nproc-per-node 2 -m infoprune prune ..."""
+"""Command line as a module, for launchers: torchrun --nproc-per-node 2 -m infoprune prune ..."""
 
 import sys
 

@@ -1,33 +1,31 @@
-"""Checkpoint: a pruned model as a folder, and back again bit by bit."""
+"""Checkpoint: save a pruned model as a folder, and load it with identical weights."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.errors import InputError
-from infoprune.folders import new_folder
-from infoprune.json_file import read_json, read_text
+from infoprune.files.folders import new_folder
+from infoprune.files.model_folder import CONFIG, PLAN, read_config, read_plan, weight_names
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.structure.embeddings import count_rows
 from infoprune.structure.narrow import narrow_layers
 from infoprune.structure.sites import layer_entries, sites_by_name
-from infoprune.structure.stand_ins import keep_rows, read_rows, why_not
+from infoprune.structure.token_remapping import keep_rows, read_rows, why_not
 from infoprune.surgery import cut_site
 
-PLAN = "plan.json"
-CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 POOLER = "add_pooling_layer"
 
@@ -39,25 +37,30 @@ def save(
     *,
     force: bool = False,
 ) -> None:
-    """Writes a model, the plan it carries and a tokenizer as a new folder.
+    """Save a model, its plan and a tokenizer as a new folder.
 
     Args:
-        model: from `prune`, `repair` or `compress`; a dense model is saved without a plan.
-        folder: does not exist, or is empty, or `force` is set.
-        tokenizer: saved beside the model if given.
-        force: replace what is there.
+        model: A model from `apply_plan`, `repair` or `prune`; a dense model is saved without a plan.
+        folder: Path of the folder, which has to be new or empty unless `force` is set.
+        tokenizer: Tokenizer to save beside the model.
+        force: Replace an existing folder.
 
     Raises:
-        InputError: the folder is there and not empty, and `force` is not set.
+        InputError: The folder exists and is not empty, and `force` is not set.
+
+    Examples:
+        >>> infoprune.save(infoprune.prune(model, batches, keep=0.5).model, "half", tokenizer)
+        >>> infoprune.load("half").num_parameters() < model.num_parameters()
+        True
     """
     with new_folder(folder, force=force) as draft:
         write_model(model, draft, tokenizer)
 
 
 def write_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
-    """Fills a folder: weights in one safetensors file, config, plan, tokenizer."""
+    """Write the weights in one safetensors file, the config, the plan and the tokenizer into a folder."""
     model.save_pretrained(folder, max_shard_size="1000GB")
-    for weights in folder.glob("*.safetensors"):  # some releases of safetensors let only the owner read them
+    for weights in folder.glob("*.safetensors"):  # some releases of safetensors let only the owner read the file
         shutil.copymode(folder / CONFIG, weights)
     plan = plan_of(model)
     if plan is not None:
@@ -67,57 +70,71 @@ def write_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedToken
 
 
 def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
-    """Opens a model that `save` wrote, or any dense model folder, in the precision it was saved in and in eval mode.
+    """Load a model that `save` wrote, or any dense model folder, in its saved precision and in eval mode.
 
     Args:
-        folder: with config, weights and, if the model is pruned, its plan.
-        headless: leave the task head out: what is left answers with hidden states, or their mean as an embedding.
+        folder: Folder with config, weights and, if the model is pruned, its plan.
+        headless: Leave the task head out: the outputs are then hidden states, or their mean as an embedding.
+
+    Returns:
+        The model, which carries its plan if it is pruned.
 
     Raises:
-        InputError: no such folder, no config or weights in it, an unknown class, or a plan that does not fit.
+        InputError: The folder does not exist, has no config or weights, names an unknown class, or has a plan that does
+            not fit.
 
-    Example:
-        >>> small = infoprune.load("runs/small")
-        >>> small(**tokenizer("A fine film.", return_tensors="pt")).logits
+    Examples:
+        >>> infoprune.save(infoprune.prune(model, batches, keep=0.5).model, "half", tokenizer)
+        >>> small = infoprune.load("half")
+        >>> small(**tokenizer("A fine film.", return_tensors="pt")).logits.shape
+        torch.Size([1, 2])
     """
     path = Path(folder)
     read_config(path)
     if not (path / PLAN).is_file():
         return load_dense(path, headless=headless)
     plan = read_plan(path)
-    kind = _model_class(path, headless=headless)
-    model = _load(path, _cut_class(kind, plan, path), _without_pooler(path, kind))
-    model.__class__ = kind
+    model_class = _model_class(path, headless=headless)
+    model = _load(path, _cut_class(model_class, plan, path), _without_pooler(path, model_class))
+    model.__class__ = model_class
     for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data = tensor.data.clone()  # from the mapped file into aligned memory, on which the last bits depend
+        tensor.data = tensor.data.clone()  # from the mapped file into aligned memory, which decides on the last bits
     return _with_plan(model, plan)
 
 
 def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
-    """The model in a folder without its weights, on the meta device: shapes and no values; the config is enough.
+    """Return the model in a folder without weights, on the meta device: it has shapes and no values.
 
     Args:
-        folder: with a config and, if the model is pruned, its plan.
-        headless: leave the task head out.
+        folder: Folder with a config and, if the model is pruned, its plan.
+        headless: Leave the task head out.
+
+    Returns:
+        The model in evaluation mode; `forecast` needs no more.
 
     Raises:
-        InputError: no such folder, no config in it, an unknown class, or a plan that does not fit.
+        InputError: The folder has no config, names an unknown class, or has a plan that does not fit.
+
+    Examples:
+        >>> found = infoprune.forecast(empty_model("my-classifier"), infoprune.Workload(max_length=64))
+        >>> found.parameters == model.num_parameters()
+        True
     """
     path = Path(folder)
     if not (path / CONFIG).is_file():
         raise InputError(f"{path} has no {CONFIG}, expected the folder of a model; check the path")
-    config, kind = _config(path), _model_class(path, headless=headless)
-    built = _cut_class(kind, read_plan(path), path) if (path / PLAN).is_file() else kind
+    config, model_class = _config(path), _model_class(path, headless=headless)
+    built = _cut_class(model_class, read_plan(path), path) if (path / PLAN).is_file() else model_class
     with torch.device("meta"):
         model: PreTrainedModel = built(config)
-    model.__class__ = kind
+    model.__class__ = model_class
     model.to(config.dtype or torch.float32)  # type: ignore[arg-type]
     model.eval()
     return _with_plan(model, read_plan(path)) if (path / PLAN).is_file() else model
 
 
 def _with_plan(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
-    """The model, cut along the plan already, with what no weight says: the plan, and what hooks look up in it."""
+    """Add to a model that is cut already what is not in the weights: the plan, and the hooks that depend on it."""
     if plan.rows is not None:
         read_rows(model, torch.tensor(plan.rows))
     narrow_layers(model, layer_entries(model), plan.kept, plan.units)
@@ -125,19 +142,19 @@ def _with_plan(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
     return model
 
 
-def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreTrainedModel]:
-    """The class with the plan's cut at the end of its constructor, so that transformers' own loader can fill it.
+def _cut_class(model_class: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreTrainedModel]:
+    """Return the class with the plan's cut at the end of its constructor, so that transformers' loader can fill it.
 
-    The loader knows the names that weights had in earlier releases; reading the file here would mean to know them too.
+    The loader supports the names that weights had in earlier releases, which would have to be repeated here otherwise.
     """
 
     def construct(self: PreTrainedModel, config: PretrainedConfig, *args: object, **kwargs: object) -> None:
-        kind.__init__(self, config, *args, **kwargs)
+        model_class.__init__(self, config, *args, **kwargs)
         sites = sites_by_name(self)
         counts = dict(plan.counts)
         kept, of = counts.pop(VOCABULARY, (count_rows(self), 0))
         tokens = kept if plan.rows is None else of
-        if tokens != count_rows(self) or (plan.rows is not None and why_not(self)):  # a stock config says it
+        if tokens != count_rows(self) or (plan.rows is not None and why_not(self)):  # a stock config has the size
             raise InputError(
                 f"{path / PLAN} keeps {tokens} tokens, {path / CONFIG} has {count_rows(self)}; "
                 "the folder is damaged, prune again"
@@ -159,91 +176,27 @@ def _cut_class(kind: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreT
                 cut_site(self, sites[name], torch.arange(units))
         _add_biases(self, path, [reader for site in sites.values() for reader in site.readers])
 
-    return type(kind.__name__, (kind,), {"__init__": construct, "__module__": kind.__module__})
+    return type(model_class.__name__, (model_class,), {"__init__": construct, "__module__": model_class.__module__})
 
 
 def _add_biases(model: PreTrainedModel, path: Path, readers: Collection[str]) -> None:
-    """Room for the biases that readers have got although their class has none there (`take_up_means`)."""
-    written = [f".{name}" for name in _weight_names(path)]  # with a prefix that a model without its head has not
+    """Add empty biases to readers that have one in the folder but not in their class (`take_up_means`)."""
+    written = [f".{name}" for name in weight_names(path)]  # with a prefix that a model without its head lacks
     for reader in readers:
         module, name = model.get_submodule(reader), f".{reader}.bias"
         if isinstance(module, nn.Linear) and module.bias is None and any(each.endswith(name) for each in written):
             module.bias = nn.Parameter(module.weight.new_zeros(module.out_features))
 
 
-def _weight_names(path: Path) -> Iterator[str]:
-    """Names of the weights in a folder; none of a file that is damaged, which the loader will say."""
-    for file in path.glob("*.safetensors"):
-        try:
-            with safe_open(file, framework="pt") as weights:
-                yield from weights.keys()
-        except SafetensorError:
-            return
-
-
-def read_plan(folder: Path) -> Plan:
-    """The plan in a folder."""
-    return Plan.from_json(read_text(folder / PLAN, "the file is damaged, prune again"))
-
-
-def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What config.json in a model's folder says; the weights are not read.
-
-    Raises:
-        InputError: the folder holds no model, its config is damaged, or names code to fetch and run.
-    """
-    file = check_model_folder(folder) / CONFIG
-    config = read_json(file, "save the model anew")
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
-        raise InputError(f"{file} names no model_type, expected a model's config; save the model anew")
-    # transformers takes attn_implementation "owner/name" for a kernel on the hub, and runs it.
-    foreign = next((text for text in _implementations(config) if "/" in text), None)
-    if foreign is not None:
-        raise InputError(
-            f"{file} names the code {foreign!r} as an implementation, expected none: no code is fetched for a model; "
-            'write "sdpa" in its place'
-        )
-    return config
-
-
-def _implementations(config: dict[str, Any]) -> Iterator[str]:
-    """All texts under a key such as attn_implementation, however deep."""
-    left: list[tuple[Any, bool]] = [(config, False)]
-    while left:
-        value, named = left.pop()
-        if isinstance(value, dict):
-            left += [(inner, named or "_implementation" in key) for key, inner in value.items()]
-        elif isinstance(value, list):
-            left += [(inner, named) for inner in value]
-        elif isinstance(value, str) and named:
-            yield value
-
-
-def check_model_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder, if it holds a config and weights; raises InputError otherwise."""
-    path = Path(folder)
-    if not path.is_dir():
-        raise InputError(
-            f"there is no folder {path}, expected one with a model saved by save_pretrained; check the path"
-        )
-    if not (path / CONFIG).is_file():
-        raise InputError(f"{path} has no {CONFIG}, expected a model saved by save_pretrained; check the path")
-    if not any(path.glob("*.safetensors")):
-        raise InputError(
-            f"{path} has no weights (*.safetensors); save the model with save_pretrained of a recent transformers"
-        )
-    return path
-
-
 def load_dense(path: Path, *, headless: bool = False) -> PreTrainedModel:
-    """A dense model of the class that its config names, or of that without its head."""
-    kind = _model_class(path, headless=headless)
-    return _load(path, kind, _without_pooler(path, kind))
+    """Load a dense model of the class that its config names, or of that class without its head."""
+    model_class = _model_class(path, headless=headless)
+    return _load(path, model_class, _without_pooler(path, model_class))
 
 
-def _load(path: Path, kind: type[PreTrainedModel], options: dict[str, Any]) -> PreTrainedModel:
+def _load(path: Path, model_class: type[PreTrainedModel], options: dict[str, Any]) -> PreTrainedModel:
     try:
-        loaded: Any = kind.from_pretrained(
+        loaded: Any = model_class.from_pretrained(
             path, use_safetensors=True, trust_remote_code=False, dtype="auto", output_loading_info=True, **options
         )
     except InputError:
@@ -257,18 +210,18 @@ def _load(path: Path, kind: type[PreTrainedModel], options: dict[str, Any]) -> P
     info: dict[str, Any] = loaded[1]
     if info["missing_keys"]:
         raise InputError(
-            f"the weights in {path} lack {sorted(info['missing_keys'])[:3]} of {kind.__name__}; "
+            f"the weights in {path} lack {sorted(info['missing_keys'])[:3]} of {model_class.__name__}; "
             "fine-tune the model first (infoprune finetune), or check the file"
         )
     model.eval()
     return model
 
 
-def _without_pooler(path: Path, kind: type[PreTrainedModel]) -> dict[str, Any]:
-    """What leaves out the pooler of a model without a head, where the weights have none; its embedding needs none."""
-    if POOLER not in inspect.signature(kind).parameters:
+def _without_pooler(path: Path, model_class: type[PreTrainedModel]) -> dict[str, Any]:
+    """Return the options that leave out the pooler of a headless model where its weights have none."""
+    if POOLER not in inspect.signature(model_class).parameters:
         return {}
-    return {} if any("pooler." in name for name in _weight_names(path)) else {POOLER: False}
+    return {} if any("pooler." in name for name in weight_names(path)) else {POOLER: False}
 
 
 def _model_class(path: Path, *, headless: bool = False) -> type[PreTrainedModel]:
@@ -295,5 +248,5 @@ def _config(path: Path) -> PretrainedConfig:
 
 
 def _reason(error: Exception) -> str:
-    """What another library said, on one line."""
+    """Return the message of another library's error, on one line."""
     return " ".join(str(error).split())[:200]

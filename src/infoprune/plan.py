@@ -1,4 +1,4 @@
-"""Plan: which units stay, as a frozen value that is a JSON file and part of the checkpoint."""
+"""Plan: which units stay, as a frozen value, as JSON, and as part of a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,31 +13,41 @@ from torch import nn
 
 from infoprune.errors import InputError
 
-VERSION = 1
+VERSION = 2
 CARRIED = "infoprune_plan"
 MOST_UNITS = 1 << 24
-WIDTH = "width"
+HIDDEN_SIZE = "hidden-size"
 """The site whose units are the coordinates of the residual stream."""
-LAYER_WIDTH = "layer-width"
-"""Kind of the sites that are the coordinates with which one layer goes on: each layer some of those below it."""
-STREAMS = (WIDTH, LAYER_WIDTH)
+HIDDEN_SIZE_PER_LAYER = "hidden-size-per-layer"
+"""Type of the sites whose units are the coordinates that a layer uses, a subset of those of the layer below."""
+STREAMS = (HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER)
 VOCABULARY = "vocabulary"
-"""The site whose units are tokens; the only one that is outside the layers."""
+"""The site whose units are tokens."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is kept of a model.
+    """Units that are kept of a model.
 
     Args:
-        model_type: family the plan was made for.
-        units: how many units each site had.
-        kept: which of them stay, ascending; none of a block that goes altogether.
-        criterion: what chose them.
-        seed: of the choice.
-        nats_lost: predicted loss, nats per input; None where the criterion does not speak nats.
-        stand_ins: for every token the kept one whose row of the embedding table is read for it; a kept token is its
-            own. None where tokens are numbered anew and the dropped ones are no more, or none is dropped.
+        model_type: Model type that the plan was made for, such as "bert".
+        units: Number of units before the cut, by site name.
+        kept: Kept units by site name, ascending; empty for a block that is removed.
+        criterion: Name of the criterion that chose them.
+        seed: Seed of the choice.
+        nats_lost: Predicted loss in nats per input; None where the criterion's losses are not nats.
+        token_map: For every token the kept token whose row of the embedding table the model reads; a kept token reads
+            its own. None where the kept tokens are renumbered, or where no token is removed.
+
+    Raises:
+        InputError: The fields do not fit one another; the message names the site.
+
+    Examples:
+        >>> plan = infoprune.prune(model, batches, keep=0.5).plan
+        >>> plan.counts["layers.0.ffn"]
+        (32, 64)
+        >>> Plan.from_json(plan.to_json()) == plan
+        True
     """
 
     model_type: str
@@ -46,10 +56,9 @@ class Plan:
     criterion: str
     seed: int
     nats_lost: float | None = None
-    stand_ins: tuple[int, ...] | None = None
+    token_map: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Checks that the plan makes sense; raises InputError that names the site."""
         if self.units.keys() != self.kept.keys():
             raise InputError("plan: 'units' and 'kept' name different sites, expected the same ones")
         for site, kept in self.kept.items():
@@ -60,93 +69,103 @@ class Plan:
                 raise InputError(f"plan: {site} keeps none of its {units} units, expected at least one")
             if any(a >= b for a, b in pairwise(kept)) or any(not 0 <= unit < units for unit in kept[:1] + kept[-1:]):
                 raise InputError(f"plan: kept units of {site} are not ascending, distinct and within 0..{units - 1}")
-        if self.stand_ins is not None:
-            self._check_stand_ins(self.stand_ins)
+        if self.token_map is not None:
+            self._check_token_map(self.token_map)
 
-    def _check_stand_ins(self, stand_ins: tuple[int, ...]) -> None:
+    def _check_token_map(self, token_map: tuple[int, ...]) -> None:
         tokens = self.units.get(VOCABULARY, 0)
-        if len(stand_ins) != tokens or tokens == 0:
-            raise InputError(f"plan: {len(stand_ins)} stand-ins for {tokens} tokens, expected one for each token")
+        if len(token_map) != tokens or tokens == 0:
+            raise InputError(f"plan: token_map has {len(token_map)} entries for {tokens} tokens, expected one for each")
         kept = self.kept[VOCABULARY]
-        if not {*stand_ins} <= {*kept} or any(stand_ins[token] != token for token in kept):
-            raise InputError("plan: a stand-in is no kept token, or a kept token has another, expected its own number")
+        if not {*token_map} <= {*kept} or any(token_map[token] != token for token in kept):
+            raise InputError(
+                "plan: token_map names a token that is not kept, or maps a kept one to another, expected itself"
+            )
 
     @property
     def rows(self) -> tuple[int, ...] | None:
-        """For every token, which row of the smaller embedding table it reads; None where that is its own number."""
-        if self.stand_ins is None:
+        """Row of the smaller embedding table by token; None where it is the token's own number."""
+        if self.token_map is None:
             return None
         row = {token: index for index, token in enumerate(self.kept[VOCABULARY])}
-        return tuple(row[token] for token in self.stand_ins)
+        return tuple(row[token] for token in self.token_map)
 
     @property
     def mapped(self) -> int | None:
-        """How many tokens read the row of another; None where there are no stand-ins."""
-        return None if self.stand_ins is None else len(self.stand_ins) - len(self.kept[VOCABULARY])
+        """Number of remapped tokens; None where there is no token map."""
+        return None if self.token_map is None else len(self.token_map) - len(self.kept[VOCABULARY])
 
     @property
     def numbering(self) -> tuple[int, ...] | None:
-        """The tokens of the dense model by the numbers that they have now; None where these are the same."""
-        return self.kept.get(VOCABULARY) if self.stand_ins is None else None
+        """Tokens of the dense model by their present numbers; None where these are the same."""
+        return self.kept.get(VOCABULARY) if self.token_map is None else None
 
     @classmethod
     def of_everything(cls, model_type: str, units: dict[str, int], criterion: str, seed: int) -> Plan:
-        """The plan that cuts nothing."""
+        """Return the plan that cuts nothing."""
         return cls(model_type, units, {site: tuple(range(n)) for site, n in units.items()}, criterion, seed, 0.0)
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
-        """(kept, of) for every site."""
+        """Numbers (kept, of) for every site."""
         return {site: (len(kept), self.units[site]) for site, kept in self.kept.items()}
 
     def then(self, later: Plan) -> Plan:
-        """This plan followed by one that was made for the model after this cut, as one plan for the dense model."""
+        """Return this plan followed by one for the model after its cut, as one plan for the dense model."""
         kept, units = dict(self.kept), dict(self.units)
         for site, chosen in later.kept.items():
             before = self.kept.get(site)
             kept[site] = chosen if before is None else tuple(before[i] for i in chosen)
             units.setdefault(site, later.units[site])
         nats = None if self.nats_lost is None or later.nats_lost is None else self.nats_lost + later.nats_lost
-        stand_ins = self._stand_ins_before(later)
-        return Plan(self.model_type, units, kept, later.criterion, later.seed, nats, stand_ins)
+        token_map = self._token_map_before(later)
+        return Plan(self.model_type, units, kept, later.criterion, later.seed, nats, token_map)
 
-    def _stand_ins_before(self, later: Plan) -> tuple[int, ...] | None:
-        """For every token of the dense model that which stands in after both cuts."""
+    def _token_map_before(self, later: Plan) -> tuple[int, ...] | None:
+        """Return the token map of the dense model after both cuts."""
         if VOCABULARY not in later.kept or VOCABULARY not in self.kept:
-            return self.stand_ins or later.stand_ins
+            return self.token_map or later.token_map
         kept, rows = self.kept[VOCABULARY], range(self.units[VOCABULARY]) if self.rows is None else self.rows
         if len(later.kept[VOCABULARY]) == later.units[VOCABULARY]:
-            return self.stand_ins
+            return self.token_map
         whole = len(kept) == self.units[VOCABULARY]
-        if (self.stand_ins is None) != (later.stand_ins is None) and not whole:
+        if (self.token_map is None) != (later.token_map is None) and not whole:
             raise InputError(
-                "one cut of the vocabulary numbers tokens anew and the other lets kept ones stand in, expected two of "
-                "a kind; cut the dense model once"
+                "one cut of the vocabulary renumbers tokens and the other remaps them, expected the same handling of "
+                "removed tokens; cut the vocabulary of the original model once"
             )
-        return None if later.stand_ins is None else tuple(kept[later.stand_ins[row]] for row in rows)
+        return None if later.token_map is None else tuple(kept[later.token_map[row]] for row in rows)
 
     def after(self) -> Plan:
-        """The plan that cuts nothing of the model that is left after this one."""
+        """Return the plan that cuts nothing of the model after this cut."""
         units = {site: len(kept) for site, kept in self.kept.items() if kept}
         return Plan.of_everything(self.model_type, units, self.criterion, self.seed)
 
     def to_json(self) -> str:
-        """Text of plan.json, a list of units to a line."""
-        fields = {name: value for name, value in asdict(self).items() if name != "stand_ins" or value is not None}
+        """Return the text of plan.json, with each list of units on one line."""
+        fields = {name: value for name, value in asdict(self).items() if name != "token_map" or value is not None}
         text = json.dumps({"version": VERSION, **fields}, indent=1)
         return re.sub(r"\[\n[\s\d,]+\]", lambda found: " ".join(found[0].split()), text)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Reads plan.json back, and trusts nothing in it.
+        """Read the text of a plan.json, which may be damaged or hostile.
+
+        Args:
+            text: The text of the file.
+
+        Returns:
+            The plan; plans of version 1 are converted.
 
         Raises:
-            InputError: not JSON, of another version, or with a field of the wrong type.
+            InputError: The text is no JSON, is of another version, or has a field of the wrong type.
         """
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"plan.json is not JSON ({error}); the file is damaged, prune again") from None
+        if isinstance(data, dict) and data.get("version") == 1 and data["version"] is not True:
+            data = _of_version_1(data)
         if not isinstance(data, dict) or data.get("version") is True or data.get("version") != VERSION:
             raise InputError(f"plan.json is not a plan of version {VERSION}; prune again with this release")
         units = _table(data, "units")
@@ -160,9 +179,9 @@ class Plan:
             raise InputError("plan.json: 'model_type' and 'criterion' must be texts")
         if not _is_integer(data.get("seed")) or not (nats is None or _is_number(nats)):
             raise InputError("plan.json: 'seed' must be an integer and 'nats_lost' a number or null")
-        stand_ins = data.get("stand_ins")
-        if not (stand_ins is None or (isinstance(stand_ins, list) and all(map(_is_integer, stand_ins)))):
-            raise InputError("plan.json: 'stand_ins' must be a list of integers or null")
+        token_map = data.get("token_map")
+        if not (token_map is None or (isinstance(token_map, list) and all(map(_is_integer, token_map)))):
+            raise InputError("plan.json: 'token_map' must be a list of integers or null")
         return cls(
             data["model_type"],
             units,
@@ -170,8 +189,19 @@ class Plan:
             data["criterion"],
             data["seed"],
             nats,
-            None if stand_ins is None else tuple(stand_ins),
+            None if token_map is None else tuple(token_map),
         )
+
+
+def _of_version_1(data: dict[str, Any]) -> dict[str, Any]:
+    """Return a plan of version 1, which had other names for the hidden size and the token map, as one of version 2."""
+    old_hidden_size, old_token_map = "width", "stand_ins"  # names in files of version 1
+    old = re.compile(rf"(^|\.){old_hidden_size}$")
+    named = dict(data)
+    for key in ("units", "kept"):
+        if isinstance(table := data.get(key), dict):
+            named[key] = {old.sub(rf"\1{HIDDEN_SIZE}", str(site)): each for site, each in table.items()}
+    return {**named, "version": VERSION, "token_map": named.pop(old_token_map, None)}
 
 
 def _is_integer(value: object) -> bool:
@@ -190,7 +220,14 @@ def _table(data: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def kept_within(small: nn.Module, dense: nn.Module, site: str, units: int) -> tuple[int, ...]:
-    """Which of the `units` that a model has at a site its pruned descendant has kept."""
+    """Return which of the units of a model's site are kept in a model that was pruned from it.
+
+    Args:
+        small: The pruned model.
+        dense: The model that it was cut from.
+        site: Name of the site.
+        units: Number of units of the site in `dense`.
+    """
     plan, before = plan_of(small), plan_of(dense)
     if plan is None or site not in plan.kept:
         return tuple(range(units))
@@ -201,21 +238,21 @@ def kept_within(small: nn.Module, dense: nn.Module, site: str, units: int) -> tu
 
 
 def check_same_tokens(small: nn.Module, dense: nn.Module) -> None:
-    """Raises InputError where a cut of the vocabulary has made the models read different numbers."""
+    """Raise InputError where a cut of the vocabulary has given the models different token numbers."""
     ours, theirs = ((plan.numbering if plan else None) for plan in (plan_of(small), plan_of(dense)))
     if ours != theirs:
         raise InputError(
-            "the vocabulary of one model is cut and that of the other is not, or not so, expected the same tokens; "
+            "the vocabularies of the two models are cut differently, expected the same tokens; "
             "compare with infoprune.vocabulary.tokens.with_tokens_of(dense, small)"
         )
 
 
 def plan_of(model: nn.Module) -> Plan | None:
-    """The plan that a pruned model carries with it, counted from the dense model; None for a dense model."""
+    """Return the plan that a pruned model carries, counted from the dense model; None for a dense model."""
     plan: Plan | None = vars(model).get(CARRIED)
     return plan
 
 
 def carry_plan(model: nn.Module, plan: Plan) -> None:
-    """Makes a model carry its plan, so that `save` can write it."""
+    """Attach a plan to a model, so that `save` can write it."""
     setattr(model, CARRIED, plan)

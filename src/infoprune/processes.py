@@ -1,7 +1,7 @@
 """Processes: one computation on the inputs of several processes, such as those that torchrun starts.
 
-Inside a torch.distributed process group every process passes its own batches, sums are added up over all of them, and
-every process gets the same result. Without a group nothing here does anything.
+Inside a torch.distributed process group every process passes its own batches, sums are added up over all processes, and
+every process gets the same result. Without a group these functions have no effect.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ T = TypeVar("T")
 
 
 def process_count() -> int:
-    """How many processes share the work."""
+    """Return the number of processes."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def process_index() -> int:
-    """Which of them this is; the first is 0."""
+    """Return the index of this process; the first is 0."""
     return distributed.get_rank() if process_count() > 1 else 0
 
 
 def share_of(items: Sequence[T]) -> Sequence[T]:
-    """This process's share of what is to be done: every n-th for n processes.
+    """Return this process's share of some items: every n-th for n processes.
 
-    Example:
+    Examples:
         >>> share_of(batches)  # in the second of two processes: the second, the fourth, ...
     """
     return items[process_index() :: process_count()]
 
 
 def add_up(*tensors: Tensor) -> None:
-    """Replaces every tensor, in place, by its sum over all processes, which is the same to the last bit in all."""
+    """Replace every tensor, in place, by its sum over all processes, bitwise identical in all."""
     if process_count() > 1:
         for tensor in tensors:
             _through(tensor, distributed.ReduceOp.SUM)
 
 
 def largest(number: int) -> int:
-    """The largest of the processes' numbers."""
+    """Return the largest of the processes' numbers."""
     if process_count() == 1:
         return number
     found = torch.tensor(number)
@@ -53,22 +53,23 @@ def largest(number: int) -> int:
 
 
 def total(*numbers: int) -> tuple[int, ...]:
-    """Sums of numbers over all processes."""
+    """Return the sum of each number over all processes."""
     found = torch.tensor(numbers)
     add_up(found)
     return tuple(found.tolist())
 
 
 def starts(sizes: Sequence[int]) -> list[int]:
-    """Where each of this process's batches begins among the inputs of all processes.
+    """Return the index of each batch's first input among the inputs of all processes.
 
-    The batches count as dealt out by `share_of`: the first of every process, then the second of every process, ...
+    The batches are ordered as `share_of` distributes them: the first of every process, then the second of every
+    process, ...
 
     Args:
-        sizes: inputs of each batch of this process.
+        sizes: Number of inputs of each batch of this process.
 
-    Example:
-        >>> starts([4, 2, 3])  # in a process alone
+    Examples:
+        >>> starts([4, 2, 3])  # in a single process
         [0, 4, 6]
     """
     table = torch.zeros(largest(len(sizes)), process_count(), dtype=torch.long)
@@ -81,11 +82,11 @@ def starts(sizes: Sequence[int]) -> list[int]:
 
 
 def of_all(tensors: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> list[Tensor]:
-    """The tables of all processes, in the order of the deal; every process may have another number of them.
+    """Return the matrices of all processes, in the order of `share_of`; each process may have a different number.
 
     Args:
-        tensors: matrices of any shapes.
-        dtype: of all of them.
+        tensors: Matrices of any shapes.
+        dtype: Type of all of them.
     """
     if process_count() == 1:
         return list(tensors)
@@ -94,44 +95,46 @@ def of_all(tensors: Sequence[Tensor], dtype: torch.dtype = torch.float32) -> lis
         row[process_index()] = torch.tensor(tensor.shape)
     add_up(shapes)
     sizes = shapes.prod(-1).flatten().tolist()
-    places = torch.split(torch.zeros(sum(sizes), dtype=dtype), sizes)
-    for place, tensor in zip(places[process_index() :: process_count()], tensors, strict=False):
-        place.copy_(tensor.flatten())
-    for place in places:
-        add_up(place)
-    there = [each for each in zip(places, shapes.flatten(0, 1).tolist(), strict=True) if each[1] != [0, 0]]
-    return [place.reshape(shape) for place, shape in there]
+    slots = torch.split(torch.zeros(sum(sizes), dtype=dtype), sizes)
+    for slot, tensor in zip(slots[process_index() :: process_count()], tensors, strict=False):
+        slot.copy_(tensor.flatten())
+    for slot in slots:
+        add_up(slot)
+    there = [each for each in zip(slots, shapes.flatten(0, 1).tolist(), strict=True) if each[1] != [0, 0]]
+    return [slot.reshape(shape) for slot, shape in there]
 
 
 def as_the_first_says(text: str) -> str:
-    """The first process's text, in all processes: a choice is made once, for two machines may round differently."""
+    """Return the first process's text in all processes, since two machines may round, and so choose, differently."""
     if process_count() == 1:
         return text
-    said = text.encode()
-    letters = torch.zeros(largest(len(said)), dtype=torch.long)
+    encoded = text.encode()
+    letters = torch.zeros(largest(len(encoded)), dtype=torch.long)
     if process_index() == 0:
-        letters[: len(said)] = torch.frombuffer(bytearray(said), dtype=torch.uint8)
+        letters[: len(encoded)] = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
     add_up(letters)
     return bytes(letters.tolist()).rstrip(b"\0").decode()
 
 
 @contextmanager
 def process_group(device: str = "auto") -> Iterator[str]:
-    """Joins the processes that torchrun or accelerate has started, for a while; gives the name of this one's device.
+    """Join the processes of torchrun or accelerate within the block, and yield the name of this process's device.
 
-    Does nothing where the environment tells of no other processes, or where there is a group already.
+    Without other processes in the environment, or inside another group, this has no effect.
 
     Args:
-        device: "auto", "cpu" or "cuda": every process on a machine takes a GPU of its own.
+        device: "auto", "cpu", "cuda" or "mps"; with GPUs every process on a machine uses a GPU of its own.
 
-    Example:
+    Examples:
         >>> with process_group() as device:
-        ...     compress(model.to(device), share_of(batches))
+        ...     prune(model.to(device), share_of(batches))
     """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or distributed.is_initialized():
         yield device
         return
-    gpu = device in ("auto", "cuda") and torch.cuda.is_available()
+    gpu = device == "cuda" and torch.cuda.is_available()
     if gpu:
         index = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
         torch.cuda.set_device(index)
@@ -144,7 +147,7 @@ def process_group(device: str = "auto") -> Iterator[str]:
 
 
 def _through(tensor: Tensor, operation: distributed.ReduceOp.RedOpType) -> None:
-    """Reduces a tensor in place, by way of the GPU where the group knows only those."""
+    """Reduce a tensor in place, by way of the GPU where the group supports GPUs alone."""
     elsewhere = distributed.get_backend() == "nccl" and tensor.device.type != "cuda"
     sent = tensor.cuda() if elsewhere else tensor
     distributed.all_reduce(sent, operation)

@@ -1,4 +1,4 @@
-"""Surgery: cuts a model along a plan. One generic cut serves every family."""
+"""Surgery: cut a model along a plan, with one generic cut for every family."""
 
 from __future__ import annotations
 
@@ -16,38 +16,48 @@ from infoprune.ranking.eliminate import compensate
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.embeddings import count_rows, cut_tokens, replace_parameter
-from infoprune.structure.linear import LinearMap, linear, upright
+from infoprune.structure.headless_attention import HeadlessAttention
+from infoprune.structure.linear import LinearMap, linear, untranspose
 from infoprune.structure.narrow import narrow_layers, steps_between
-from infoprune.structure.offload import bring_home, hollow, is_offloaded, present
-from infoprune.structure.silent import Silent
+from infoprune.structure.offload import is_offloaded, load_into_memory, present, shape_only_copy
 from infoprune.structure.site import Site, Size
 from infoprune.structure.sites import every_site, layer_entries, sites_by_name
 from infoprune.structure.slices import unit_coordinates
-from infoprune.structure.stand_ins import keep_rows, read_rows, rows_of_tokens, why_not
 from infoprune.structure.stock import fields_of
 from infoprune.structure.stream import Stream
+from infoprune.structure.token_remapping import keep_rows, read_rows, rows_of_tokens, why_not
 
 
-def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = None) -> PreTrainedModel:
-    """A smaller, dense copy of the model that holds only the units a plan keeps; the model itself is untouched.
+def apply_plan(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = None) -> PreTrainedModel:
+    """Return a smaller, dense copy of a model with only the units that a plan keeps; the model is not changed.
 
     The copy carries the plan, counted from the first dense model, so that `save` can write it.
 
     Args:
-        model: the model that the plan was made for. Where accelerate has offloaded its weights, those of the copy lie
+        model: The model that the plan was made for. Where accelerate has offloaded its weights, the copy's weights are
             in main memory.
-        plan: what stays. Where tokens go and nothing stands in for them, the tokenizer has to change with the model:
-            see `prune_vocabulary`.
-        statistics: of this model. If given, every reader takes over what the lost units said, as far as the kept ones
-            know it: W' = W C_:S C_SS^-1, and the means go into the bias. If not, the readers are only sliced.
+        plan: The units that stay. Where it renumbers tokens, the tokenizer has to change with the model: see
+            `prune_vocabulary`.
+        statistics: Statistics of this model. With them the cut compensates every reader by least squares from the kept
+            units, W' = W C_:S C_SS^-1, with the means in the bias. Without them the readers are only sliced.
+
+    Returns:
+        The smaller model.
 
     Raises:
-        InputError: the plan names sites that the model does not have, or other numbers of units; or the statistics
+        InputError: The plan names sites that the model does not have, or other numbers of units; or the statistics
             are not of this model.
+
+    Examples:
+        >>> statistics = collect(model, batches)
+        >>> plan = allocate(rank(statistics, ChannelInformation()), Keep(0.5))
+        >>> small = apply_plan(model, plan, statistics)
+        >>> small.num_parameters() < model.num_parameters()
+        True
     """
     sites = sites_by_name(model)
     _check_fit(model, sites, plan)
-    small = bring_home(copy.deepcopy(model))
+    small = load_into_memory(copy.deepcopy(model))
     for name, kept in plan.kept.items():
         if len(kept) == plan.units[name]:
             continue
@@ -68,16 +78,16 @@ def prune(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = No
 
 
 def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedModel:
-    """A copy with so many units, whichever they are, to count and to time; it shares all tensors that are not cut.
+    """Return a copy with given numbers of units, whichever they are, to count and to time.
 
-    That of a model with offloaded weights has no values.
+    The copy shares all tensors that are not cut. The copy of a model with offloaded weights has no values.
 
     Args:
-        model: that is copied.
-        counts: units by site name; sites that are not named stay whole.
+        model: The model.
+        counts: Number of units by site name; other sites stay whole.
     """
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
-    small = hollow(model) if is_offloaded(model) else copy.deepcopy(model, shared)
+    small = shape_only_copy(model) if is_offloaded(model) else copy.deepcopy(model, shared)
     sites = {name: site for name, site in sites_by_name(small).items() if name in counts}
     kept = {name: torch.arange(min(counts[name], site.units)) for name, site in sites.items()}
     for name, site in sites.items():
@@ -88,15 +98,20 @@ def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedMode
 
 
 def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
-    """Keeps some units of one site, in place; an attention without heads is left out.
+    """Keep some units of one site, in place; an attention without heads is removed.
+
+    Args:
+        model: The model, which is changed.
+        site: The site.
+        kept: Numbers of the kept units, ascending.
 
     Raises:
-        InputError: none is kept of a site that cannot do without.
+        InputError: No unit is kept of a site that needs one.
     """
     if len(kept) < site.least:
         raise InputError(
             f"the plan keeps none of the {site.units} units of {site.name}, expected at least one: "
-            "this family's layers cannot do without; keep one"
+            "this family's layers need it; keep one"
         )
     for producer in site.producers:
         linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
@@ -114,7 +129,7 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
 
 
 def _cut_tables(model: nn.Module, stream: Stream, kept: Int[Tensor, " k"]) -> None:
-    """Keeps some coordinates of the vectors that are parameters, and of all that share them, in place."""
+    """Keep some coordinates of embeddings, norms and patch filters, and of modules that share them, in place."""
     modules = {path: model.get_submodule(path) for path in stream.tables}
     axes = {
         id(parameter): (parameter, 0 if isinstance(module, nn.Conv2d) else -1)
@@ -138,31 +153,31 @@ def _cut_tables(model: nn.Module, stream: Stream, kept: Int[Tensor, " k"]) -> No
 
 
 def _silence(model: nn.Module, site: Site) -> None:
-    """Makes a block run without units."""
+    """Change a block so that it runs without units."""
     for path in site.readers:
-        upright(model, path)
+        untranspose(model, path)
     if site.attention is None:
         return
     inside = f"{site.attention}."
     linears = [path for path in (*(rows.module for rows in site.producers), *site.readers) if path.startswith(inside)]
     source = site.stream if site.stream in linears else linears[0]
-    silent = Silent(
+    replacement = HeadlessAttention(
         model.get_submodule(site.attention),
         [path.removeprefix(inside) for path in linears],
         source.removeprefix(inside),
         site.reader.removeprefix(inside) if site.reader in linears else None,
-        remembers=site.kind == "heads",
+        fills_cache=site.structure == "heads",
     )
-    model.set_submodule(site.attention, silent)
+    model.set_submodule(site.attention, replacement)
 
 
 def _write(model: nn.Module, attribute: Size, units: int) -> None:
-    """Writes a size into a module; a field of its config into a copy of its own, since layers may differ."""
+    """Write a size into a module; for a field of its config, into a copy of the config, since layers may differ."""
     module = model.get_submodule(attribute.module or "")
-    place, _, name = attribute.name.rpartition(".")
-    if place:
-        setattr(module, place, copy.copy(getattr(module, place)))
-    setattr(getattr(module, place) if place else module, name, attribute.of(units))
+    point, _, name = attribute.name.rpartition(".")
+    if point:
+        setattr(module, point, copy.copy(getattr(module, point)))
+    setattr(getattr(module, point) if point else module, name, attribute.of(units))
 
 
 def _cut_vocabulary(model: PreTrainedModel, plan: Plan) -> None:
@@ -172,8 +187,8 @@ def _cut_vocabulary(model: PreTrainedModel, plan: Plan) -> None:
     reason = why_not(model)
     if reason is not None:
         raise InputError(
-            f"the plan lets kept tokens stand in for dropped ones, which this {type(model).__name__} cannot have: "
-            f"{reason}; drop them from the tokenizer (--dropped-tokens pieces)"
+            f"the plan remaps removed tokens to kept ones, which this {type(model).__name__} does not support: "
+            f"{reason}; pass `dropped_tokens=pieces`"
         )
     rows = torch.tensor(plan.rows)[rows_of_tokens(model)]
     keep_rows(model, plan.kept[VOCABULARY], plan.rows)
@@ -198,7 +213,7 @@ def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> No
 
 
 def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatistics:
-    """The statistics of a site, or of a place of the residual stream, if they are of this model."""
+    """Return the statistics of a site or read point; raise InputError where they are not of this model."""
     found = statistics.sites.get(site.name)
     with present(model, site.reader):
         reader = exact(linear(model, site.reader).weight)
@@ -206,7 +221,7 @@ def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatis
     if found is None or found.site != site or not known:
         raise InputError(
             f"the statistics are not of {site.name} with {site.units} units and the weights of this model; "
-            "pass those that collect gave of this very model, or none"
+            "pass the statistics that `collect` returned for this model, or none"
         )
     return found
 
@@ -214,17 +229,16 @@ def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatis
 def _compensated(
     model: nn.Module, site: Site, measured: Sequence[SiteStatistics], kept: Int[Tensor, " k"]
 ) -> dict[str, tuple[Float[Tensor, "_ _"], Float[Tensor, " _"]]]:
-    """What the readers of a site become, and what they lose of their mean, by path.
+    """Return, by path, the compensated weights of a site's readers, and the mean output that they lose.
 
-    A reader that is tied to a table stays as it is. All have the rows that they have by now: another cut may have taken
-    some.
+    A reader that is tied to a table is left out. The weights have the rows that other cuts have left.
     """
     found = {}
     tied = () if site.residual is None else site.residual.tied
-    for place in measured:
-        mean, covariance = place.moments.mean, place.covariance
+    for point in measured:
+        mean, covariance = point.moments.mean, point.covariance
         coordinates = unit_coordinates(kept, site.size).to(mean.device)
-        for path in (place.site.reader,) if site.residual is None else place.site.readers:
+        for path in (point.site.reader,) if site.residual is None else point.site.readers:
             if path not in tied:
                 reader = exact(linear(model, path).weight).to(mean.device)
                 weight = compensate(covariance, reader, coordinates)
@@ -239,6 +253,6 @@ def _rewrite(reader: LinearMap, weight: Float[Tensor, "_ _"], lost: Float[Tensor
 
 
 def _update_config(model: PreTrainedModel) -> None:
-    """Writes the new sizes into the config where it has words for them and they are the same in every layer."""
+    """Write the new sizes into the config where it has fields for them and they are the same in every layer."""
     for name, value in fields_of(every_site(model, empty=True), {}).items():
         setattr(model.config, name, value)

@@ -5,13 +5,13 @@ from tiny import make_batches
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
-from infoprune.compress import compress
 from infoprune.errors import InputError
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.ranking.rank import rank
 from infoprune.ranking.scores import Magnitude
-from infoprune.settings import Settings
 from infoprune.statistics.collect import collect
 from infoprune.structure.sites import find_sites
 
@@ -55,8 +55,8 @@ def test_uniform_keeps_the_same_share_everywhere(tiny_bert, rankings):
     )  # what the rest of the model costs is missing somewhere
     for share in (0.35, 0.55, 0.7, 0.85):
         counts = allocate(rankings, Budget("flops", share, "uniform"), costs).counts
-        for kind, step in (("heads", 1), ("ffn", 8)):
-            kept = [k for name, (k, _) in counts.items() if name.endswith(kind)]
+        for structure, step in (("heads", 1), ("ffn", 8)):
+            kept = [k for name, (k, _) in counts.items() if name.endswith(structure)]
             assert max(kept) - min(kept) <= step
 
 
@@ -107,7 +107,7 @@ def test_other_criteria_are_divided_evenly(tiny_bert):
     costs = find_costs(tiny_bert, "flops", BATCHES, multiple=8)
     plain, even = (allocate(rankings, Budget("flops", 0.5, each), costs) for each in (None, "uniform"))
     assert plain == even
-    with pytest.raises(InputError, match=r"'magnitude' does not give; use allocation 'uniform' or criterion 'informa"):
+    with pytest.raises(InputError, match=r"'magnitude' does not give; pass `allocation=uniform` or `criterion=informa"):
         allocate(rankings, Budget("flops", 0.5, "nats"), costs)
 
 
@@ -115,26 +115,28 @@ def test_other_criteria_are_divided_evenly(tiny_bert):
 def test_a_criterion_that_looks_above_knows_the_sizes_beforehand(tiny_bert, rounds):
     budget, settings = Budget("params", 0.7), Settings(rounds=rounds, repair=False)
     paired, plain = (
-        compress(tiny_bert, BATCHES, budget=budget, criterion=c, settings=settings) for c in (Fan2021(), Magnitude())
+        prune(tiny_bert, BATCHES, budget=budget, criterion=c, settings=settings) for c in (Fan2021(), Magnitude())
     )
     assert paired.plan.counts == plain.plan.counts
     assert paired.report.pruned.parameters <= 0.7 * paired.report.dense.parameters
     with pytest.raises(InputError, match="'fan2021' does not give"):
-        compress(tiny_bert, BATCHES, budget=Budget("params", 0.7, "nats"), criterion=Fan2021())
+        prune(tiny_bert, BATCHES, budget=Budget("params", 0.7, "nats"), criterion=Fan2021())
 
 
 def test_costs_are_needed_and_of_the_same_sites(tiny_bert, rankings):
     with pytest.raises(InputError, match=r"pass find_costs\(model, 'flops', batches\)"):
         allocate(rankings, Budget("flops", 0.5))
     with pytest.raises(InputError, match="costs are of other sites"):
-        allocate(rankings, Budget("flops", 0.9), find_costs(tiny_bert, "flops", BATCHES, kinds=["ffn"], multiple=8))
+        allocate(
+            rankings, Budget("flops", 0.9), find_costs(tiny_bert, "flops", BATCHES, structures=["ffn"], multiple=8)
+        )
 
 
 @pytest.mark.parametrize("refresh", ["round", "never"])
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_compress_meets_a_budget_in_rounds(tiny_bert, refresh, rounds):
     budget = Budget("params", 0.6)
-    result = compress(tiny_bert, BATCHES, budget=budget, settings=Settings(rounds=rounds, refresh=refresh))
+    result = prune(tiny_bert, BATCHES, budget=budget, settings=Settings(rounds=rounds, refresh=refresh))
     dense, small = result.report.dense.parameters, result.report.pruned.parameters
     step = max(3 * 8 * 33 + 8 * 32, 64 * (32 + 1 + 32))  # a head; and as many neurons as rounding could ask for
     assert 0.6 * dense - step < small <= 0.6 * dense
@@ -142,23 +144,23 @@ def test_compress_meets_a_budget_in_rounds(tiny_bert, refresh, rounds):
 
 
 def test_the_report_says_the_share_that_was_asked_for(tiny_bert):
-    report = compress(tiny_bert, BATCHES, budget=Budget("flops", 0.5, "uniform")).report
+    report = prune(tiny_bert, BATCHES, budget=Budget("flops", 0.5, "uniform")).report
     assert report.shape == (8, 12)
     assert 0.4 < report.pruned.flops / report.dense.flops <= 0.5
 
 
 def test_what_compress_refuses(tiny_bert):
-    with pytest.raises(InputError, match=r"keep 0\.5 and a budget of flops"):
-        compress(tiny_bert, BATCHES, keep=0.5, budget=Budget("flops", 0.5))
-    with pytest.raises(InputError, match=r"refresh 'site'.*use refresh 'round'"):
-        compress(tiny_bert, BATCHES, budget=Budget("flops", 0.5), settings=Settings(refresh="site"))
-    with pytest.raises(InputError, match=r"flops=0\.01 cannot be met"):
-        compress(tiny_bert, BATCHES, budget=Budget("flops", 0.01))
+    with pytest.raises(InputError, match=r"more than one size was given \(`keep`, `budget`\)"):
+        prune(tiny_bert, BATCHES, keep=0.5, budget=Budget("flops", 0.5))
+    with pytest.raises(InputError, match=r"refresh 'site' ranks one site at a time.*pass refresh 'round'"):
+        prune(tiny_bert, BATCHES, budget=Budget("flops", 0.5), settings=Settings(refresh="site"))
+    with pytest.raises(InputError, match=r"`budget=flops=0\.01` cannot be met"):
+        prune(tiny_bert, BATCHES, budget=Budget("flops", 0.01))
 
 
 def test_a_pruned_model_can_be_given_a_budget(tiny_bert):
-    once = compress(tiny_bert, BATCHES, budget=Budget("params", 0.8))
-    twice = compress(once.model, BATCHES, budget=Budget("params", 0.8))
+    once = prune(tiny_bert, BATCHES, budget=Budget("params", 0.8))
+    twice = prune(once.model, BATCHES, budget=Budget("params", 0.8))
     assert twice.report.pruned.parameters <= 0.8 * once.report.pruned.parameters
     assert torch.isfinite(next(twice.model.parameters())).all()
     assert twice.plan.units == once.plan.units

@@ -31,7 +31,7 @@ def test_what_can_be_read(text, quantity, amount):
     [
         ("0.4", "'0.4' is not known, expected one of: flops, params, bytes, latency"),
         ("energy=0.4", "'energy' is not known"),
-        ("flops", r"after flops=; pass e\.g\. flops=0\.5"),
+        ("flops", r"after flops=; pass e\.g\. `budget=flops=0\.5`"),
         ("flops=half", r"after flops="),
         ("flops=-0.5", r"after flops="),
         ("flops=1.2.3", r"holds no number"),
@@ -40,7 +40,7 @@ def test_what_can_be_read(text, quantity, amount):
         ("latency=20k", r"expected a share"),
         ("params=0", r"at most 1, or a number above 1 such as 20MB or 10M"),
         ("params=20MB", r"after params="),
-        ("bytes=0.5B", r"next to nothing"),
+        ("bytes=0.5B", r"is at most 1, expected more"),
         ("bytes=1e999", r"expected a share"),
     ],
 )
@@ -60,10 +60,14 @@ def test_shares_and_amounts():
 
 
 def test_the_least_that_is_possible_is_named_and_is_possible():
-    with pytest.raises(InputError, match=r"params=0\.5 cannot be met.* has 66\.7% of its params; use params=0\.667 or"):
+    with pytest.raises(
+        InputError, match=r"params=0\.5` cannot be met.* has 66\.7% of its params; pass `budget=params=0\.667` or"
+    ):
         Budget("params", 0.5).limit(COSTS)
     assert Budget("params", 0.667).limit(COSTS) >= COSTS.least
-    with pytest.raises(InputError, match=r"params=600 cannot be met.*use params=0\.667 or params=1000 or more"):
+    with pytest.raises(
+        InputError, match=r"params=600` cannot be met.*pass `budget=params=0\.667` or `budget=params=1000` or more"
+    ):
         Budget("params", 600).limit(COSTS)
     assert Budget("params", 1000).limit(COSTS) == COSTS.least
 
@@ -71,3 +75,11 @@ def test_the_least_that_is_possible_is_named_and_is_possible():
 def test_costs_of_another_quantity():
     with pytest.raises(InputError, match=r"the costs are params, expected flops; pass find_costs\(model, 'flops'"):
         Budget("flops", 0.5).limit(COSTS)
+
+
+def test_a_model_with_nothing_left_to_remove():
+    smallest = Costs("params", (1, 1), 1000.0, {}, {})
+    with pytest.raises(
+        InputError, match=r"params=0\.5` cannot be met: every site has its fewest units.*original model"
+    ):
+        Budget("params", 0.5).limit(smallest)

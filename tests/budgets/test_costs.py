@@ -8,7 +8,7 @@ from infoprune.measuring.measure import count_bytes, count_flops, count_paramete
 from infoprune.plan import Plan
 from infoprune.statistics.calibration import typical_shape
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 BATCHES = make_batches(((5, 9, 3, 6), (7, 4, 7)))
 COUNTS = (
@@ -21,7 +21,7 @@ COUNTS = (
 def cut(model, counts):
     units = {site.name: site.units for site in find_sites(model)}
     kept = {name: tuple(range(counts.get(name, units[name]))) for name in units}
-    return prune(model, Plan("bert", units, kept, "first", 0))
+    return apply_plan(model, Plan("bert", units, kept, "first", 0))
 
 
 def truly(model, quantity):
@@ -39,12 +39,12 @@ def test_costs_are_those_of_models_that_are_really_cut(make_tiny_bert, attention
     costs = find_costs(model, quantity, BATCHES, multiple=8)
     assert costs.of(counts) == truly(cut(model, counts), quantity)
     assert costs.dense == truly(model, quantity)
-    least = {site.name: 8 if site.kind == "ffn" else 1 for site in find_sites(model)}
+    least = {site.name: 8 if site.structure == "ffn" else 1 for site in find_sites(model)}
     assert costs.least == truly(cut(model, least), quantity)
 
 
 def test_sites_that_may_not_be_cut_are_part_of_the_rest(tiny_bert):
-    costs = find_costs(tiny_bert, "params", BATCHES, kinds=["ffn"], multiple=1)
+    costs = find_costs(tiny_bert, "params", BATCHES, structures=["ffn"], multiple=1)
     assert costs.sites.keys() == {"layers.0.ffn", "layers.1.ffn"}
     assert costs.dense == count_parameters(tiny_bert)
     assert costs.of({"layers.0.ffn": 3, "layers.1.ffn": 9}) == count_parameters(

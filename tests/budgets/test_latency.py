@@ -19,8 +19,8 @@ def test_between_the_timed_sizes_lies_a_straight_line(tiny_bert):
 
 def test_the_line_never_falls_where_times_are_equal(tiny_bert):
     site = find_sites(tiny_bert, ["ffn"])[0]
-    drawn = torch.rand(400, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    for times in drawn.pow(3).sort().values:  # powers, so that sums of them are rounded
+    sampled = torch.rand(400, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for times in sampled.pow(3).sort().values:  # powers, so that sums of them are rounded
         less, more = times.tolist()
         curve = TimeTable(1.0, {"ffn": (8, 16, 24, 64)}, {"ffn": (0.0, less, more, more)}).curve(site)
         assert (curve.diff() >= 0).all()

@@ -12,14 +12,14 @@ from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
 from infoprune.budgets.measured import measured
-from infoprune.compress import compress
 from infoprune.methods.apply import choose
 from infoprune.methods.table import METHODS
+from infoprune.pipeline.prune import prune
 from infoprune.plan import Plan
 from infoprune.ranking.criteria import ChannelInformation, Magnitude
 from infoprune.ranking.rank import rank
 from infoprune.statistics.collect import collect
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 IDS = torch.randint(5, 100, (24, 9), generator=torch.Generator().manual_seed(3))
 BATCHES = [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in IDS.split(6)]
@@ -46,7 +46,7 @@ def test_half_of_a_site_loses_what_its_cut_costs():
         units, before = ranking.site.units, rankings.sites[name]
         assert torch.equal(ranking.order, before.order)
         kept = tuple(sorted(ranking.order[units // 2 :].tolist()))
-        small = prune(model, Plan("bert", {name: units}, {name: kept}, "hand", 0), statistics)
+        small = apply_plan(model, Plan("bert", {name: units}, {name: kept}, "hand", 0), statistics)
         cost = (embeddings(small) - embeddings(model)).square().sum(1).mean() / 2
         assert_close(ranking.lost[units // 2], cost.to(ranking.losses), rtol=1e-4, atol=1e-9)
         share = ranking.losses / before.losses
@@ -66,8 +66,8 @@ def test_a_budget_goes_by_them_in_every_way_to_cut():
     budget, costs = Budget("flops", 0.5), find_costs(model, "flops", BATCHES)
     plan = allocate(measured(rankings, model, statistics, BATCHES), budget, costs)
     assert plan.kept != allocate(rankings, budget, costs).kept, "or this shows nothing"
-    assert compress(model, BATCHES, budget=budget).plan.kept == plan.kept
+    assert prune(model, BATCHES, budget=budget).plan.kept == plan.kept
     assert choose(METHODS["information"], model, BATCHES, statistics, budget, costs).kept == plan.kept
     even = replace(budget, allocation="uniform")
-    assert compress(model, BATCHES, budget=even).plan.kept == allocate(rankings, even, costs).kept
-    assert compress(model, BATCHES, keep=0.5).plan.kept == allocate(rankings, Keep(0.5)).kept
+    assert prune(model, BATCHES, budget=even).plan.kept == allocate(rankings, even, costs).kept
+    assert prune(model, BATCHES, keep=0.5).plan.kept == allocate(rankings, Keep(0.5)).kept

@@ -3,13 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-import infoprune.schedule
+import infoprune.pipeline.size_schedule
 from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import Costs, find_costs
 from infoprune.budgets.timed import as_timed, time_share
-from infoprune.compress import compress
 from infoprune.measuring.measure import Latency, count_flops, example_batch
-from infoprune.settings import Settings
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 from infoprune.structure.sites import find_sites
 from infoprune.surgery import outline
 
@@ -102,10 +102,10 @@ def test_a_budget_of_latency_is_timed_at_its_last_part_alone(monkeypatch, tiny_b
         return replace(find_costs(model, "flops", batches, **how), quantity=quantity)
 
     timed, batches = [], [example_batch(tiny_bert.config, 16, 12)]
-    monkeypatch.setattr(infoprune.schedule, "find_costs", table)
-    monkeypatch.setattr(infoprune.schedule, "time_share", lambda *given: timed.append(given[-1]) or 0.6)
+    monkeypatch.setattr(infoprune.pipeline.size_schedule, "find_costs", table)
+    monkeypatch.setattr(infoprune.pipeline.size_schedule, "time_share", lambda *given: timed.append(given[-1]) or 0.6)
     how = Settings(rounds=2, repair=False)
-    plan = compress(tiny_bert, batches, budget=Budget("latency", 0.6), settings=how).plan
+    plan = prune(tiny_bert, batches, budget=Budget("latency", 0.6), settings=how).plan
     assert timed == [{name: kept for name, (kept, _) in plan.counts.items()}]
-    compress(tiny_bert, batches, budget=Budget("flops", 0.6), settings=how)
+    prune(tiny_bert, batches, budget=Budget("flops", 0.6), settings=how)
     assert len(timed) == 1

@@ -69,7 +69,7 @@ def refused(run, out):
 @pytest.fixture
 def small(run, saved_bert, reviews, out):
     """The folder of a pruned model."""
-    status, _, err = run("prune", saved_bert, out, "--data", reviews, "--eval", reviews)
+    status, _, err = run("prune", saved_bert, out, "--data", reviews, "--eval", reviews, "--keep", "0.5")
     assert err == ""
     assert status == 0
     return out

@@ -16,7 +16,7 @@ def graph(tiny_bert, tokenizer, tmp_path):
 def test_folders_and_graphs_in_one_table(run, saved_bert, small, graph, reviews):
     models = [saved_bert, small, graph]
     shapes = ["--batch-size", "1,4", "--length", "8,16", "--repeats", "2", "--threads", "1"]
-    status, printed, err = run("bench", *models, *shapes, "--eval", reviews, "--json", "--no-memory")
+    status, printed, err = run("bench", *models, *shapes, "--eval", reviews, "--json", "--no-peak-memory")
     assert (status, err) == (0, "")
     bench = json.loads(printed)
     assert [(row["model"], row["inputs"], row["tokens"]) for row in bench["timed"]] == [
@@ -29,7 +29,7 @@ def test_folders_and_graphs_in_one_table(run, saved_bert, small, graph, reviews)
     }
     assert (bench["device"], bench["threads"], bench["repeats"]) == ("cpu", 1, 2)
     report = json.loads((small / "report.json").read_text())
-    dense, pruned, same = bench["judged"]
+    dense, pruned, same = bench["evaluated"]
     assert (pruned["metrics"], pruned["agreement"]) == (report["pruned"]["metrics"], report["agreement"])
     assert pruned["kl"] == pytest.approx(report["kl"], rel=1e-4)
     assert same["metrics"] == dense["metrics"]
@@ -50,7 +50,7 @@ def test_a_table_with_peak_memory(run, saved_bert):
         (("--batch-size", "1,many"), ["'1,many'", "--batch-size 1,32"]),
         (("--batch-size", "0"), ["--batch-size is 0"]),
         (("--length", ","), ["--length is empty"]),
-        (("--length", "65"), ["at most 64 tokens", "--length 64"]),
+        (("--length", "65"), ["--length is 65", "at most the 64 positions", "--length 64"]),
         (("--repeats", "0"), ["--repeats is 0"]),
         (("--threads", "-1"), ["--threads is -1"]),
         (("--eval", "none.csv"), ["none.csv", "no such file"]),

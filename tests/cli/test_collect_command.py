@@ -67,18 +67,18 @@ def test_refusals(refused, run, saved_bert, reviews, out, collected):
     base = ("--data", reviews)
     refused("collect", saved_bert, out, *base, "--memory", "lots", words=["'lots' is no amount of memory", "2GB"])
     refused("collect", saved_bert, out, *base, "--memory", "1kB", words=["layers.0.heads take", "allow at least"])
-    refused("collect", saved_bert, out, *base, "--sites", "wings", words=["wings", "ffn"])
+    refused("collect", saved_bert, out, *base, "--structures", "wings", words=["wings", "ffn"])
     refused("collect", saved_bert, out, *base, "--samples", "0", words=["--samples is 0"])
     refused("prune", saved_bert, out, *base, "--statistics", reviews.parent, words=["no statistics.json"])
     given = ("--statistics", collected)
-    refused("prune", saved_bert, out, *base, *given, "--criterion", "fan2021", words=["statistics were given"])
-    refused("prune", saved_bert, out, *base, *given, *given, "--sites", "wings", words=["wings"])
+    refused("prune", saved_bert, out, *base, *given, "--criterion", "fan2021", words=["--statistics were given"])
+    refused("prune", saved_bert, out, *base, *given, *given, "--structures", "wings", words=["wings"])
     status, _, err = run("collect", saved_bert, collected, *base)
     assert status == 2
     assert "not empty" in err
     status, _, err = run("prune", saved_bert, collected, *base, *given, "--force")
     assert status == 2
-    assert "holds the input" in err
+    assert "contains the input" in err
 
 
 def test_two_processes_write_what_one_does(run, saved_bert, reviews, tmp_path):

@@ -86,11 +86,11 @@ def test_a_budget_of_latency_that_was_missed_is_owned_up_to(monkeypatch, run, sa
             report, dense=replace(report.dense, latency_ms=dense), pruned=replace(report.pruned, latency_ms=pruned)
         )
 
-    monkeypatch.setattr("infoprune.schedule.find_costs", table)
+    monkeypatch.setattr("infoprune.pipeline.size_schedule.find_costs", table)
     monkeypatch.setattr("infoprune.jobs.prune.timed", timed)
     status, _, err = run("prune", saved_bert, out, "--data", reviews, "--budget", "latency=0.5", "--no-repair")
     assert status == 0, err
-    assert (f"latency=0.5 was asked for, but {taken:.2f} was measured" in err) == said
+    assert (f"the budget is latency=0.5, but {taken:.2f} was measured" in err) == said
 
 
 @pytest.mark.parametrize("allocation", [[], ["--allocation", "uniform"]], ids=["nats", "uniform"])
@@ -111,14 +111,16 @@ def test_prune_to_a_budget(run, saved_bert, reviews, out, quantity, amount, allo
 
 @pytest.mark.filterwarnings("ignore:.*calibration tokens")
 def test_a_uniform_shape_is_opened_by_plain_transformers(run, saved_bert, reviews, out):
-    status, printed, err = run("prune", saved_bert, out, "--data", reviews, "--shape", "uniform", "--eval", reviews)
+    status, printed, err = run(
+        "prune", saved_bert, out, "--data", reviews, "--shape", "uniform", "--eval", reviews, "--keep", "0.5"
+    )
     assert err == ""
     assert status == 0
     assert "4 of 8 heads, 64 of 128 neurons, 16 of 32 hidden neurons, 16 of 32 coordinates" in printed.splitlines()[0]
     assert "plain transformers" in printed.splitlines()[1], "what opens the result is said before the work begins"
     report = json.loads((out / "report.json").read_text())
     assert report["loads_in"] == "transformers"
-    assert report["kept"]["width"] == [16, 32]
+    assert report["kept"]["hidden-size"] == [16, 32]
     plain = AutoModelForSequenceClassification.from_pretrained(out)
     assert (plain.config.hidden_size, plain.config.num_attention_heads, plain.config.intermediate_size) == (16, 2, 32)
 
@@ -128,10 +130,10 @@ def test_a_saved_folder_that_answers_otherwise_is_no_result(make_tiny_bert, tmp_
     save(model, tmp_path / "out")
     batch = {"input_ids": torch.tensor([[2, 7, 9]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)}
     check_reload(tmp_path / "out", model, batch)
-    with pytest.raises(RuntimeError, match="gives other answers in plain transformers than here"):
+    with pytest.raises(RuntimeError, match="other outputs in plain transformers than in infoprune"):
         check_reload(tmp_path / "out", other, batch)
     (tmp_path / "out" / "model.safetensors").unlink()
-    with pytest.raises(RuntimeError, match="plain transformers cannot open"):
+    with pytest.raises(RuntimeError, match="plain transformers cannot load"):
         check_reload(tmp_path / "out", model, batch)
 
 
@@ -155,7 +157,7 @@ def test_report_evaluate_and_finetune_take_the_pruned_folder(run, small, reviews
     assert "parameters" in printed
     assert "32 of 64" in printed
 
-    status, printed, err = run("evaluate", small, "--data", reviews, "--json")
+    status, printed, err = run("evaluate", small, "--eval", reviews, "--json")
     assert err == ""
     assert status == 0
     scores = json.loads(printed)
@@ -174,7 +176,7 @@ def test_report_evaluate_and_finetune_take_the_pruned_folder(run, small, reviews
 
 
 def test_evaluate_prints_a_table(run, saved_bert, reviews):
-    status, printed, err = run("evaluate", saved_bert, "--data", reviews)
+    status, printed, err = run("evaluate", saved_bert, "--eval", reviews)
     assert err == ""
     assert status == 0
     assert "accuracy" in printed
@@ -212,13 +214,13 @@ def test_the_same_seed_gives_the_same_plan(run, saved_bert, reviews, tmp_path):
 
 
 def test_every_layer_has_a_width_of_its_own(run, saved_bert, reviews, out):
-    options = ("--sites", "ffn,heads,layer-width", "--budget", "flops=0.5")
+    options = ("--structures", "ffn,heads,hidden-size-per-layer", "--budget", "flops=0.5")
     status, printed, err = run("prune", saved_bert, out, "--data", reviews, "--eval", reviews, *options)
     assert (status, err) == (0, "")
     report = json.loads((out / "report.json").read_text())
-    widths = [kept for name, (kept, _) in report["kept"].items() if name.endswith(".width")]
-    assert len(widths) == 2
-    assert widths == sorted(widths, reverse=True)
+    hidden_sizes = [kept for name, (kept, _) in report["kept"].items() if name.endswith(".hidden-size")]
+    assert len(hidden_sizes) == 2
+    assert hidden_sizes == sorted(hidden_sizes, reverse=True)
     assert report["loads_in"] == "infoprune"
     assert report["pruned"]["flops"] <= report["dense"]["flops"] / 2
     assert "coordinates" in printed
@@ -226,7 +228,7 @@ def test_every_layer_has_a_width_of_its_own(run, saved_bert, reviews, out):
 
 def test_plan_only_writes_the_plan_of_a_full_run_and_nothing_else(run, saved_bert, reviews, small, tmp_path):
     folder = tmp_path / "plan"
-    status, printed, err = run("prune", saved_bert, folder, "--data", reviews, "--plan-only")
+    status, printed, err = run("prune", saved_bert, folder, "--data", reviews, "--plan-only", "--keep", "0.5")
     assert err == ""
     assert status == 0
     assert [file.name for file in folder.iterdir()] == ["plan.json"]
@@ -235,7 +237,9 @@ def test_plan_only_writes_the_plan_of_a_full_run_and_nothing_else(run, saved_ber
 
 
 def test_neurons_alone_leave_a_model_that_plain_transformers_loads(run, saved_bert, reviews, out):
-    status, printed, _ = run("prune", saved_bert, out, "--data", reviews, "--sites", "ffn", "--criterion", "magnitude")
+    status, printed, _ = run(
+        "prune", saved_bert, out, "--data", reviews, "--structures", "ffn", "--criterion", "magnitude", "--keep", "0.5"
+    )
     assert status == 0
     assert "loads in plain transformers" in printed.splitlines()[1]
     own = infoprune.load(out)
@@ -294,3 +298,11 @@ def test_labels_that_are_not_used_are_a_warning(run, saved_bert, reviews, out):
     assert status == 0
     assert err.startswith("warning: label column 'label' is not read")
     assert len(err.splitlines()) == 1
+
+
+def test_depth_and_allocation_apply_to_the_default_budget(run, saved_bert, reviews, tmp_path):
+    for name, options in (("given", ("--budget", "flops=0.5")), ("default", ())):
+        folder = tmp_path / name
+        command = ("prune", saved_bert, folder, "--data", reviews, "--plan-only", "--depth", "--allocation", "uniform")
+        assert run(*command, *options)[0] == 0
+    assert (tmp_path / "given" / "plan.json").read_text() == (tmp_path / "default" / "plan.json").read_text()

@@ -20,7 +20,7 @@ def same(cells):
 
 def test_a_grid_of_methods_sizes_and_draws(run, saved_bert, reviews, out):
     arguments = ("compare", saved_bert, out, "--data", reviews, "--eval", reviews, *GRID)
-    status, printed, err = run(*arguments, "--seeds", 2, "--repair", "both", "--samples", 40)
+    status, printed, err = run(*arguments, "--seeds", 2, "--repair-method", "both", "--samples", 40)
     assert err == ""
     assert status == 0
     assert {file.name for file in out.iterdir()} == {"cells.jsonl", "comparison.md", "curves.png"}
@@ -59,7 +59,7 @@ def test_it_goes_on_where_it_was_stopped(run, saved_bert, reviews, out, tmp_path
     again = tmp_path / "again"
     status, printed, err = run("compare", saved_bert, again, *arguments[3:])
     assert (status, err) == (0, "")
-    assert "6 cells, 4 of them found from before." in printed
+    assert "6 cells, 4 of them already computed." in printed
     assert not left.exists()
     assert cells_of(again)[0]["metrics"]["kl"] == 77.0
     assert same(cells_of(again))[1:] == same(whole)[1:]
@@ -73,7 +73,7 @@ def run_of(saved_bert, reviews, out, arguments, run):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("infoprune.jobs.compare.markdown", stop)
+        patch.setattr("infoprune.jobs.compare.comparison_markdown", stop)
         assert main([str(each) for each in ("compare", saved_bert, stopped, *arguments[3:])]) == 1
     left = out.parent / "stopped.unfinished" / "cells.jsonl"
     assert not stopped.exists()
@@ -82,7 +82,9 @@ def run_of(saved_bert, reviews, out, arguments, run):
 
 def test_a_budget_is_divided_by_each(run, saved_bert, reviews, out):
     grid = ("--criteria", "information,kwon,flap,brain-surgeon,kprune", "--budget", "flops=0.6,params=0.7")
-    status, _, err = run("compare", saved_bert, out, "--data", reviews, "--eval", reviews, *grid, "--repair", "own")
+    status, _, err = run(
+        "compare", saved_bert, out, "--data", reviews, "--eval", reviews, *grid, "--repair-method", "own"
+    )
     assert (status, err) == (0, "")
     for cell in cells_of(out):
         quantity, share = cell["goal"].split("=")
@@ -103,13 +105,16 @@ def test_embeddings_are_compared_without_labels(run, tiny_bert, tokenizer, revie
     ("options", "words"),
     [
         (("--criteria", "guess", "--keep", "0.5"), ("criterion 'guess' is not known", "kprune")),
-        (("--criteria", ",", "--keep", "0.5"), ("no criteria were given", "--criteria information,wanda")),
-        (("--criteria", "wanda"), ("neither keep nor budget", "--keep 0.5,0.25")),
+        (("--criteria", ",", "--keep", "0.5"), ("--criteria is empty", "--criteria information,wanda")),
+        (("--criteria", "wanda"), ("neither --keep nor --budget", "--keep 0.5,0.25")),
         (("--criteria", "wanda", "--keep", "0.5,half"), ("--keep is 'half'", "0.5,0.25")),
         (("--criteria", "wanda", "--keep", "0.01"), ("leaves no head", "layers.0.heads")),
         (("--criteria", "wanda,slicegpt", "--keep", "0.5"), ("stream of this bert cannot be rotated", "as in Llama")),
         (("--criteria", "wanda", "--budget", "flops=2"), ("budget is flops=2",)),
-        (("--criteria", "wanda", "--keep", "0.5", "--repair", "mine"), ("--repair is 'mine'", "--repair both")),
+        (
+            ("--criteria", "wanda", "--keep", "0.5", "--repair-method", "mine"),
+            ("--repair-method is 'mine'", "--repair-method both"),
+        ),
         (("--criteria", "wanda", "--keep", "0.5", "--seeds", "0"), ("--seeds is 0",)),
     ],
 )
@@ -118,4 +123,4 @@ def test_refusals(refused, saved_bert, reviews, out, options, words):
 
 
 def test_texts_to_measure_on_are_needed(refused, saved_bert, reviews, out):
-    refused("compare", saved_bert, out, "--data", reviews, *GRID, words=("expected --eval",))
+    refused("compare", saved_bert, out, "--data", reviews, *GRID, words=("pass --eval FILE",))

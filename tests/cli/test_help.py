@@ -45,7 +45,7 @@ def test_an_import_takes_no_time_beyond_that_of_torch():
 
 def test_public_names_are_never_hidden_by_modules_of_the_same_name():
     code = (
-        "import infoprune.statistics.collect, infoprune.compress, infoprune\n"
+        "import infoprune.statistics.collect, infoprune.pipeline.prune, infoprune.repairing.repair, infoprune\n"
         "for name in infoprune.__all__: assert not isinstance(getattr(infoprune, name), type(infoprune.errors)), name\n"
         "assert callable(infoprune.collect) and callable(infoprune.evaluate)"
     )

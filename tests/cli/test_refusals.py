@@ -35,8 +35,12 @@ def test_a_folder_that_lacks_a_part_of_the_model(refused, saved_bert, reviews, o
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
 def test_a_damaged_config(refused, saved_bert, reviews, out, text):
     (saved_bert / "config.json").write_text(text)
-    for command in (("prune", saved_bert, out), ("finetune", saved_bert, out), ("evaluate", saved_bert)):
-        refused(*command, "--data", reviews, words=["config.json", "save the model anew"])
+    for command in (
+        ("prune", saved_bert, out, "--data"),
+        ("finetune", saved_bert, out, "--data"),
+        ("evaluate", saved_bert, "--eval"),
+    ):
+        refused(*command, reviews, words=["config.json", "save the model anew"])
 
 
 def test_a_folder_without_tokenizer(refused, saved_bert, reviews, out):
@@ -84,13 +88,13 @@ def test_labels_that_the_model_does_not_know(refused, saved_bert, reviews, tmp_p
     data = write_rows(tmp_path / "odd.csv", [("good film", "splendid"), ("bad film", "0")])
     words = ["odd.csv", "'splendid'", "LABEL_0", "--label"]
     refused("prune", saved_bert, out, "--data", reviews, "--eval", data, words=words)
-    refused("evaluate", saved_bert, "--data", data, words=words)
+    refused("evaluate", saved_bert, "--eval", data, words=words)
 
 
 def test_evaluation_needs_labels(refused, saved_bert, tmp_path):
     data = tmp_path / "texts.txt"
     data.write_text("good film\n")
-    refused("evaluate", saved_bert, "--data", data, words=["'label'", "--label"])
+    refused("evaluate", saved_bert, "--eval", data, words=["'label'", "--label"])
 
 
 @pytest.mark.parametrize(
@@ -112,15 +116,17 @@ def test_a_share_that_cannot_be_kept(refused, saved_bert, reviews, out, keep, wo
     ("options", "words"),
     [
         (["--budget", "flops=0.01"], ["flops=0.01 cannot be met", "or more"]),
-        (["--budget", "bytes=1kB"], ["bytes=1000 cannot be met", "or bytes="]),
+        (["--budget", "bytes=1kB"], ["bytes=1000 cannot be met", "or --budget bytes="]),
         (["--budget", "energy=0.5"], ["'energy'", "flops, params, bytes, latency"]),
         (["--budget", "flops=half"], ["'flops=half'", "flops=0.5"]),
         (["--budget", "flops=0.5", "--keep", "0.5"], ["more than one", "leave one out"]),
         (["--budget", "flops=0.5", "--allocation", "fair"], ["'fair'", "nats, uniform"]),
-        (["--budget", "flops=0.5", "--allocation", "nats", "--criterion", "magnitude"], ["'magnitude'", "'uniform'"]),
-        (["--allocation", "nats"], ["--allocation", "--budget flops=0.5"]),
-        (["--depth"], ["--depth", "--budget flops=0.2"]),
-        (["--depth", "--keep", "0.5"], ["--depth", "--budget flops=0.2"]),
+        (
+            ["--budget", "flops=0.5", "--allocation", "nats", "--criterion", "magnitude"],
+            ["'magnitude'", "--allocation uniform"],
+        ),
+        (["--allocation", "nats", "--max-kl", "1"], ["--allocation", "--budget flops=0.5"]),
+        (["--depth", "--keep", "0.5"], ["--depth", "--budget flops=0.5"]),
         (["--max-kl", "0.05"], ["--eval FILE"]),
         (["--max-kl", "little"], ["--max-kl is 'little'"]),
         (["--max-kl", "0.05", "--max-loss", "accuracy=1"], ["leave one out"]),
@@ -136,8 +142,8 @@ def test_budgets_and_losses_that_make_no_sense(refused, saved_bert, reviews, out
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--sites", "neurons", ["neurons", "heads, ffn"]),
-        ("--sites", ",", ["none", "heads, ffn"]),
+        ("--structures", "neurons", ["neurons", "heads, ffn"]),
+        ("--structures", ",", ["none", "heads, ffn"]),
         ("--criterion", "luck", ["'luck'", "information"]),
         ("--rounds", "0", ["rounds is 0"]),
         ("--shape", "round", ["--shape is 'round'", "uniform"]),
@@ -172,8 +178,8 @@ def test_weights_that_are_not_finite(refused, saved_bert, reviews, out, value):
 
 
 def test_activations_that_are_not_finite(refused, saved_bert, reviews, out):
-    for kind in ("intermediate", "output"):
-        set_weight(saved_bert, f"bert.encoder.layer.0.{kind}.dense.weight", 1e30)
+    for part in ("intermediate", "output"):
+        set_weight(saved_bert, f"bert.encoder.layer.0.{part}.dense.weight", 1e30)
     refused("prune", saved_bert, out, "--data", reviews, words=["not finite", "float32"])
 
 
@@ -196,7 +202,7 @@ def test_force_never_replaces_an_input(run, saved_bert, reviews):
     for place in (saved_bert, saved_bert.parent):
         status, _, err = run("prune", saved_bert, place, "--data", reviews, "--force")
         assert status == 2
-        assert "holds the input" in err
+        assert "contains the input" in err
     assert (saved_bert / "model.safetensors").is_file()
     assert reviews.is_file()
 
@@ -221,7 +227,7 @@ def test_other_errors_end_with_1_and_leave_nothing(run, monkeypatch, saved_bert,
     monkeypatch.setattr(prune_job, "write_model", broken)
     status, _, err = run("prune", saved_bert, out, "--data", reviews)
     assert status == 1
-    assert err == "error: RuntimeError: out of memory (set INFOPRUNE_DEBUG=1 to see where)\n"
+    assert err == "error: RuntimeError: out of memory (set INFOPRUNE_DEBUG=1 for the traceback)\n"
     assert sorted(out.parent.iterdir()) == sorted([saved_bert, reviews])
     monkeypatch.setenv("INFOPRUNE_DEBUG", "1")
     assert "Traceback" in run("prune", saved_bert, out, "--data", reviews)[2]
@@ -234,7 +240,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(run, monkeypatch, saved_bert, rev
     monkeypatch.setattr(prune_job, "write_model", interrupted)
     status, _, err = run("prune", saved_bert, out, "--data", reviews)
     assert status == 1
-    assert err == "error: interrupted; nothing is left half-written\n"
+    assert err == "error: interrupted; no incomplete result is left\n"
     assert sorted(out.parent.iterdir()) == sorted([saved_bert, reviews])
 
 

@@ -53,7 +53,7 @@ def test_killed_or_interrupted_at_any_moment_the_result_is_whole_or_absent(run, 
         if hit["status"] == 0:  # the moment was after the end
             assert left
         elif hit["signal"] == signal.SIGINT:
-            assert (hit["status"], hit["stderr"]) == (1, "error: interrupted; nothing is left half-written\n"), hit
+            assert (hit["status"], hit["stderr"]) == (1, "error: interrupted; no incomplete result is left\n"), hit
             assert left.keys() == hit["files"].keys(), "no draft stays behind"
         else:
             assert hit["status"] == -signal.SIGKILL, hit

@@ -16,7 +16,7 @@ from transformers import BertModel
         ("embedding", ["--task", "classification"], ["ForSequenceClassification", "infoprune finetune"]),
         ("embedding", ["--label", "text"], ["--label is 'text'", "embedding reads no labels"]),
         ("causal-lm", ["--label", "text"], ["causal-lm reads no labels"]),
-        ("embedding", ["--text-pair", "text"], ["--text-pair", "one text an input"]),
+        ("embedding", ["--text-pair", "text"], ["--text-pair", "one text per input"]),
         ("question-answering", [], ["--text and --text-pair"]),
         ("causal-lm", ["--max-kl", "0.1", "--eval", "texts"], ["causal-lm", "--keep or --budget"]),
         ("seq2seq", ["--distill", "1"], ["encoder-decoders", "leave --distill out"]),
@@ -37,7 +37,7 @@ def test_tasks_that_do_not_fit(refused, saved, texts, out, task, options, words)
     ],
 )
 def test_what_a_score_needs(refused, saved, texts, task, words):
-    refused("evaluate", saved(task), "--data", texts, words=words)
+    refused("evaluate", saved(task), "--eval", texts, words=words)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_pictures_and_sound_are_no_texts(refused, texts, tmp_path, tokenizer, ou
     folder = tmp_path / family
     zoo.build(family).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    words = [name, "infoprune.compress", "docs/families.md"]
+    words = [name, "infoprune.prune", "docs/concepts/families.md"]
     refused("prune", folder, out, "--data", texts, words=words)
 
 
@@ -59,16 +59,16 @@ def test_damaged_weights_of_an_embedding_model(refused, saved, texts, out):
 
 def test_a_vocabulary_is_not_cut_where_every_token_is_answered(run, refused, saved, texts, out):
     words = ["vocabulary is cut for causal-lm", "infoprune.prune_vocabulary"]
-    refused("prune", saved("causal-lm"), out, "--data", texts, "--sites", "vocabulary", words=words)
+    refused("prune", saved("causal-lm"), out, "--data", texts, "--structures", "vocabulary", words=words)
 
 
 def test_models_that_cannot_be_compared(refused, saved, saved_bert, texts, tmp_path, make_tiny_bert, tokenizer):
     folder = saved("embedding")
-    refused("evaluate", folder, "--data", texts, "--against", tmp_path / "none", words=["no folder", "none"])
+    refused("evaluate", folder, "--eval", texts, "--against", tmp_path / "none", words=["no folder", "none"])
     other = tmp_path / "other"
     BertModel(make_tiny_bert(vocab_size=120).config).save_pretrained(other)
     tokenizer.save_pretrained(other)
-    refused("evaluate", folder, "--data", texts, "--against", other, words=["120", "that it was cut from"])
+    refused("evaluate", folder, "--eval", texts, "--against", other, words=["120", "that it was pruned from"])
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_models_that_cannot_be_compared(refused, saved, saved_bert, texts, tmp_p
 )
 def test_tags_that_do_not_fit(refused, saved, tmp_path, tags, words):
     data = write_rows(tmp_path / "tags.csv", [("a good film", tags)])
-    refused("evaluate", saved("token-classification"), "--data", data, words=words)
+    refused("evaluate", saved("token-classification"), "--eval", data, words=words)
 
 
 def test_a_masked_language_model_needs_a_mask(refused, saved, texts, tmp_path):
@@ -86,4 +86,4 @@ def test_a_masked_language_model_needs_a_mask(refused, saved, texts, tmp_path):
     config = json.loads(file.read_text())
     config.pop("mask_token")
     file.write_text(json.dumps(config))
-    refused("evaluate", folder, "--data", texts, words=["no mask token", "mask_token"])
+    refused("evaluate", folder, "--eval", texts, words=["no mask token", "mask_token"])

@@ -65,7 +65,8 @@ def test_prune_and_evaluate(run, saved, data, out, task):
     assert "neighbour overlap@10" in printed or task != "embedding"
     assert type(infoprune.load(out)) is type(infoprune.load(folder))
 
-    status, printed, err = run("evaluate", out, *options, "--against", folder, "--json")
+    scored = ["--eval" if option == "--data" else option for option in options]
+    status, printed, err = run("evaluate", out, *scored, "--against", folder, "--json")
     assert (status, err) == (0, "")
     metrics = json.loads(printed)["metrics"]
     assert metrics.pop("cosine" if task == "embedding" else "agreement") == pytest.approx(report["agreement"])
@@ -73,7 +74,7 @@ def test_prune_and_evaluate(run, saved, data, out, task):
         assert metrics.pop("kl") == pytest.approx(report["kl"])
     assert metrics == pytest.approx(report["pruned"]["metrics"])
     if METRICS[task] - {OVERLAP}:
-        alone = json.loads(run("evaluate", out, *options, "--json")[1])["metrics"]
+        alone = json.loads(run("evaluate", out, *scored, "--json")[1])["metrics"]
         assert alone == pytest.approx(report["pruned"]["metrics"])
 
 
@@ -89,7 +90,7 @@ def test_several_labels(run, refused, make_tiny_bert, tokenizer, tmp_path, out):
     shutil.rmtree(out)
     for label in ("1 0", "1 0 2"):
         write_rows(data, [("a film", label)])
-        refused("evaluate", folder, "--data", data, words=["rows.csv", f"'{label}'", "3 classes", "--label"])
+        refused("evaluate", folder, "--eval", data, words=["rows.csv", f"'{label}'", "3 classes", "--label"])
 
 
 @pytest.mark.parametrize("task", sorted(METRICS.keys() - {"seq2seq"}))
@@ -128,7 +129,9 @@ def test_texts_that_were_not_drawn_show_what_was_lost(run, saved, texts, out):
 
 
 def test_an_encoder_decoder_writes_its_own_targets(run, saved, texts, out):
-    status, _, err = run("prune", saved("seq2seq"), out, "--data", texts, "--samples", "20", "--max-length", "16")
+    status, _, err = run(
+        "prune", saved("seq2seq"), out, "--data", texts, "--samples", "20", "--max-length", "16", "--keep", "0.5"
+    )
     assert (status, err) == (0, "")
     assert read(out)["kl"] > 0
     assert read(out)["pruned"]["metrics"] == {}
@@ -148,7 +151,7 @@ def test_a_language_model_without_padding_token(run, saved, texts, out):
 
 def test_directions_are_compared_with_units(run, saved, texts, out):
     """A language model by SliceGPT, whose plan is of another basis, with its own finish and with ours."""
-    arguments = ("--criteria", "slicegpt,wanda", "--keep", "0.5", "--budget", "flops=0.6", "--repair", "both")
+    arguments = ("--criteria", "slicegpt,wanda", "--keep", "0.5", "--budget", "flops=0.6", "--repair-method", "both")
     status, _, err = run("compare", saved("causal-lm"), out, "--data", texts, "--eval", texts, *arguments)
     assert (status, err) == (0, "")
     cells = [json.loads(line) for line in (out / "cells.jsonl").read_text().splitlines()]
@@ -157,25 +160,28 @@ def test_directions_are_compared_with_units(run, saved, texts, out):
     for goal in ("keep=0.5", "flops=0.6"):
         own, ours = (sliced[goal, repair] for repair in ("own", "ours"))
         assert own["kept"] == ours["kept"]
-        assert own["kept"].keys() == {"width"}
+        assert own["kept"].keys() == {"hidden-size"}
         assert own["flops"] == ours["flops"] <= 0.6
         assert ours["metrics"]["kl"] < own["metrics"]["kl"]
-    assert sliced["keep=0.5", "own"]["kept"] == {"width": 24}
+    assert sliced["keep=0.5", "own"]["kept"] == {"hidden-size": 24}
 
 
 def test_any_encoder_is_an_embedding_model_if_asked(run, saved, texts, out):
     folder = saved("masked-lm")
-    assert run("prune", folder, out, "--data", texts, "--task", "embedding", "--sites", "ffn")[0] == 0
+    assert (
+        run("prune", folder, out, "--data", texts, "--task", "embedding", "--structures", "ffn", "--keep", "0.5")[0]
+        == 0
+    )
     assert read(out)["task"] == "embedding"
     small = infoprune.load(out)
     assert type(small) is BertModel
     assert small.pooler is None, "the weights have no pooler, so none is made up"
-    assert run("evaluate", out, "--against", folder, "--data", texts, "--task", "embedding")[0] == 0
+    assert run("evaluate", out, "--against", folder, "--eval", texts, "--task", "embedding")[0] == 0
 
 
 def test_the_vocabulary_of_an_embedding_model(run, saved, texts, out):
     folder = saved("embedding")
-    assert run("prune", folder, out, "--data", texts, "--eval", texts, "--sites", "vocabulary")[0] == 0
+    assert run("prune", folder, out, "--data", texts, "--eval", texts, "--structures", "vocabulary")[0] == 0
     assert read(out)["agreement"] == pytest.approx(1.0), "no token of these texts has gone"
     assert infoprune.load(out).config.vocab_size < infoprune.load(folder).config.vocab_size
 
@@ -189,9 +195,11 @@ def sentence_folder(folder, tmp_path, pooling, inside):
     place = root / inside
     place.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(folder, place)
-    kind = "sentence_transformers.models."
+    module_path = "sentence_transformers.models."
     modules = [(inside, "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
-    rows = [{"idx": i, "name": str(i), "path": path, "type": kind + name} for i, (path, name) in enumerate(modules)]
+    rows = [
+        {"idx": i, "name": str(i), "path": path, "type": module_path + name} for i, (path, name) in enumerate(modules)
+    ]
     (root / "modules.json").write_text(json.dumps(rows))
     (root / "1_Pooling").mkdir()
     modes = {f"pooling_mode_{name}": name == pooling for name in ("cls_token", "mean_tokens", "max_tokens")}
@@ -205,7 +213,7 @@ def sentence_folder(folder, tmp_path, pooling, inside):
 @pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token"])
 def test_a_sentence_transformers_folder_in_and_out(run, saved, texts, tmp_path, out, pooling, inside):
     root = sentence_folder(saved("embedding"), tmp_path, pooling, inside)
-    status, _, err = run("prune", root, out, "--data", texts, "--eval", texts, "--sites", "ffn")
+    status, _, err = run("prune", root, out, "--data", texts, "--eval", texts, "--structures", "ffn", "--keep", "0.5")
     assert (status, err) == (0, "")
     modules = json.loads((out / "modules.json").read_text())
     assert [module["path"] for module in modules] == ["", "1_Pooling", "2_Normalize"]
@@ -225,8 +233,8 @@ def test_a_sentence_transformers_folder_in_and_out(run, saved, texts, tmp_path, 
         cosines.append(torch.cosine_similarity(*(h[0] if pooling == "cls_token" else h.mean(0) for h in states), dim=0))
     assert read(out)["agreement"] == pytest.approx(float(torch.stack(cosines).mean()), abs=1e-5)
     again = tmp_path / "again"
-    assert run("prune", out, again, "--data", texts)[0] == 0, "what came out goes in"
-    assert run("evaluate", again, "--against", root, "--data", texts)[0] == 0
+    assert run("prune", out, again, "--data", texts, "--keep", "0.5")[0] == 0, "what came out goes in"
+    assert run("evaluate", again, "--against", root, "--eval", texts)[0] == 0
 
 
 def damage_modules(root):
@@ -245,7 +253,7 @@ def break_json(root):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (damage_modules, ["names no Transformer", "save the model anew"]),
+        (damage_modules, ["names no Transformer", "save the model again"]),
         (leave_the_folder, ["names no Transformer inside the folder"]),
         (break_json, ["modules.json is not JSON"]),
     ],
@@ -258,4 +266,4 @@ def test_damaged_sentence_folders(refused, saved, texts, tmp_path, out, damage, 
 
 def test_a_pooling_that_is_not_supported(refused, saved, texts, tmp_path, out):
     root = sentence_folder(saved("embedding"), tmp_path, "max_tokens", "")
-    refused("prune", root, out, "--data", texts, words=["pooling_mode_max_tokens", "mean, cls", "infoprune.compress"])
+    refused("prune", root, out, "--data", texts, words=["pooling_mode_max_tokens", "mean, cls", "infoprune.prune"])

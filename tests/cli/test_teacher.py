@@ -74,7 +74,7 @@ def test_finetune_with_a_teacher(run, small, dense, texts, reviews, tmp_path):
         assert word in printed
     assert (better / "plan.json").read_text() == (small / "plan.json").read_text(), "it stays the same small model"
     assert not same(weights(better), weights(small))
-    assert run("evaluate", better, "--data", reviews)[0] == 0
+    assert run("evaluate", better, "--eval", reviews)[0] == 0
 
 
 @pytest.mark.parametrize("command", ["prune", "finetune"])
@@ -95,7 +95,7 @@ def test_a_run_that_was_interrupted_goes_on(run, monkeypatch, small, dense, text
             patch.setattr(module, name, interrupted)
         status, _, err = call(again)
     assert status == 1
-    assert err.splitlines()[-1] == "error: interrupted; nothing is left half-written"
+    assert err.splitlines()[-1] == "error: interrupted; no incomplete result is left"
     assert not again.exists()
     unfinished = tmp_path / "again.unfinished"
     assert unfinished.is_dir()
@@ -109,7 +109,7 @@ def test_teachers_that_cannot_teach(refused, make_tiny_bert, tokenizer, saved_be
     make_tiny_bert(num_labels=3).save_pretrained(other)
     tokenizer.save_pretrained(other)
     command = ("finetune", saved_bert, out, "--data", texts, "--teacher")
-    refused(*command, other, words=["3 outputs", "the model that it was cut from"])
+    refused(*command, other, words=["3 outputs", "the model that the student was pruned from"])
     refused(*command, tmp_path / "nowhere", words=["no folder", "nowhere"])
     refused("finetune", saved_bert, out, "--data", texts, words=["label"])
 

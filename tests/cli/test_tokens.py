@@ -16,15 +16,15 @@ def texts(tmp_path):
     return write_rows(tmp_path / "texts.csv", [(text, i % 2) for i, text in enumerate(TEXTS)])
 
 
-def logits(folder, texts, kind=AutoModelForSequenceClassification):
+def logits(folder, texts, model_class=AutoModelForSequenceClassification):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
-        model = kind.from_pretrained(folder).eval()
+        model = model_class.from_pretrained(folder).eval()
         return model(**tokenizer(list(texts), padding=True, return_tensors="pt")).logits
 
 
 def test_the_vocabulary_alone(run, saved_bert, texts, out):
-    status, printed, err = run("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary", "--eval", texts)
+    status, printed, err = run("prune", saved_bert, out, "--data", texts, "--structures", "vocabulary", "--eval", texts)
     assert (status, err) == (0, "")
     report = json.loads((out / "report.json").read_text())
     kept, of = report["kept"]["vocabulary"]
@@ -44,7 +44,9 @@ def test_the_vocabulary_alone(run, saved_bert, texts, out):
 
 
 def test_the_vocabulary_with_neurons(run, saved_bert, texts, out):
-    status, _, _ = run("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary,ffn", "--eval", texts)
+    status, _, _ = run(
+        "prune", saved_bert, out, "--data", texts, "--structures", "vocabulary,ffn", "--eval", texts, "--keep", "0.5"
+    )
     assert status == 0
     report = json.loads((out / "report.json").read_text())
     assert list(report["kept"]) == ["vocabulary", "layers.0.ffn", "layers.1.ffn"]
@@ -61,17 +63,17 @@ def test_the_vocabulary_with_neurons(run, saved_bert, texts, out):
     assert len(plan["kept"]["vocabulary"]) == own.config.vocab_size
 
     again = out.parent / "again"
-    assert run("prune", out, again, "--data", texts, "--sites", "ffn")[0] == 0
+    assert run("prune", out, again, "--data", texts, "--structures", "ffn", "--keep", "0.5")[0] == 0
     assert json.loads((again / "report.json").read_text())["kept"]["vocabulary"] == report["kept"]["vocabulary"]
-    status, printed, _ = run("evaluate", out, "--data", texts, "--json")
+    status, printed, _ = run("evaluate", out, "--eval", texts, "--json")
     assert json.loads(printed)["metrics"] == report["pruned"]["metrics"]
 
 
 def test_both_models_are_asked_the_same(run, saved_bert, texts, tmp_path, out):
     """Words outside of the data are longer for the small model; the order of the texts must not depend on that."""
     unseen = ("dull", "the film is a very great plot and not poor", "great great great", "film is the plot is the film")
-    judges = write_rows(tmp_path / "judges.csv", [(text, i % 2) for i, text in enumerate(unseen)])
-    arguments = ("--data", texts, "--sites", "vocabulary", "--eval", judges, "--batch-size", "1")
+    eval_texts = write_rows(tmp_path / "judges.csv", [(text, i % 2) for i, text in enumerate(unseen)])
+    arguments = ("--data", texts, "--structures", "vocabulary", "--eval", eval_texts, "--batch-size", "1")
     assert run("prune", saved_bert, out, *arguments)[0] == 0
     report = json.loads((out / "report.json").read_text())
     before, after = (
@@ -83,7 +85,7 @@ def test_both_models_are_asked_the_same(run, saved_bert, texts, tmp_path, out):
 
 
 def test_a_budget_counts_from_the_model_with_all_tokens(run, saved_bert, texts, out):
-    arguments = ("--data", texts, "--sites", "vocabulary,ffn,heads", "--budget", "params=0.7")
+    arguments = ("--data", texts, "--structures", "vocabulary,ffn,heads", "--budget", "params=0.7")
     assert run("prune", saved_bert, out, *arguments)[0] == 0
     report = json.loads((out / "report.json").read_text())
     assert 0.6 < report["pruned"]["parameters"] / report["dense"]["parameters"] <= 0.7
@@ -91,7 +93,7 @@ def test_a_budget_counts_from_the_model_with_all_tokens(run, saved_bert, texts, 
 
 
 def test_a_search_counts_from_the_model_with_all_tokens(run, saved_bert, texts, out):
-    arguments = ("--data", texts, "--sites", "vocabulary,ffn", "--eval", texts, "--max-kl", "0.5")
+    arguments = ("--data", texts, "--structures", "vocabulary,ffn", "--eval", texts, "--max-kl", "0.5")
     assert run("prune", saved_bert, out, *arguments)[0] == 0
     report = json.loads((out / "report.json").read_text())
     assert report["kl"] <= 0.5
@@ -102,7 +104,7 @@ def test_rare_tokens_go(run, saved_bert, texts, tmp_path):
     sizes = []
     for count in (1, 2, 4):
         folder = tmp_path / f"out{count}"
-        arguments = ("--data", texts, "--sites", "vocabulary", "--min-count", count, "--plan-only")
+        arguments = ("--data", texts, "--structures", "vocabulary", "--min-count", count, "--plan-only")
         assert run("prune", saved_bert, folder, *arguments)[0] == 0
         assert [file.name for file in folder.iterdir()] == ["plan.json"]
         sizes.append(len(json.loads((folder / "plan.json").read_text())["kept"]["vocabulary"]))
@@ -113,10 +115,10 @@ def test_extra_tokens_stay_and_the_report_says_what_will_be_split(run, saved_ber
     sizes, shares = [], []
     for extra in (0, 3):
         folder = tmp_path / f"out{extra}"
-        arguments = ("--data", texts, "--sites", "vocabulary", "--extra-tokens", extra)
+        arguments = ("--data", texts, "--structures", "vocabulary", "--extra-tokens", extra)
         status, printed, _ = run("prune", saved_bert, folder, *arguments)
         report = json.loads((folder / "report.json").read_text())
-        sentence = f"About {report['missing']:.1%} of the tokens of new texts like these"
+        sentence = f"About {report['missing']:.1%} of the tokens of new, similar texts"
         assert status == 0
         assert sentence in printed
         assert sentence in (folder / "report.md").read_text()
@@ -124,12 +126,12 @@ def test_extra_tokens_stay_and_the_report_says_what_will_be_split(run, saved_ber
         shares.append(report["missing"])
     assert sizes[1] == sizes[0] + 3
     assert 0 <= shares[1] <= shares[0] < 1
-    assert run("prune", saved_bert, tmp_path / "ffn", "--data", texts, "--sites", "ffn")[0] == 0
+    assert run("prune", saved_bert, tmp_path / "ffn", "--data", texts, "--structures", "ffn", "--keep", "0.5")[0] == 0
     assert json.loads((tmp_path / "ffn" / "report.json").read_text())["missing"] is None
 
 
 def test_a_teacher_with_all_tokens_teaches_the_small_one(run, saved_bert, texts, out, tmp_path):
-    assert run("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary,ffn")[0] == 0
+    assert run("prune", saved_bert, out, "--data", texts, "--structures", "vocabulary,ffn", "--keep", "0.5")[0] == 0
     better = tmp_path / "better"
     status, _, err = run("finetune", out, better, "--data", texts, "--teacher", saved_bert, "--epochs", "1")
     assert (status, err) == (0, "")
@@ -138,13 +140,15 @@ def test_a_teacher_with_all_tokens_teaches_the_small_one(run, saved_bert, texts,
 
 def test_nearest_rows_where_infoprune_has_to_open_the_folder_anyway(run, saved_bert, texts, out, tmp_path):
     """With heads no option is needed; the tokenizer is as it was, and all that follows takes the folder."""
-    assert run("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary,ffn,heads", "--eval", texts)[0] == 0
+    assert (
+        run("prune", saved_bert, out, "--data", texts, "--structures", "vocabulary,ffn,heads", "--eval", texts)[0] == 0
+    )
     report = json.loads((out / "report.json").read_text())
     kept, of = report["kept"]["vocabulary"]
     assert (report["mapped"], report["loads_in"]) == (of - kept, "infoprune")
-    sentence = f"{of - kept} tokens are read as the nearest that stay; the tokenizer is as it was."
+    sentence = f"{of - kept} dropped tokens are remapped to kept ones; the tokenizer is not changed."
     assert sentence in (out / "report.md").read_text()
-    assert "of the tokens of new texts like these will be among them" in (out / "report.md").read_text()
+    assert "of the tokens of new, similar texts will be remapped" in (out / "report.md").read_text()
     status, printed, _ = run("report", out)
     assert (status, sentence in printed) == (0, True)
     words = [AutoTokenizer.from_pretrained(folder) for folder in (saved_bert, out)]
@@ -153,11 +157,11 @@ def test_nearest_rows_where_infoprune_has_to_open_the_folder_anyway(run, saved_b
     assert own.get_input_embeddings().num_embeddings == kept < own.config.vocab_size == of
     assert own.num_parameters() == report["pruned"]["parameters"]
 
-    status, printed, _ = run("evaluate", out, "--data", texts, "--against", saved_bert, "--json")
+    status, printed, _ = run("evaluate", out, "--eval", texts, "--against", saved_bert, "--json")
     assert (status, json.loads(printed)["metrics"]["kl"]) == (0, pytest.approx(report["kl"]))
     unseen = write_rows(tmp_path / "unseen.csv", [("the dull film is poor", 0), ("a great plot", 1)])
-    assert run("evaluate", out, "--data", unseen)[0] == 0
-    again = ("prune", out, tmp_path / "again", "--data", texts, "--sites", "ffn", "--keep", "0.5")
+    assert run("evaluate", out, "--eval", unseen)[0] == 0
+    again = ("prune", out, tmp_path / "again", "--data", texts, "--structures", "ffn", "--keep", "0.5")
     assert run(*again)[0] == 0
     more = json.loads((tmp_path / "again" / "report.json").read_text())
     assert (more["kept"]["vocabulary"], more["mapped"]) == ([kept, of], of - kept)
@@ -170,14 +174,14 @@ def test_nearest_rows_where_infoprune_has_to_open_the_folder_anyway(run, saved_b
 
 
 def test_either_way_can_be_asked_for(run, saved_bert, texts, tmp_path):
-    alone = ("--data", texts, "--sites", "vocabulary", "--dropped-tokens", "nearest")
-    status, printed, err = run("prune", saved_bert, tmp_path / "nearest", *alone, "--eval", texts)
+    alone = ("--data", texts, "--structures", "vocabulary", "--dropped-tokens", "remap")
+    status, printed, err = run("prune", saved_bert, tmp_path / "remap", *alone, "--eval", texts)
     assert (status, err) == (0, "")
     assert "loads with infoprune.load" in printed.splitlines()[1]
-    report = json.loads((tmp_path / "nearest" / "report.json").read_text())
+    report = json.loads((tmp_path / "remap" / "report.json").read_text())
     assert (report["loads_in"], report["agreement"], report["nats_lost"]) == ("infoprune", 1.0, 0.0)
     assert report["kl"] == pytest.approx(0, abs=1e-6)
-    both = ("--data", texts, "--sites", "vocabulary,heads", "--dropped-tokens", "pieces")
+    both = ("--data", texts, "--structures", "vocabulary,heads", "--keep", "0.5", "--dropped-tokens", "pieces")
     assert run("prune", saved_bert, tmp_path / "pieces", *both)[0] == 0
     report = json.loads((tmp_path / "pieces" / "report.json").read_text())
     assert report["mapped"] is None
@@ -185,14 +189,14 @@ def test_either_way_can_be_asked_for(run, saved_bert, texts, tmp_path):
 
 
 def test_a_uniform_shape_stays_one_for_transformers(run, saved_bert, texts, out):
-    arguments = ("--data", texts, "--sites", "vocabulary,ffn", "--shape", "uniform", "--budget", "flops=0.8")
+    arguments = ("--data", texts, "--structures", "vocabulary,ffn", "--shape", "uniform", "--budget", "flops=0.8")
     assert run("prune", saved_bert, out, *arguments)[0] == 0
     report = json.loads((out / "report.json").read_text())
     assert (report["loads_in"], report["mapped"]) == ("transformers", None)
 
 
 def test_a_budget_counts_the_numbers_of_rows(run, saved_bert, texts, out):
-    arguments = ("--data", texts, "--sites", "vocabulary,ffn,heads", "--budget", "bytes=0.7")
+    arguments = ("--data", texts, "--structures", "vocabulary,ffn,heads", "--budget", "bytes=0.7")
     assert run("prune", saved_bert, out, *arguments)[0] == 0
     report = json.loads((out / "report.json").read_text())
     assert report["mapped"] > 0
@@ -204,18 +208,18 @@ def test_a_budget_counts_the_numbers_of_rows(run, saved_bert, texts, out):
 
 
 def test_options_that_would_change_nothing(refused, saved_bert, texts, out):
-    alone = ("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary")
+    alone = ("prune", saved_bert, out, "--data", texts, "--structures", "vocabulary")
     for option in (("--keep", "0.25"), ("--budget", "flops=0.5"), ("--distill", "1")):
         refused(*alone, *option, words=["only the vocabulary", "add e.g. ffn"])
     refused("prune", saved_bert, out, "--data", texts, "--min-count", "2", words=["min-count", "vocabulary"])
     refused("prune", saved_bert, out, "--data", texts, "--extra-tokens", "2", words=["extra-tokens", "vocabulary"])
     neurons = ("prune", saved_bert, out, "--data", texts)
-    refused(*neurons, "--dropped-tokens", "nearest", words=["dropped-tokens", "--sites"])
-    refused(*alone, "--dropped-tokens", "closest", words=["'closest'", "nearest, pieces"])
-    uniform = ("--sites", "vocabulary,ffn", "--shape", "uniform", "--dropped-tokens", "nearest")
+    refused(*neurons, "--dropped-tokens", "remap", words=["dropped-tokens", "--structures"])
+    refused(*alone, "--dropped-tokens", "closest", words=["'closest'", "remap, pieces"])
+    uniform = ("--structures", "vocabulary,ffn", "--shape", "uniform", "--dropped-tokens", "remap")
     refused(*neurons, *uniform, words=["uniform", "dropped-tokens pieces"])
-    refused(*alone, "--min-count", "0", words=["min_count is 0", "--min-count"])
-    refused(*alone, "--extra-tokens", "-1", words=["-1 extra tokens", "--extra-tokens"])
+    refused(*alone, "--min-count", "0", words=["min-count is 0", "--min-count"])
+    refused(*alone, "--extra-tokens", "-1", words=["--extra-tokens is -1", "--extra-tokens"])
 
 
 def test_a_site_that_is_none(refused, saved_bert, texts, out):
@@ -225,17 +229,17 @@ def test_a_site_that_is_none(refused, saved_bert, texts, out):
         out,
         "--data",
         texts,
-        "--sites",
+        "--structures",
         "words",
-        words=["words", "heads, ffn, pooler, width, layer-width, vocabulary"],
+        words=["words", "heads, ffn, pooler, hidden-size, hidden-size-per-layer, vocabulary"],
     )
 
 
 def test_a_slow_tokenizer(refused, saved_bert, texts, out, monkeypatch):
-    kind = type(AutoTokenizer.from_pretrained(saved_bert))
-    monkeypatch.setattr(kind, "is_fast", False)
-    alone = ("prune", saved_bert, out, "--data", texts, "--sites", "vocabulary")
-    refused(*alone, words=["slow", "--dropped-tokens nearest", "--sites"])
+    model_class = type(AutoTokenizer.from_pretrained(saved_bert))
+    monkeypatch.setattr(model_class, "is_fast", False)
+    alone = ("prune", saved_bert, out, "--data", texts, "--structures", "vocabulary")
+    refused(*alone, words=["slow", "--dropped-tokens remap", "--structures"])
 
 
 def test_a_tokenizer_of_another_kind(refused, saved_bert, texts, out):
@@ -249,15 +253,20 @@ def test_a_tokenizer_of_another_kind(refused, saved_bert, texts, out):
         out,
         "--data",
         texts,
-        "--sites",
+        "--structures",
         "vocabulary",
-        words=["WordLevel", "WordPiece", "--dropped-tokens nearest"],
+        words=["WordLevel", "WordPiece", "--dropped-tokens remap"],
     )
 
 
 def test_one_way_after_the_other(run, refused, saved_bert, texts, tmp_path, out):
     first = tmp_path / "first"
-    assert run("prune", saved_bert, first, "--data", texts, "--sites", "vocabulary,heads")[0] == 0
-    again = ("prune", first, out, "--data", texts, "--sites", "vocabulary")
-    refused(*again, "--dropped-tokens", "pieces", words=["became nearest", "--dropped-tokens nearest"])
+    assert run("prune", saved_bert, first, "--data", texts, "--structures", "vocabulary,heads", "--keep", "0.5")[0] == 0
+    again = ("prune", first, out, "--data", texts, "--structures", "vocabulary")
+    refused(
+        *again,
+        "--dropped-tokens",
+        "pieces",
+        words=["already pruned with --dropped-tokens remap", "pass --dropped-tokens remap"],
+    )
     assert run(*again)[0] == 0

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, RobertaConfig, T5Config
 
 from infoprune.data.batches import default_max_length, label_ids, label_numbers, make_batches
+from infoprune.data.tables import read_table
 from infoprune.data.texts import TextData, read_texts
 from infoprune.errors import InputError
 
@@ -122,18 +123,20 @@ def test_incomplete_labels_are_left_out_unless_needed(tmp_path):
         ("a.txt", b"\n \n", r"no rows"),
         ("a.json", b"", r"no rows"),
         ("a.jsonl", b"\n", r"no rows"),
-        ("a.xlsx", b"x", r"unknown kind of file \(\.xlsx\), expected \.csv, \.tsv, .*convert"),
-        ("a", b"x", r"unknown kind of file \(no suffix\)"),
+        ("a.xlsx", b"x", r"unknown file type \(\.xlsx\), expected \.csv, \.tsv, .*convert"),
+        ("a", b"x", r"unknown file type \(no suffix\)"),
         ("a.csv", b"text\nna\xefve\n", r"not UTF-8 \(byte 0xef at position 7\), expected UTF-8 text; .*iconv"),
+        ("a.csv", b"\xef\xbb\xbftext\nna\xefve\n", r"not UTF-8 \(byte 0xef at position 10\)"),
         ("a.csv", b"text,label\na,1\nb\n", r"ending at line 3 has 1 fields, expected 2"),
         ("a.csv", b"text,label\na,1,2\n", r"ending at line 2 has 3 fields, expected 2 .*quote fields"),
         ("a.csv", b'text\n"open\n', r"malformed at line 2 \(unexpected end of data\)"),
+        ("a.csv", b'text\n"a"b\n', r"malformed at line 2 .*expected quoted fields to be closed and quotes"),
         ("a.csv", b"text,text\na,b\n", r"repeated column names .*rename"),
-        ("a.csv", b"x,y\na,b\n", r"2 other columns of texts among 'x', 'y', expected one; .*--text"),
+        ("a.csv", b"x,y\na,b\n", r"2 other columns of texts among 'x', 'y', expected one; .*`text`$"),
         ("a.csv", b"x,y\n1,2\n", r"0 other columns of texts"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": "b"\n', r"line 2 is not JSON .*expected an object a line"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "b"\n', r"line 2 is not JSON .*expected an object per line"),
         ("a.jsonl", b'"a"\n', r"row 1 is a JSON str, expected an object"),
-        ("a.json", b"3", r"holds a JSON int, expected a list of objects"),
+        ("a.json", b"3", r"contains a JSON int, expected a list of objects; write each row as an object"),
         ("a.jsonl", b'{"text": "a"}\n{"text": null}\n', r"row 2 is null in column 'text', expected a text; fill"),
         ("a.jsonl", b'{"text": 7}\n', r"row 1 holds 7 \(int\) in column 'text', expected a text"),
         ("a.parquet", b"no parquet", r"not readable as parquet"),
@@ -148,6 +151,48 @@ def test_a_bad_file_is_explained_in_one_line(tmp_path, name, content, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("names", "column", "message"),
+    [
+        (["text", "text"], pyarrow.array(["b"]), r"repeated column names in the header \['text', 'text'\], .*rename"),
+        (
+            ["text", "x"],
+            pyarrow.array([2**62], pyarrow.timestamp("us")),
+            r"cannot be converted to Python \(date value .*without",
+        ),
+        (
+            ["text", "x"],
+            pyarrow.StructArray.from_arrays([pyarrow.array([1]), pyarrow.array([2])], names=["a", "a"]),
+            r"cannot be converted to Python \(.* duplicate field names .*\), expected texts, .*without that column",
+        ),
+    ],
+    ids=["a name twice", "a date that Python lacks", "a name twice within values"],
+)
+def test_a_parquet_file_that_python_cannot_hold_is_explained(tmp_path, names, column, message):
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table([pyarrow.array(["a"]), column], names=names), path)
+    with pytest.raises(InputError, match=message) as caught:
+        read_texts(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+def test_json_values_are_not_guessed_at(tmp_path, suffix):
+    path = tmp_path / f"data{suffix}"
+    labels = ["01", 1, 1.0, True, 2**80]
+    rows = [{"text": f"2020-01-0{day}", "label": label} for day, label in enumerate(labels, start=1)]
+    for some in (rows[:1], rows):
+        path.write_text("\n".join(map(json.dumps, some)))
+        # 1, 1.0 and True are equal to Python, but unlike labels.
+        assert repr(read_table(path)) == repr({name: [row[name] for row in some] for name in ("text", "label")})
+
+
+def test_csv_values_stay_texts(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\n007,1.0\n2020-01-01,NA\ntrue,\n")
+    assert read_table(path) == {"text": ["007", "2020-01-01", "true"], "label": ["1.0", "NA", ""]}
+
+
 def test_missing_files_folders_and_columns_are_explained(tmp_path):
     with pytest.raises(InputError, match=r"no\.csv: no such file"):
         read_texts(tmp_path / "no.csv")
@@ -155,11 +200,11 @@ def test_missing_files_folders_and_columns_are_explained(tmp_path):
         read_texts(tmp_path)
     path = tmp_path / "data.csv"
     path.write_text("text,stars\na,1\n")
-    with pytest.raises(InputError, match=r"no column 'body', there are 'text', 'stars'; pass .* text \(--text\)"):
+    with pytest.raises(InputError, match=r"no column 'body', there are 'text', 'stars'; pass .* `text`$"):
         read_texts(path, text="body")
-    with pytest.raises(InputError, match=r"no column 'other', .*\(--text-pair\)"):
+    with pytest.raises(InputError, match=r"no column 'other', .*`text_pair`$"):
         read_texts(path, text_pair="other")
-    with pytest.raises(InputError, match=r"no column 'label', there are 'text', 'stars'; .*\(--label\)"):
+    with pytest.raises(InputError, match=r"no column 'label', there are 'text', 'stars'; .*`label`$"):
         read_texts(path, need_labels=True)
 
 
@@ -173,7 +218,7 @@ def test_columns_of_unequal_length_are_refused():
 def test_labels_become_class_numbers_by_name():
     config = BertConfig(id2label={0: "neg", 1: "pos"}, label2id={"neg": 0, "pos": 1})
     assert label_ids(["pos", "neg", "pos"], config) == [1, 0, 1]
-    with pytest.raises(InputError, match=r"labels '0', 'meh' are unknown .* 'neg', 'pos'; rename .*--label"):
+    with pytest.raises(InputError, match=r"labels '0', 'meh' are unknown .* 'neg', 'pos'; rename .*`label`$"):
         label_ids(["pos", "meh", "0"], config)
 
 
@@ -231,14 +276,14 @@ def test_batches_equal_those_of_the_tokenizers_own_padding(tokenizer):
 
 
 def test_a_sample_is_drawn_without_replacement_by_the_seed(tokenizer):
-    def drawn(seed, samples=10):
+    def sampled(seed, samples=10):
         batches = make_batches(data_of(50), tokenizer, labels=list(range(50)), samples=samples, seed=seed)
         return torch.cat([batch["labels"] for batch in batches]).tolist()
 
-    assert len(set(drawn(0))) == 10
-    assert drawn(0) == drawn(0)
-    assert set(drawn(0)) != set(drawn(1))
-    assert sorted(drawn(0, samples=80)) == list(range(50))
+    assert len(set(sampled(0))) == 10
+    assert sampled(0) == sampled(0)
+    assert set(sampled(0)) != set(sampled(1))
+    assert sorted(sampled(0, samples=80)) == list(range(50))
 
 
 def test_the_draw_leaves_the_global_generator_alone(tokenizer):
@@ -264,7 +309,7 @@ def test_inputs_are_cut_at_max_length(tokenizer):
     assert make_batches(data, tokenizer)[0]["input_ids"].shape == (1, 64)
 
 
-def test_targets_keep_their_kind(tokenizer):
+def test_targets_keep_their_type(tokenizer):
     (numbers,) = make_batches(data_of(2), tokenizer, labels=[0.5, 1.5])
     (several,) = make_batches(data_of(2), tokenizer, labels=[[0.0, 1.0], [1.0, 1.0]])
     assert numbers["labels"].dtype == torch.float32
@@ -273,7 +318,7 @@ def test_targets_keep_their_kind(tokenizer):
 
 @pytest.mark.parametrize("name", ["batch_size", "max_length", "samples"])
 def test_counts_below_one_are_refused(tokenizer, name):
-    with pytest.raises(InputError, match=f"{name}=0: expected at least 1; pass a positive number"):
+    with pytest.raises(InputError, match=f"`{name}` is 0, expected at least 1; pass a positive number"):
         make_batches(data_of(2), tokenizer, **{name: 0})
 
 

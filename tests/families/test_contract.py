@@ -9,24 +9,24 @@ import transformers
 from zoo import answers, build, cast, inputs, kind_of, long_inputs
 
 from infoprune.checkpoint import load, save
-from infoprune.compress import compress
 from infoprune.errors import InputError
 from infoprune.measuring.measure import count_parameters
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 from infoprune.plan import Plan
 from infoprune.ranking.criteria import ChannelInformation
-from infoprune.repair.repair import repair
-from infoprune.settings import Settings
+from infoprune.repairing.repair import repair
 from infoprune.statistics.collect import collect
 from infoprune.structure.sites import find_sites
 from infoprune.structure.slices import unit_coordinates
 from infoprune.structure.stock import loads_in
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 
 def uneven(model):
     """Keeps other units in every layer, and other numbers of them."""
     return {
-        site.name: tuple(range(site.layer % 2, site.units - (site.layer + 1) % 2, 1 + (site.kind == "ffn")))
+        site.name: tuple(range(site.layer % 2, site.units - (site.layer + 1) % 2, 1 + (site.structure == "ffn")))
         for site in find_sites(model)
     }
 
@@ -84,17 +84,17 @@ def test_slicing_is_masking(family, attention):
     everything = uneven(model)
     for chosen in ({name: kept} for name, kept in everything.items()):
         plan = plan_for(model, chosen)
-        small = answers(prune(model, plan), batches)
+        small = answers(apply_plan(model, plan), batches)
         assert relative(small, answers(masked(model, plan), batches)) < 1e-12
         assert relative(small, dense) > 1e-6
     plan = plan_for(model, everything)
-    assert relative(answers(prune(model, plan), batches), answers(masked(model, plan), batches)) < 1e-12
+    assert relative(answers(apply_plan(model, plan), batches), answers(masked(model, plan), batches)) < 1e-12
 
 
 def test_a_full_plan_is_the_identity(family):
     model = build(family.model_type)
     whole = plan_for(model, {site.name: tuple(range(site.units)) for site in find_sites(model)})
-    small = prune(model, whole)
+    small = apply_plan(model, whole)
     assert torch.equal(answers(small, inputs(family.model_type)), answers(model, inputs(family.model_type)))
     assert small.state_dict().keys() == model.state_dict().keys()
 
@@ -103,13 +103,13 @@ def test_a_full_plan_is_the_identity(family):
 def test_compress_end_to_end(family):
     model, batches = build(family.model_type, torch.float32), inputs(family.model_type)
     settings = Settings(repair=not family.shared, ridge=1e-2)
-    first, again = (compress(model, batches, keep=2 / 3, settings=settings) for _ in range(2))
+    first, again = (prune(model, batches, keep=2 / 3, settings=settings) for _ in range(2))
     assert first.plan == again.plan
     assert torch.equal(answers(first.model, batches), answers(again.model, batches))
     assert torch.isfinite(answers(first.model, batches)).all()
     before, after = find_sites(model), find_sites(first.model)
     assert all(new.units == round(old.units * 2 / 3) for old, new in zip(before, after, strict=True))
-    assert {site.kind for site in before} == set(family.kinds)
+    assert {site.structure for site in before} == set(family.structures)
     report = first.report
     assert report.pruned.parameters == sum(p.numel() for p in first.model.parameters()) < report.dense.parameters
     assert report.dense.parameters == count_parameters(model)
@@ -121,7 +121,7 @@ def test_compress_end_to_end(family):
 def test_save_and_load(family, shape, tmp_path):
     model = build(family.model_type)
     plan = plan_for(model, shape(model))
-    small = prune(model, plan)
+    small = apply_plan(model, plan)
     save(small, tmp_path / "out")
     expected = answers(small, inputs(family.model_type))
     assert torch.equal(answers(load(tmp_path / "out"), inputs(family.model_type)), expected)
@@ -138,17 +138,17 @@ def test_save_and_load(family, shape, tmp_path):
 
 @pytest.mark.parametrize("row", range(3))
 def test_what_the_table_says_of_plain_transformers(family, row, tmp_path):
-    """A kind of site with a word in the config loads there if it is cut alike in all layers, and only then."""
-    if row >= len(family.kinds):
+    """A structure with a config field loads in transformers if it is cut equally in all layers, and only then."""
+    if row >= len(family.structures):
         return
-    model, kind = build(family.model_type), family.kinds[row]
-    rows = [each for stack in family.stacks.values() for each in stack.sites if each.kind == kind]
-    kept = {name: units for name, units in even(model).items() if name.endswith(f".{kind}")}
+    model, structure = build(family.model_type), family.structures[row]
+    rows = [each for stack in family.stacks.values() for each in stack.sites if each.structure == structure]
+    kept = {name: units for name, units in even(model).items() if name.endswith(f".{structure}")}
     plan = plan_for(model, kept)
     opens = loads_in(find_sites(model), plan.counts)
     said = all(each.config and not any(field.fills for field in each.config) for each in rows)
     assert opens == ("transformers" if said else "infoprune")
-    save(prune(model, plan), tmp_path / "out")
+    save(apply_plan(model, plan), tmp_path / "out")
     if opens == "transformers":
         config = json.loads((tmp_path / "out" / "config.json").read_text())
         assert all(each.config[0].name in config for each in rows)
@@ -160,7 +160,7 @@ def test_generation_with_a_cache(family):
     if family.task not in lengths:
         return
     model = build(family.model_type)
-    small = prune(model, plan_for(model, uneven(model)))
+    small = apply_plan(model, plan_for(model, uneven(model)))
     batch = cast(inputs(family.model_type), torch.float64)[0]
     name = model.main_input_name
     prompt = {name: batch[name][2:, :7] if family.reads_tokens else batch[name][2:]}
@@ -172,14 +172,14 @@ def test_generation_with_a_cache(family):
 
 def test_shapes_change_where_asked_and_nowhere_else(family):
     model = build(family.model_type)
-    for kind in family.kinds:
-        chosen = {site.name: (0,) for site in find_sites(model, [kind])}
-        small = prune(model, plan_for(model, chosen))
+    for structure in family.structures:
+        chosen = {site.name: (0,) for site in find_sites(model, [structure])}
+        small = apply_plan(model, plan_for(model, chosen))
         for before, after in zip(find_sites(model), find_sites(small), strict=True):
-            assert after.units == (1 if before.kind == kind else before.units)
+            assert after.units == (1 if before.structure == structure else before.units)
             assert after.size == before.size
-        touched = [path for site in find_sites(model, [kind]) for path in site.readers]
-        touched += [rows.module for site in find_sites(model, [kind]) for rows in site.producers]
+        touched = [path for site in find_sites(model, [structure]) for path in site.readers]
+        touched += [rows.module for site in find_sites(model, [structure]) for rows in site.producers]
         for name, weight in model.state_dict().items():
             same = small.state_dict()[name].shape == weight.shape
             if name.endswith(".weight"):
@@ -193,10 +193,10 @@ def test_compensation_brings_back_a_copy(family):
         duplicate(model, site)
     batches = long_inputs(family.model_type)
     dense = answers(model, batches)
-    statistics = collect(model, batches, ridge=1e-11)
+    statistics = collect(model, batches, shrinkage=1e-11)
     plan = plan_for(model, {site.name: tuple(range(site.units - 1)) for site in find_sites(model)})
-    assert relative(answers(prune(model, plan, statistics), batches), dense) < 1e-5
-    assert relative(answers(prune(model, plan), batches), dense) > 1e-3
+    assert relative(answers(apply_plan(model, plan, statistics), batches), dense) < 1e-5
+    assert relative(answers(apply_plan(model, plan), batches), dense) > 1e-3
     for site in statistics.sites.values():
         removal = ChannelInformation().rank_site(site, torch.Generator())
         first = min(removal.order.tolist().index(unit) for unit in (0, site.site.units - 1))
@@ -206,12 +206,12 @@ def test_compensation_brings_back_a_copy(family):
 def test_repair_comes_nearer(family):
     model, batches = build(family.model_type), long_inputs(family.model_type)
     plan = plan_for(model, even(model))
-    small = prune(model, plan)
+    small = apply_plan(model, plan)
     if family.shared:
-        with pytest.raises(InputError, match=r"several times in a pass.*--no-repair"):
+        with pytest.raises(InputError, match=r"several times in a pass.*`repair=False`"):
             repair(small, model, batches)
-        with pytest.raises(InputError, match=r"several times in a pass.*--no-repair"):
-            compress(model, batches)
+        with pytest.raises(InputError, match=r"several times in a pass.*`repair=False`"):
+            prune(model, batches)
         return
     dense = answers(model, batches)
     before = (answers(small, batches) - dense).square().mean()

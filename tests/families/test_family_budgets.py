@@ -6,11 +6,11 @@ from zoo import build, inputs
 
 from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import find_costs
-from infoprune.compress import Settings, compress
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.pipeline.prune import Settings, prune
 from infoprune.plan import Plan
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*calibration tokens")
 
@@ -27,7 +27,7 @@ def test_costs_add_up_to_those_of_a_model_that_is_really_cut(family, quantity):
     counts = mixed(model)
     units = {site.name: site.units for site in find_sites(model)}
     kept = {name: tuple(range(number)) for name, number in counts.items()}
-    small = prune(model, Plan(model.config.model_type, units, kept, "first", 0))
+    small = apply_plan(model, Plan(model.config.model_type, units, kept, "first", 0))
     count = {
         "flops": lambda model: count_flops(model, example_batch(model.config, *costs.shape)),
         "params": count_parameters,
@@ -44,5 +44,5 @@ def test_layers_are_timed(family):
 def test_a_budget_is_met(family):
     model, batches = build(family.model_type, torch.float32), inputs(family.model_type)
     settings = Settings(repair=False)
-    result = compress(model, batches, budget=Budget("flops", 0.9), settings=settings)
+    result = prune(model, batches, budget=Budget("flops", 0.9), settings=settings)
     assert result.report.pruned.flops <= 0.9 * result.report.dense.flops

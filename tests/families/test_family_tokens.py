@@ -12,14 +12,14 @@ from infoprune.errors import InputError
 from infoprune.families import FAMILIES
 from infoprune.plan import VOCABULARY, Plan
 from infoprune.structure.embeddings import count_rows, count_tokens
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 TEXTS = [model_type for model_type, family in FAMILIES.items() if family.task != "image-classification"]
 KEPT = (0, 1, 2, 3, *range(5, 100, 2))
 
 
 def cut(model):
-    return prune(model, Plan(model.config.model_type, {VOCABULARY: 100}, {VOCABULARY: KEPT}, "counts", 0, 0.0))
+    return apply_plan(model, Plan(model.config.model_type, {VOCABULARY: 100}, {VOCABULARY: KEPT}, "counts", 0, 0.0))
 
 
 def covered(model_type):
@@ -69,20 +69,20 @@ def test_tokens_that_read_the_rows_of_others(model_type, tmp_path):
     if type(build(model_type).config) not in mapping:
         return  # no such class in this family
     model = build(model_type, auto="AutoModelForSequenceClassification")
-    stand_ins = tuple(token if token in KEPT else KEPT[7 * token % len(KEPT)] for token in range(100))
-    plan = Plan(model_type, {VOCABULARY: 100}, {VOCABULARY: KEPT}, "counts", 0, 0.0, stand_ins)
+    token_map = tuple(token if token in KEPT else KEPT[7 * token % len(KEPT)] for token in range(100))
+    plan = Plan(model_type, {VOCABULARY: 100}, {VOCABULARY: KEPT}, "counts", 0, 0.0, token_map)
     if model.config.is_encoder_decoder:
         with pytest.raises(InputError, match="it has a decoder"):
-            prune(model, plan)
+            apply_plan(model, plan)
         return
-    small = prune(model, plan)
+    small = apply_plan(model, plan)
     table = model.get_input_embeddings().weight
     assert (count_rows(small), count_tokens(small), small.config.vocab_size) == (len(KEPT), 100, 100)
     assert sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in small.parameters()) == (
         (100 - len(KEPT)) * table.shape[1]
     )
     save(small, tmp_path / "out")
-    table.data = table.data[torch.tensor(stand_ins)]
+    table.data = table.data[torch.tensor(token_map)]
     answers = (outputs(each, inputs(model_type)) for each in (model, small, load(tmp_path / "out")))
     for wanted, found, again in zip(*answers, strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)

@@ -1,4 +1,4 @@
-"""The table itself: what it says in the docs and on the command line, and what is not in it."""
+"""The table itself: its text in the docs and on the command line, and what is not in it."""
 
 import re
 from dataclasses import replace
@@ -17,43 +17,45 @@ from infoprune.families import FAMILIES, Rows
 from infoprune.plan import Plan
 from infoprune.statistics.calibration import with_targets
 from infoprune.statistics.collect import collect
-from infoprune.structure.catalogue import catalogue, markdown
+from infoprune.structure.catalogue import catalogue, catalogue_markdown
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import find_sites
 from infoprune.structure.slices import Slice
 from infoprune.structure.stock import loads_in
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 def test_the_docs_have_the_table():
-    assert markdown() in (DOCS / "families.md").read_text(encoding="utf-8")
+    assert catalogue_markdown() in (DOCS / "concepts" / "families.md").read_text(encoding="utf-8")
 
 
 def test_the_command_line_has_the_table(capsys):
     assert main(["families", "--markdown"]) == 0
-    assert capsys.readouterr().out == markdown()
+    assert capsys.readouterr().out == catalogue_markdown()
     assert main(["families"]) == 0
     printed = capsys.readouterr().out
     assert all(entry.model_type in printed for entry in catalogue())
 
 
 def test_one_row_for_every_site_of_every_family():
-    rows = [line for line in markdown().splitlines() if line.startswith("| `")]
+    rows = [line for line in catalogue_markdown().splitlines() if line.startswith("| `")]
     assert len(rows) == sum(
-        sum(len(stack.sites) for stack in family.stacks.values()) + len(family.more_kinds)
+        sum(len(stack.sites) for stack in family.stacks.values()) + len(family.more_structures)
         for family in FAMILIES.values()
     )
-    assert all(f"`{name}`" in markdown() for name in FAMILIES)
+    assert all(f"`{name}`" in catalogue_markdown() for name in FAMILIES)
     assert all(name == family.model_type for name, family in FAMILIES.items())
 
 
 @pytest.fixture
 def added():
-    """The family that docs/add-a-family.md adds."""
+    """The family that docs/development/add-a-family.md adds."""
     before = set(FAMILIES)
-    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "add-a-family.md").read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (DOCS / "development" / "add-a-family.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     exec(code, {})
     (new,) = FAMILIES.keys() - before
     yield FAMILIES[new]
@@ -77,9 +79,9 @@ def test_an_unknown_family():
     from transformers import BloomConfig, BloomForCausalLM
 
     model = BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2))
-    with pytest.raises(InputError, match=r"'bloom' is not supported.*bert.*docs/add-a-family\.md"):
+    with pytest.raises(InputError, match=r"'bloom' is not supported.*bert.*docs/development/add-a-family\.md"):
         find_sites(model)
-    assert (DOCS / "add-a-family.md").exists()
+    assert (DOCS / "development" / "add-a-family.md").exists()
 
 
 def test_a_family_that_needs_a_later_release_says_so(monkeypatch):
@@ -93,7 +95,7 @@ def test_a_family_that_needs_a_later_release_says_so(monkeypatch):
 
 
 def test_the_docs_say_which_release_a_family_needs():
-    page = (DOCS / "compatibility.md").read_text(encoding="utf-8")
+    page = (DOCS / "research" / "compatibility.md").read_text(encoding="utf-8")
     for family in FAMILIES.values():
         if family.since is not None:
             assert re.search(rf"\| [^|]*{re.escape(family.models)}[^|]* \| {re.escape(family.since)} \|", page)
@@ -108,7 +110,9 @@ def test_a_variant_that_the_rows_do_not_describe():
 
 @pytest.mark.parametrize("model_type", ["mpnet", "t5"])
 def test_heads_with_a_common_position_bias_are_refused(model_type):
-    with pytest.raises(InputError, match=f"heads were asked for, expected some of ffn, vocabulary for '{model_type}'"):
+    with pytest.raises(
+        InputError, match=f"`structures` are heads, expected some of ffn, vocabulary for '{model_type}'"
+    ):
         find_sites(build(model_type), ["heads"])
 
 
@@ -136,7 +140,7 @@ def test_a_layer_that_is_applied_often_is_one_site():
 def test_relative_positions_that_share_the_projections():
     model = build("deberta-v2", share_att_key=True)
     plan = test_contract.plan_for(model, test_contract.uneven(model))
-    small, plain = prune(model, plan), test_contract.masked(model, plan)
+    small, plain = apply_plan(model, plan), test_contract.masked(model, plan)
     batches = inputs("deberta-v2")
     assert test_contract.relative(answers(small, batches), answers(plain, batches)) < 1e-12
     assert len(find_sites(model)[0].producers) == 3
@@ -157,7 +161,7 @@ def test_two_stacks_with_two_fields_or_one(model_type, opens):
     kept = {site.name: tuple(range(20 if site.stack == "decoder" else 30)) for site in sites}
     plan = test_contract.plan_for(model, kept)
     assert loads_in(sites, plan.counts) == opens
-    assert [site.units for site in find_sites(prune(model, plan), ["ffn"])] == [30, 30, 20, 20]
+    assert [site.units for site in find_sites(apply_plan(model, plan), ["ffn"])] == [30, 30, 20, 20]
 
 
 def test_a_gated_t5():
@@ -165,7 +169,7 @@ def test_a_gated_t5():
     assert [len(site.producers) for site in find_sites(model)] == [2] * 4
     plan = test_contract.plan_for(model, test_contract.uneven(model))
     batches = inputs("t5")
-    small, plain = prune(model, plan), test_contract.masked(model, plan)
+    small, plain = apply_plan(model, plan), test_contract.masked(model, plan)
     assert test_contract.relative(answers(small, batches), answers(plain, batches)) < 1e-12
 
 
@@ -196,16 +200,16 @@ def test_a_stock_config_that_wants_a_divisor():
 
     five, four = cut(5), cut(4)
     assert loads_in(find_sites(model), five.counts) == "infoprune"
-    assert prune(model, five).config.num_key_value_heads == 6
+    assert apply_plan(model, five).config.num_key_value_heads == 6
     assert loads_in(find_sites(model), four.counts) == "transformers"
-    small = prune(model, four).config
+    small = apply_plan(model, four).config
     assert (small.num_attention_heads, small.num_key_value_heads, small.head_dim) == (8, 4, 8)
 
 
 def test_layers_of_phi3_look_at_their_own_number_of_heads():
     model = build("phi3")
     plan = test_contract.plan_for(model, {"layers.0.heads": (0, 2), "layers.1.heads": (1,)})
-    small = prune(model, plan)
+    small = apply_plan(model, plan)
     attention = [layer.self_attn for layer in small.model.layers]
     assert [each.config.num_attention_heads for each in attention] == [4, 2]
     assert [each.num_key_value_heads for each in attention] == [2, 1]
@@ -220,7 +224,7 @@ def test_rows_of_a_fused_weight():
     assert (fused.owners(2)[fused.rows(kept, units=2)] == 1).all()
 
 
-def test_a_transposed_weight_is_seen_upright():
+def test_a_transposed_weight_is_seen_as_w():
     model = build("gpt2")
     path = "transformer.h.0.mlp.c_fc"
     stored, seen = model.get_submodule(path), linear(model, path)

@@ -67,9 +67,9 @@ def test_closed_form_whatever_the_margins(correlation):
 
 
 def test_the_correction_takes_the_bias():
-    draws = [(normal(30, 2, seed=2 * s), normal(30, 3, seed=2 * s + 1)) for s in range(200)]
-    plain = np.mean([copula_information(x, y, correct=False) for x, y in draws])
-    corrected = np.mean([copula_information(x, y) for x, y in draws])
+    fisher_samples = [(normal(30, 2, seed=2 * s), normal(30, 3, seed=2 * s + 1)) for s in range(200)]
+    plain = np.mean([copula_information(x, y, correct=False) for x, y in fisher_samples])
+    corrected = np.mean([copula_information(x, y) for x, y in fisher_samples])
     assert plain > 0.1  # n m / (2 t) = 0.1 where there is nothing
     assert abs(corrected) < 0.01
 

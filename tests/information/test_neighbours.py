@@ -184,9 +184,9 @@ def test_refusals():
     x = normal(5, 1)
     with pytest.raises(InputError, match="x has 5 samples and y 4"):
         ksg_information(x, x[:4])
-    with pytest.raises(InputError, match="neighbours is 5 among 5 samples"):
+    with pytest.raises(InputError, match="`neighbours` is 5 among 5 samples"):
         ksg_information(x, x, neighbours=5)
-    with pytest.raises(InputError, match="neighbours is 0"):
+    with pytest.raises(InputError, match="`neighbours` is 0"):
         ross_information(x, torch.zeros(5, dtype=torch.long), neighbours=0)
     with pytest.raises(InputError, match="5 samples and there are 4 labels"):
         ross_information(x, torch.zeros(4, dtype=torch.long))

@@ -13,11 +13,11 @@ from infoprune.methods.apply import collect_for
 from infoprune.methods.kprune import KPrune, prune_knowing, rank_by_knowledge
 from infoprune.methods.table import METHODS
 from infoprune.plan import Plan
-from infoprune.repair.repair import repair
+from infoprune.repairing.repair import repair
 from infoprune.statistics.calibration import real_tokens
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 6)
 
@@ -32,7 +32,7 @@ def half(model):
 def test_knowledge_by_differentiating_a_divergence(make_tiny_bert, labels):
     """The gradients of T^2 KL at temperature T between dense and pruned, text by text, with factors put in by hooks."""
     dense = make_tiny_bert(dtype=torch.float64, num_labels=labels)
-    small = prune(dense, half(dense))
+    small = apply_plan(dense, half(dense))
     method = KPrune(predictive=2.0, representational=0.3, heads=5.0, temperature=1.5)
     names = [site.name for site in find_sites(small)][2:]
     found = rank_by_knowledge(small, dense, BATCHES, names, method)
@@ -40,7 +40,7 @@ def test_knowledge_by_differentiating_a_divergence(make_tiny_bert, labels):
     for name in names:
         site = found.sites[name].site
         reader = linear(small, site.reader).weight
-        squares, loud, texts, tokens = (
+        squares, norms, texts, tokens = (
             torch.zeros(reader.shape[1]).double(),
             torch.zeros(reader.shape[1]).double(),
             0,
@@ -63,15 +63,15 @@ def test_knowledge_by_differentiating_a_divergence(make_tiny_bert, labels):
                     gap = 1.5**2 * (p * (p.log() - ours.log_softmax(-1))).sum()
                 squares += torch.autograd.grad(gap, factor)[0].square()
                 real = real_tokens(text)[0]
-                loud += seen[0][0][real].square().sum(0)
+                norms += seen[0][0][real].square().sum(0)
                 texts, tokens = texts + 1, tokens + int(real.sum())
-        score = 2.0 * squares / texts / 2 + 0.3 * loud / tokens * reader.square().mean(0)
-        score = score.reshape(site.units, site.size).mean(1) * (1 if site.kind == "ffn" else 5.0)
+        score = 2.0 * squares / texts / 2 + 0.3 * norms / tokens * reader.square().mean(0)
+        score = score.reshape(site.units, site.size).mean(1) * (1 if site.structure == "ffn" else 5.0)
         assert_close(found.sites[name].losses, score.sort().values, rtol=1e-6, atol=1e-12)
 
 
 def test_what_the_dense_model_answers_may_be_remembered(tiny_bert64, monkeypatch):
-    names, small = [site.name for site in find_sites(tiny_bert64)], prune(tiny_bert64, half(tiny_bert64))
+    names, small = [site.name for site in find_sites(tiny_bert64)], apply_plan(tiny_bert64, half(tiny_bert64))
     known: dict = {}
     asked = rank_by_knowledge(small, tiny_bert64, BATCHES, names, KPrune())
     first, again = (rank_by_knowledge(small, tiny_bert64, BATCHES, names, KPrune(), known) for _ in range(2))
@@ -99,11 +99,11 @@ def test_a_site_is_scored_after_those_below_are_cut_and_fitted(tiny_bert64):
     assert plan.kept[first.name] == tuple(sorted(dense.sites[first.name].order[first.units // 2 :].tolist()))
     cut = Plan("bert", {first.name: first.units}, {first.name: plan.kept[first.name]}, "hand", 0)
     fitted = repair(
-        prune(tiny_bert64, cut),
+        apply_plan(tiny_bert64, cut),
         tiny_bert64,
         BATCHES,
         statistics=statistics,
-        floor=math.inf,
+        smoothing=math.inf,
         ridge=1e-6,
         producers=False,
         sites=[first.name],

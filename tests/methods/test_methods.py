@@ -19,13 +19,13 @@ from infoprune.methods.kprune import prune_knowing
 from infoprune.methods.table import METHODS, Method, method_named
 from infoprune.plan import Plan
 from infoprune.ranking.criteria import CRITERIA
-from infoprune.repair.masks import mask_factors, tune_masks
-from infoprune.repair.ridge import Sums
+from infoprune.repairing.mask_tuning import mask_factors, tune_masks
+from infoprune.repairing.ridge import Sums
 from infoprune.statistics.calibration import real_tokens
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import find_sites
 from infoprune.structure.slices import unit_coordinates
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 BATCHES = make_batches(((7, 12, 9, 10, 12, 8, 11, 5),) * 6)
 KEEPS = (Keep(0.5), Budget("flops", 0.5))
@@ -104,7 +104,7 @@ def test_biases_take_up_means(prepared):
                 each(**batch)
         means.append(torch.cat([y[real_tokens(b)] for (_, y), b in zip(calls, BATCHES, strict=True)]).mean(0))
     assert_close(means[0], means[1])
-    bare = prune(model, plan)
+    bare = apply_plan(model, plan)
     assert torch.equal(linear(small, lowest.reader).weight, linear(bare, lowest.reader).weight)
 
 
@@ -120,7 +120,7 @@ def test_a_reader_without_bias_gets_one(dtype, tmp_path):
         each = statistics.sites[site.name]
         wanted = each.reader[:, : site.size] @ each.tokens.mean[: site.size]
         assert_close(linear(small, site.reader).bias, wanted.to(dtype))
-    assert linear(prune(model, plan), find_sites(model)[0].reader).bias is None
+    assert linear(apply_plan(model, plan), find_sites(model)[0].reader).bias is None
     save(small, tmp_path / "out")
     assert torch.equal(answers(load(tmp_path / "out"), batches), answers(small, batches))
     assert count_parameters(load(tmp_path / "out")) == count_parameters(small)
@@ -157,7 +157,7 @@ def test_factors_are_damped_least_squares():
 def test_tuned_masks_are_factors_on_the_columns_of_units(prepared):
     model, statistics, _ = prepared
     plan = half(model)
-    bare, tuned = prune(model, plan), finished(model, plan, statistics, BATCHES, "masks")
+    bare, tuned = apply_plan(model, plan), finished(model, plan, statistics, BATCHES, "masks")
     sites = find_sites(bare)
     for site in sites:
         ratio = linear(tuned, site.reader).weight / linear(bare, site.reader).weight
@@ -168,7 +168,7 @@ def test_tuned_masks_are_factors_on_the_columns_of_units(prepared):
 
 def test_factors_that_run_away_leave_all_above_alone(prepared):
     model, statistics, _ = prepared
-    bare = prune(model, half(model))
+    bare = apply_plan(model, half(model))
     small = tune_masks(bare, model, BATCHES, statistics, largest=1e-9)
     assert torch.equal(logits_of(small, BATCHES), logits_of(bare, BATCHES))
 
@@ -212,7 +212,7 @@ def test_names():
 def test_a_budget_without_costs(prepared):
     model, statistics, _ = prepared
     for name in ("kwon", "kprune", "fan2021"):
-        with pytest.raises(InputError, match="budget of flops needs to know what the model costs"):
+        with pytest.raises(InputError, match="budget of flops needs the costs of the model"):
             prune_by(METHODS[name], model, BATCHES, statistics, Budget("flops", 0.5))
 
 

@@ -15,9 +15,9 @@ from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
 from infoprune.measuring.measure import count_parameters
 from infoprune.methods.apply import collect_for, prune_by
+from infoprune.methods.rotate import fold_norms, rotatable_stream, rotate
 from infoprune.methods.slicegpt import principal_directions, prune_rotated
 from infoprune.methods.table import METHODS
-from infoprune.rotate import fold_norms, rotatable_stream, rotate
 from infoprune.statistics.calibration import real_tokens
 from infoprune.structure.sites import every_site
 from infoprune.structure.stock import loads_in
@@ -77,15 +77,15 @@ def projected(model, projector):
 def test_folded_norms_change_nothing(model):
     folded, batches = fold_norms(model), batches_of(model)
     assert_close(answers(folded, batches), answers(model, batches), rtol=1e-12, atol=1e-12)
-    for place in rotatable_stream(folded).places:
+    for place in rotatable_stream(folded).read_points:
         assert bool((folded.get_submodule(place.norm).weight == 1).all())
     assert folded.get_output_embeddings().weight is not folded.get_input_embeddings().weight
 
 
 def test_a_rotation_changes_nothing(model):
     folded, batches = fold_norms(model), batches_of(model)
-    drawn = torch.linalg.qr(torch.randn(48, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(0))).Q
-    for basis in (drawn, principal_directions(folded, batches)):
+    sampled = torch.linalg.qr(torch.randn(48, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(0))).Q
+    for basis in (sampled, principal_directions(folded, batches)):
         turned = rotate(folded, basis)
         assert_close(answers(turned, batches), answers(model, batches), **SINGLE)
         assert not torch.equal(turned.get_input_embeddings().weight, folded.get_input_embeddings().weight)
@@ -109,7 +109,7 @@ def test_slicing_is_projecting(tied):
     _, vectors = torch.linalg.eigh(second_moment(llama))
     kept = vectors[:, 32:]
     small, plan = prune_rotated(llama, batches_of(llama), Keep(1 / 3))
-    assert plan.counts == {"width": (16, 48)}
+    assert plan.counts == {"hidden-size": (16, 48)}
     wanted = projected(llama, kept @ kept.T)
     assert float((wanted - answers(llama, batches_of(llama))).abs().max()) > 0.1
     assert_close(answers(small, batches_of(llama)), wanted, **SINGLE)
@@ -117,7 +117,7 @@ def test_slicing_is_projecting(tied):
 
 def test_all_directions_are_the_identity(model):
     small, plan = prune_rotated(model, batches_of(model), Keep(1.0))
-    assert plan.counts == {"width": (48, 48)}
+    assert plan.counts == {"hidden-size": (48, 48)}
     assert_close(answers(small, batches_of(model)), answers(model, batches_of(model)), **SINGLE)
 
 
@@ -125,7 +125,7 @@ def test_what_is_sliced_is_saved_and_loaded(model, tmp_path):
     before, batches = answers(model, batches_of(model)), batches_of(model)
     small, plan = prune_rotated(model, batches, Keep(0.5))
     assert torch.equal(answers(model, batches), before)
-    assert plan.counts == {"width": (24, 48)}
+    assert plan.counts == {"hidden-size": (24, 48)}
     assert plan.criterion == "slicegpt"
     save(small, tmp_path / "out")
     again = load(tmp_path / "out")
@@ -145,7 +145,7 @@ def test_a_budget_is_that_of_the_model_as_it_was(llama, quantity):
     small, plan = prune_rotated(llama, batches, Budget(quantity, 0.7), costs)
     found = find_costs(small, quantity, batches, multiple=1).dense
     assert 0.5 * costs.dense < found <= 0.7 * costs.dense
-    assert plan.counts["width"][0] < 48
+    assert plan.counts["hidden-size"][0] < 48
 
 
 def test_our_repair_starts_from_the_same_directions(llama):
@@ -171,8 +171,8 @@ def test_other_streams_are_refused(name):
 
 def test_what_cannot_be_had(llama):
     batches = batches_of(llama)
-    costs = find_costs(llama, "params", batches, kinds=("ffn", "heads", "width"), multiple=1)
-    with pytest.raises(InputError, match="budget of params needs to know what the model costs"):
+    costs = find_costs(llama, "params", batches, structures=("ffn", "heads", "hidden-size"), multiple=1)
+    with pytest.raises(InputError, match="budget of params needs the costs of the model"):
         prune_rotated(llama, batches, Budget("params", 0.5))
     with pytest.raises(InputError, match=re.escape("finish is 'means', expected 'cut' or 'repair'")):
         prune_rotated(llama, batches, Keep(0.5), finish="means")

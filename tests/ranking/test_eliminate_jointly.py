@@ -10,8 +10,8 @@ N = 9
 def problems(places, seed=0):
     """Covariances and metrics of some places."""
     generator = torch.Generator().manual_seed(seed)
-    draws = torch.randn(places, 2, 30, N, dtype=torch.float64, generator=generator)
-    products = draws.mT @ draws / 30
+    fisher_samples = torch.randn(places, 2, 30, N, dtype=torch.float64, generator=generator)
+    products = fisher_samples.mT @ fisher_samples / 30
     return products[:, 0], products[:, 1]
 
 

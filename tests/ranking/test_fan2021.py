@@ -7,12 +7,12 @@ from tiny import make_batches, normal
 from torch.testing import assert_close
 
 from infoprune.budgets.allocate import Keep, allocate
-from infoprune.compress import compress
 from infoprune.errors import InputError
 from infoprune.information import gaussian_information
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.ranking.rank import rank
-from infoprune.settings import Settings
 from infoprune.statistics.collect import collect
 from infoprune.statistics.collect_pairs import collect_pairs
 from infoprune.statistics.moments import Moments
@@ -153,7 +153,7 @@ def test_what_is_preserved_above_matters(tiny_bert):
 
 @pytest.mark.parametrize("criterion", VARIANTS, ids=said)
 def test_compress(tiny_bert, criterion):
-    first, again = (compress(tiny_bert, BATCHES, criterion=criterion, seed=3) for _ in range(2))
+    first, again = (prune(tiny_bert, BATCHES, keep=0.5, criterion=criterion, seed=3) for _ in range(2))
     assert first.plan == again.plan
     assert first.plan.counts == {site.name: (site.units // 2, site.units) for site in find_sites(tiny_bert)}
     assert (first.report.criterion, first.report.nats_lost) == ("fan2021", None)
@@ -163,15 +163,15 @@ def test_compress(tiny_bert, criterion):
 @pytest.mark.parametrize("sites", [None, ["ffn"]])
 def test_in_rounds(tiny_bert, refresh, sites):
     settings = Settings(rounds=2, refresh=refresh)
-    result = compress(tiny_bert, BATCHES, keep=0.25, criterion=Fan2021(), sites=sites, settings=settings)
+    result = prune(tiny_bert, BATCHES, keep=0.25, criterion=Fan2021(), structures=sites, settings=settings)
     assert all(kept == of // 4 for kept, of in result.plan.counts.values())
 
 
 def test_from_the_top_one_site_at_a_time_is_the_same(tiny_bert):
     """What a site preserves does not change what is below it: one pass serves all, where the token weights agree."""
-    criterion = Fan2021(floor=math.inf)
+    criterion = Fan2021(smoothing=math.inf)
     plans = [
-        compress(tiny_bert, BATCHES, criterion=criterion, settings=Settings(refresh=refresh, repair=False)).plan
+        prune(tiny_bert, BATCHES, keep=0.5, criterion=criterion, settings=Settings(refresh=refresh, repair=False)).plan
         for refresh in ("site", "round")
     ]
     assert plans[0].kept == plans[1].kept
@@ -184,7 +184,7 @@ def test_constant_units_go_first(tiny_bert, criterion):
     """Not so by mRMR, to which what repeats others is worth less than nothing; KSG scatters about zero."""
     for layer in tiny_bert.bert.encoder.layer:
         layer.intermediate.dense.weight.data[5:9] = 0
-    plan = compress(tiny_bert, BATCHES, keep=0.9, criterion=criterion, sites=["ffn"]).plan
+    plan = prune(tiny_bert, BATCHES, keep=0.9, criterion=criterion, structures=["ffn"]).plan
     for kept in plan.kept.values():
         assert not {5, 6, 7, 8} & set(kept)
 
@@ -197,19 +197,22 @@ def test_refusals(tiny_bert):
         rank(paired(tiny_bert, criterion), Fan2021(estimator="copula"))
     bare = [{name: value for name, value in batch.items() if name != "labels"} for batch in BATCHES]
     with pytest.raises(InputError, match="no labels"):
-        compress(tiny_bert, bare, criterion=Fan2021(target="labels"))
+        prune(tiny_bert, bare, criterion=Fan2021(target="labels"))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"floor": -1.0}, "floor is -1.0, expected 0 or more"),
-        ({"floor": math.nan}, "floor is nan"),
-        ({"ridge": -1.0}, "ridge is -1.0"),
-        ({"samples": 3}, "samples is 3, expected 8 or more"),
-        ({"neighbours": 0}, "neighbours is 0"),
-        ({"estimator": "ksg", "redundancy": "mrmr"}, "redundancy cannot be had with estimator 'ksg'"),
-        ({"redundancy": "joint", "aggregation": "max"}, "redundancy 'joint' has no max"),
+        ({"smoothing": -1.0}, "`smoothing` is -1.0, expected 0 or more"),
+        ({"smoothing": math.nan}, "`smoothing` is nan"),
+        ({"ridge": -1.0}, "`ridge` is -1.0"),
+        ({"samples": 3}, "`samples` is 3, expected 8 or more"),
+        ({"neighbours": 0}, "`neighbours` is 0"),
+        (
+            {"estimator": "ksg", "redundancy": "mrmr"},
+            "`redundancy` is 'mrmr' with estimator 'ksg', expected 'gaussian' or 'copula'",
+        ),
+        ({"redundancy": "joint", "aggregation": "max"}, "`redundancy` 'joint' has no max"),
     ],
 )
 def test_options_out_of_range(options, message):
@@ -221,5 +224,5 @@ def test_options_out_of_range(options, message):
 def test_unknown_choices(option):
     criterion = Fan2021()
     object.__setattr__(criterion, option, "guess")  # the type checker of the tests would stop it at the door
-    with pytest.raises(InputError, match=f"{option} is 'guess', expected '.*' or '.*'"):
+    with pytest.raises(InputError, match=f"`{option}` is 'guess', expected '.*' or '.*'"):
         criterion.__post_init__()

@@ -7,13 +7,13 @@ import torch
 from tiny import captured, make_batches, normal, split, spread
 from torch.testing import assert_close
 
-from infoprune.compress import compress
 from infoprune.errors import InputError
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 from infoprune.ranking.brain_surgeon import BrainSurgeon
 from infoprune.ranking.criteria import CRITERIA, ChannelInformation, criterion_named, extras_of
 from infoprune.ranking.eliminate import compensate, eliminate
 from infoprune.ranking.scores import Activation, Flap, Leverage, Magnitude, MagnitudeSum, Taylor, Wanda
-from infoprune.settings import Settings
 from infoprune.statistics.collect import collect
 from infoprune.statistics.moments import Moments
 from infoprune.structure.linear import linear
@@ -25,7 +25,7 @@ SITES = ("layers.0.heads", "layers.1.ffn")
 
 @pytest.fixture
 def statistics(tiny_bert64):
-    return collect(tiny_bert64, BATCHES, extras={"masks", "loudness"})
+    return collect(tiny_bert64, BATCHES, extras={"masks", "activation_norm"})
 
 
 def scores_of(criterion, statistics):
@@ -138,7 +138,7 @@ def test_leverage_by_solving_for_every_unit(statistics):
 
 
 def test_leverage_is_the_first_step_for_readers_that_read_each_unit_alone(statistics):
-    """W = 1 and noise of the ridge's variance on every unit: the limit of docs/method.md."""
+    """W = 1 and noise of the ridge's variance on every unit: the limit of docs/concepts/method.md."""
     site = statistics.sites["layers.1.ffn"]
     total = site.second_moment * site.tokens.weight
     identity = torch.eye(len(total), dtype=torch.float64)
@@ -174,7 +174,7 @@ def test_brain_surgeon_loses_what_refitted_readers_lose(statistics, name):
 def test_brain_surgeon_is_our_limit(statistics):
     """tau at infinity, all tokens alike: the same elimination but for the mean, where there is none."""
     site = statistics.sites["layers.1.ffn"]
-    centred = replace(site, centred=False, floor=float("inf"), ridge=0.01)
+    centred = replace(site, centred=False, smoothing=float("inf"), shrinkage=0.01)
     damped = site.second_moment
     damped.diagonal().add_(0.01 * damped.diagonal().mean())
     assert_close(centred.covariance, damped)
@@ -203,36 +203,38 @@ def test_extras_cost_nothing_unless_asked_for(tiny_bert64, statistics):
     plain = collect(tiny_bert64, BATCHES)
     for name, site in plain.sites.items():
         assert site.masks is None
-        assert site.loudness is None
-        assert torch.equal(site.demand, statistics.sites[name].demand)
+        assert site.activation_norm is None
+        assert torch.equal(site.fisher, statistics.sites[name].fisher)
     assert extras_of(Wanda(), Flap()) == frozenset()
-    assert extras_of(Taylor(), Activation()) == {"masks", "loudness"}
+    assert extras_of(Taylor(), Activation()) == {"masks", "activation_norm"}
 
 
 def test_masks_do_not_depend_on_batches_and_padding(tiny_bert64, statistics):
-    singles = collect(tiny_bert64, split(BATCHES), extras={"masks", "loudness"})
+    singles = collect(tiny_bert64, split(BATCHES), extras={"masks", "activation_norm"})
     for name, site in singles.sites.items():
         assert_close(site.masks, statistics.sites[name].masks, rtol=1e-4, atol=1e-7)
-        assert_close(site.loudness, statistics.sites[name].loudness)
+        assert_close(site.activation_norm, statistics.sites[name].activation_norm)
 
 
 @pytest.mark.parametrize("name", ["taylor", "kwon", "activation"])
 def test_statistics_without_what_is_needed(tiny_bert64, name):
-    with pytest.raises(InputError, match=f"layers.0.heads are without '(masks|loudness)', which criterion '{name}'"):
+    with pytest.raises(
+        InputError, match=f"layers.0.heads are without '(masks|activation_norm)', which criterion '{name}'"
+    ):
         criterion_named(name).rank_site(collect(tiny_bert64, BATCHES).sites["layers.0.heads"], torch.Generator())
 
 
 def test_options_out_of_range(tiny_bert64):
-    with pytest.raises(InputError, match="ridge is 0"):
+    with pytest.raises(InputError, match="`ridge` is 0"):
         Leverage(ridge=0.0)
-    with pytest.raises(InputError, match="damping is -1"):
+    with pytest.raises(InputError, match="`damping` is -1"):
         BrainSurgeon(damping=-1.0)
 
 
 @pytest.mark.parametrize("name", [name for name in CRITERIA if name != "fan2021"])
 def test_compress_collects_what_a_criterion_wants(tiny_bert, name):
     settings = Settings(rounds=2, repair=False)
-    result = compress(tiny_bert, LONGER, keep=0.5, criterion=criterion_named(name), settings=settings)
+    result = prune(tiny_bert, LONGER, keep=0.5, criterion=criterion_named(name), settings=settings)
     assert all(2 * kept == of for kept, of in result.plan.counts.values())
     assert (result.report.nats_lost is None) == (name not in ("information", "kwon"))
 

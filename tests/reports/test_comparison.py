@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from matplotlib.image import imread
 
-from infoprune.reports.comparison import Cell, Spread, markdown, measure_of, rows, summary
-from infoprune.reports.curves import draw_curves
+from infoprune.reports.comparison import Cell, Spread, comparison_markdown, findings, measure_of, rows
+from infoprune.reports.curves import plot_curves
 
 CELL = Cell(
     criterion="information",
@@ -29,54 +29,57 @@ def cells(criterion, *kls, key="kl", **options):
 
 def test_differences_beyond_the_spread():
     grid = [*cells("wanda", 0.04, 0.06), *cells("information", 0.01, 0.02), *cells("kwon", 0.018, 0.03)]
-    assert summary(grid) == [
+    assert findings(grid) == [
         "keep=0.5, our repair: information is best, KL (nats) 0.0150 (0.0100 to 0.0200): "
-        "beyond the spread before wanda; within it kwon."
+        "beyond the spread of the seeds better than wanda; within the spread of kwon."
     ]
 
 
-def test_one_draw_tells_no_spread():
-    (said,) = summary([*cells("wanda", 0.04), *cells("kwon", 0.03)])
-    assert said == (
-        "keep=0.5, our repair: kwon is best, KL (nats) 0.0300, before wanda 0.0400; one draw tells no spread."
+def test_with_one_seed_the_spread_is_not_known():
+    (sentence,) = findings([*cells("wanda", 0.04), *cells("kwon", 0.03)])
+    assert sentence == (
+        "keep=0.5, our repair: kwon is best, KL (nats) 0.0300, followed by wanda 0.0400; "
+        "with one seed the spread is not known."
     )
     assert not Spread.of([0.1]).apart(Spread.of([0.2, 0.3]))
 
 
-def test_a_rival_that_is_better_is_named_first():
-    (said,) = summary([*cells("information", 0.04, 0.05), *cells("kwon", 0.01, 0.02)])
-    assert said.endswith("kwon is best, KL (nats) 0.0150 (0.0100 to 0.0200): beyond the spread before information.")
+def test_a_baseline_that_is_better_is_named_first():
+    (sentence,) = findings([*cells("information", 0.04, 0.05), *cells("kwon", 0.01, 0.02)])
+    assert sentence.endswith(
+        "kwon is best, KL (nats) 0.0150 (0.0100 to 0.0200): beyond the spread of the seeds better than information."
+    )
 
 
 def test_one_method_has_nobody_beside_it():
-    assert summary(cells("kwon", 0.03)) == ["keep=0.5, our repair: kwon is best, KL (nats) 0.0300."]
+    assert findings(cells("kwon", 0.03)) == ["keep=0.5, our repair: kwon is best, KL (nats) 0.0300."]
 
 
 def test_more_is_better_for_cosines():
     bare = [replace(each, metrics={"cosine": each.metrics["cosine"]}) for each in cells("a", 0.8, key="cosine")]
     bare += [replace(each, metrics={"cosine": 0.9}, criterion="b") for each in bare]
-    (said,) = summary(bare)
-    assert "b is best, cosine 0.9000, before a 0.8000" in said
+    (sentence,) = findings(bare)
+    assert "b is best, cosine 0.9000, followed by a 0.8000" in sentence
 
 
 def test_numbers_without_labels_say_nothing():
     silent = [replace(CELL, metrics={})]
     assert measure_of(silent) is None
-    assert "nothing says which method is best" in summary(silent)[0]
-    assert "| keep=0.5 | ours | information | 1 |" in markdown(silent)
+    assert "the methods cannot be ranked" in findings(silent)[0]
+    assert "| keep=0.5 | ours | information | 1 |" in comparison_markdown(silent)
 
 
 def test_the_table_has_a_row_for_every_goal_repair_and_method_the_best_first():
     grid = [*cells("wanda", 0.04), *cells("kwon", 0.03), *cells("kwon", 0.5, goal="keep=0.25", repair="own")]
     heading, table = rows(grid)
-    assert heading[:6] == ["goal", "repair", "criterion", "draws", "KL (nats)", "accuracy"]
+    assert heading[:6] == ["goal", "repair", "criterion", "seeds", "KL (nats)", "accuracy"]
     assert [row[:5] for row in table] == [
         ["keep=0.5", "ours", "kwon", "1", "0.0300"],
         ["keep=0.5", "ours", "wanda", "1", "0.0400"],
         ["keep=0.25", "own", "kwon", "1", "0.5000"],
     ]
     assert table[0][5:] == ["80.00%", "95.00%", "50.0%", "70.0%", "2.00x", "0"]
-    assert "Dense: accuracy 84.00%." in markdown(grid)
+    assert "Dense: accuracy 84.00%." in comparison_markdown(grid)
 
 
 @pytest.mark.parametrize("silent", [False, True], ids=["metrics", "no metrics"])
@@ -88,7 +91,7 @@ def test_curves(tmp_path, silent):
     ]
     if silent:
         grid = [replace(cell, metrics={}, dense={}) for cell in grid]
-    draw_curves(grid, tmp_path / "curves.png")
+    plot_curves(grid, tmp_path / "curves.png")
     picture = imread(tmp_path / "curves.png")
     assert picture.shape[0] > 500
     assert len({tuple(pixel) for pixel in picture[::5, ::5].reshape(-1, picture.shape[-1]).round(2)}) > 10

@@ -115,7 +115,7 @@ def test_dots_are_on_their_lines_at_what_is_kept():
 def test_without_losses_there_are_no_charts(curves):
     text = page(replace(REPORT, curves=curves))
     assert "polyline" not in text
-    assert "What cutting costs" not in text
+    assert "Predicted loss by share" not in text
 
 
 def test_losses_that_are_not_known_are_left_out():

@@ -6,7 +6,7 @@ from reports import REPORT
 from rich.console import Console
 
 from infoprune.measuring.measure import Latency
-from infoprune.reports.picture import draw_sizes
+from infoprune.reports.picture import plot_sizes
 from infoprune.reports.render import (
     SIZES,
     human,
@@ -76,7 +76,9 @@ def test_metrics_table():
 
 def test_summary_names_the_choice_the_time_and_what_opens_the_result():
     choice, seconds, loads = summary(REPORT)
-    assert choice == "Chosen by information from 1,024 calibration inputs, seed 3, predicted loss 0.0201 nats an input."
+    assert (
+        choice == "Chosen by information from 1,024 calibration inputs, seed 3, predicted loss 0.0201 nats per input."
+    )
     assert seconds == "Time: collect 3.0 s, rank 1.5 s, repair 4.0 s, total 9.0 s."
     assert "infoprune.load" in loads
     assert "predicted" not in summary(replace(REPORT, nats_lost=None))[0]
@@ -107,10 +109,10 @@ def test_markdown_has_the_facts_of_the_tables():
 
 def test_the_picture_of_the_sizes_stands_beside_the_report(tmp_path):
     assert f"({SIZES})" in markdown(REPORT)
-    draw_sizes(REPORT.kept, tmp_path / SIZES)
+    plot_sizes(REPORT.kept, tmp_path / SIZES)
     height, width = imread(tmp_path / SIZES).shape[:2]
     assert width > height > 100
-    draw_sizes({f"layers.{i}.ffn": (i + 1, 30) for i in range(30)}, tmp_path / "tall.png")
+    plot_sizes({f"layers.{i}.ffn": (i + 1, 30) for i in range(30)}, tmp_path / "tall.png")
     assert imread(tmp_path / "tall.png").shape[0] > 3 * height
 
 

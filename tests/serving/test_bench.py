@@ -8,7 +8,7 @@ from torch import nn
 
 from infoprune.errors import InputError
 from infoprune.measuring.measure import Latency
-from infoprune.serving.bench import judge_models, time_models
+from infoprune.serving.bench import evaluate_models, time_models
 from infoprune.serving.memory import peak_memory
 
 MEGABYTE = 1_000_000
@@ -55,12 +55,14 @@ def test_a_model_without_a_config_takes_the_inputs_of_another(tiny_bert):
     unknown.forward = lambda input_ids, attention_mask: None
     unknown.config = None
     assert len(time_models({"unknown": unknown, "known": known}, [(1, 4)], repeats=1)) == 2
-    with pytest.raises(InputError, match="nothing says what unknown takes"):
+    with pytest.raises(InputError, match="the inputs of unknown are not known"):
         time_models({"unknown": unknown}, [(1, 4)])
 
 
 def test_more_tokens_than_a_model_takes_are_refused(tiny_bert):
-    with pytest.raises(InputError, match="dense takes at most 64 tokens, not 65; pass --length 64"):
+    with pytest.raises(
+        InputError, match="`length` is 65, expected at most the 64 positions of dense; pass `length=64`"
+    ):
         time_models({"dense": tiny_bert}, [(1, 64), (1, 65)])
 
 
@@ -68,7 +70,7 @@ def test_answers_are_compared_with_those_of_the_first(make_tiny_bert):
     models = {"a": make_tiny_bert(seed=0), "b": make_tiny_bert(seed=1)}
     batches = make_batches()
     labelled = [{**batch, "labels": torch.tensor([0, 1, 0, 1][: len(batch["input_ids"])])} for batch in batches]
-    first, second = judge_models(models, labelled)
+    first, second = evaluate_models(models, labelled)
     assert (first.model, first.agreement, first.kl) == ("a", 1, 0)
     ours, theirs = (logits_of(model, batches) for model in models.values())
     assert second.kl == pytest.approx(divergence(ours, theirs))
@@ -81,7 +83,7 @@ def test_labels_that_exclude_none_are_compared_one_by_one(make_tiny_bert):
     several = {"num_labels": 3, "problem_type": "multi_label_classification"}
     models = {"a": make_tiny_bert(seed=0, **several), "b": make_tiny_bert(seed=1, **several)}
     batches = make_batches()
-    _, row = judge_models(models, batches)
+    _, row = evaluate_models(models, batches)
     p, q = (logits_of(model, batches).double().sigmoid() for model in models.values())
     nats = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
     assert row.kl == pytest.approx(float(nats.sum(-1).mean()))
@@ -90,7 +92,7 @@ def test_labels_that_exclude_none_are_compared_one_by_one(make_tiny_bert):
 
 def test_numbers_have_no_agreement(make_tiny_bert):
     models = {"a": make_tiny_bert(num_labels=1)}
-    (row,) = judge_models(models, make_batches())
+    (row,) = evaluate_models(models, make_batches())
     assert (row.metrics, row.agreement, row.kl) == ({}, None, None)
 
 

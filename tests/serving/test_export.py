@@ -18,7 +18,7 @@ from infoprune.serving.export import export
 from infoprune.serving.onnx_model import OnnxModel
 from infoprune.statistics.answer import pool_by
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 
 def typed(batches):
@@ -33,7 +33,7 @@ def cut(model):
     """Half of the heads, and another number of neurons in every layer: no stock config can say this."""
     units = {site.name: site.units for site in find_sites(model)}
     kept = {name: tuple(range(0, n, 2 + index)) for index, (name, n) in enumerate(units.items())}
-    return prune(model, Plan(model.config.model_type, units, kept, "even", 0))
+    return apply_plan(model, Plan(model.config.model_type, units, kept, "even", 0))
 
 
 @pytest.fixture(scope="module")
@@ -155,16 +155,16 @@ def test_an_embedding_is_pooled_as_the_model_says(tiny_bert, tmp_path):
 def test_blocks_that_are_left_out(tiny_bert, tmp_path):
     units = {site.name: site.units for site in find_sites(tiny_bert)}
     kept = {name: (0, 1) if name in ("layers.0.ffn", "layers.1.heads") else () for name in units}
-    small = prune(tiny_bert, Plan("bert", units, kept, "first", 0))
+    small = apply_plan(tiny_bert, Plan("bert", units, kept, "first", 0))
     exported = export(small, tmp_path / "a.onnx", make_batches(), int8=True)  # after the same in float32
     assert exported.difference < 0.1 * exported.scale
 
 
 def test_layers_that_drop_coordinates(tiny_bert, tmp_path):
-    widths = [site.name for site in find_sites(tiny_bert, ["layer-width"])]
-    units = dict.fromkeys(widths, find_sites(tiny_bert, ["width"])[0].units)
-    kept = {name: tuple(range(layer, units[name] - 3 * layer, 1 + layer)) for layer, name in enumerate(widths)}
-    exported = export(prune(tiny_bert, Plan("bert", units, kept, "some", 0)), tmp_path / "a.onnx", make_batches())
+    hidden_sizes = [site.name for site in find_sites(tiny_bert, ["hidden-size-per-layer"])]
+    units = dict.fromkeys(hidden_sizes, find_sites(tiny_bert, ["hidden-size"])[0].units)
+    kept = {name: tuple(range(layer, units[name] - 3 * layer, 1 + layer)) for layer, name in enumerate(hidden_sizes)}
+    exported = export(apply_plan(tiny_bert, Plan("bert", units, kept, "some", 0)), tmp_path / "a.onnx", make_batches())
     assert exported.difference < 1e-4 * exported.scale
 
 
@@ -189,7 +189,9 @@ def test_a_model_that_generates_is_refused(tmp_path):
         export(zoo.build("llama"), tmp_path / "llama.onnx", make_batches())
 
 
-@pytest.mark.parametrize(("name", "words"), [("graph.bin", "does not end in .onnx"), ("there.onnx", "exists.*--force")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("graph.bin", "does not end in .onnx"), ("there.onnx", "exists.*`force=True`")]
+)
 def test_a_place_that_is_no_new_graph_is_refused(tiny_bert, tmp_path, name, words):
     (tmp_path / "there.onnx").write_text("mine")
     with pytest.raises(InputError, match=words):
@@ -198,7 +200,7 @@ def test_a_place_that_is_no_new_graph_is_refused(tiny_bert, tmp_path, name, word
 
 
 def test_no_batches_are_refused(tiny_bert, tmp_path):
-    with pytest.raises(InputError, match="batches is empty"):
+    with pytest.raises(InputError, match="`batches` is empty"):
         export(tiny_bert, tmp_path / "a.onnx", [])
 
 

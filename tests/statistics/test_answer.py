@@ -13,8 +13,8 @@ from transformers import (
     BertModel,
 )
 
-from infoprune.compress import compress
 from infoprune.errors import InputError
+from infoprune.pipeline.prune import prune
 from infoprune.statistics.answer import answer_of
 from infoprune.statistics.collect import collect
 from infoprune.structure.sites import find_sites
@@ -22,10 +22,10 @@ from infoprune.structure.sites import find_sites
 
 @pytest.fixture
 def build(make_tiny_bert):
-    def built(kind, **settings):
+    def built(model_class, **settings):
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            model = kind(make_tiny_bert(**settings).config).to(torch.float64).eval()
+            model = model_class(make_tiny_bert(**settings).config).to(torch.float64).eval()
             for parameter in model.parameters():
                 mean = float(parameter.detach().mean()) if parameter.ndim == 1 else 0.0
                 torch.nn.init.normal_(parameter, mean=mean, std=0.2)
@@ -93,16 +93,16 @@ TASKS = {
 
 @pytest.mark.parametrize("task", TASKS)
 def test_demand_is_the_fisher_information_of_the_answer(build, task):
-    kind, settings, answer, fisher, drawn = TASKS[task]
-    model, batches = build(kind, **settings), make_batches(((4, 3, 6), (5,)))
+    model_class, settings, answer, fisher, sampled = TASKS[task]
+    model, batches = build(model_class, **settings), make_batches(((4, 3, 6), (5,)))
     singles = split(batches)
     site = find_sites(model)[1]
     expected = 0
     for single in singles:
         slopes, numbers = jacobian(model, single, site.reader, answer)
         expected = expected + torch.einsum("ati,ab,btj->ij", slopes, fisher(numbers), slopes) / len(singles)
-    found = collect(model, batches, sites=[site], draws=600 if drawn else 4).sites[site.name].demand
-    if drawn:
+    found = collect(model, batches, sites=[site], fisher_samples=600 if sampled else 4).sites[site.name].fisher
+    if sampled:
         assert float((found - expected).norm() / expected.norm()) < 0.15
     else:
         assert_close(found, expected, rtol=1e-9, atol=1e-14)
@@ -110,8 +110,8 @@ def test_demand_is_the_fisher_information_of_the_answer(build, task):
 
 @pytest.mark.parametrize("task", ["tokens", "masked tokens", "start and end", "embedding", "several labels"])
 def test_padding_does_not_count(build, task):
-    kind, settings, *_ = TASKS[task]
-    model = build(kind, **settings)
+    model_class, settings, *_ = TASKS[task]
+    model = build(model_class, **settings)
     padded = make_batches(((4, 7),))
     (bare,) = split([{name: x[:1] for name, x in padded[0].items()}])
     masked = {name: x[:1] for name, x in padded[0].items()}
@@ -129,9 +129,9 @@ def test_padding_does_not_count(build, task):
 @pytest.mark.filterwarnings("ignore:.*calibration tokens")
 @pytest.mark.parametrize("task", TASKS)
 def test_a_model_of_every_task_is_compressed(build, task):
-    kind, settings, answer, *_ = TASKS[task]
-    model, batches = build(kind, **settings), make_batches(((4, 3, 6), (5,)))
-    result = compress(model, batches, keep=0.5)
+    model_class, settings, answer, *_ = TASKS[task]
+    model, batches = build(model_class, **settings), make_batches(((4, 3, 6), (5,)))
+    result = prune(model, batches, keep=0.5)
     assert [site.units for site in find_sites(result.model)] == [2, 32, 2, 32]
     with torch.no_grad():
         assert torch.isfinite(answer(result.model(**batches[0]))).all()
@@ -141,7 +141,7 @@ def test_a_model_of_every_task_is_compressed(build, task):
 def test_a_model_of_no_known_task_is_refused_before_the_work(build):
     seen = []
     with pytest.raises(InputError, match="BertForNextSentencePrediction is for no task that is known"):
-        compress(build(BertForNextSentencePrediction), make_batches(), progress=lambda *each: seen.append(each))
+        prune(build(BertForNextSentencePrediction), make_batches(), progress=lambda *each: seen.append(each))
     assert seen == []
 
 

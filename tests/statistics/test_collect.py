@@ -27,7 +27,7 @@ def fisher_by_hand(model, single, path):
 def statistics_close(a, b, tolerance=1e-10):
     for name, one in a.sites.items():
         other = b.sites[name]
-        for field in ("demand", "covariance", "reader", "produced"):
+        for field in ("fisher", "covariance", "reader", "produced"):
             assert_close(getattr(one, field), getattr(other, field), rtol=tolerance, atol=tolerance)
         assert_close(one.moments.mean, other.moments.mean, rtol=tolerance, atol=tolerance)
 
@@ -40,10 +40,12 @@ def test_demand_is_the_fisher_information(make_tiny_bert, labels):
     for site in find_sites(model):
         by_hand = [fisher_by_hand(model, single, site.reader) for single in singles]
         expected = torch.stack([each.sum(0) for each in by_hand]).mean(0)
-        assert_close(statistics.sites[site.name].demand, expected, rtol=1e-9, atol=1e-16)
-        worth = torch.cat([w[w_mask] for w, w_mask in zip(statistics.worth[site.name], masks(batches), strict=True)])
+        assert_close(statistics.sites[site.name].fisher, expected, rtol=1e-9, atol=1e-16)
+        importance = torch.cat(
+            [w[w_mask] for w, w_mask in zip(statistics.importance[site.name], masks(batches), strict=True)]
+        )
         traces = torch.cat([each.diagonal(dim1=1, dim2=2).sum(1) for each in by_hand])
-        assert_close(worth.double(), traces, rtol=1e-5, atol=1e-12)
+        assert_close(importance.double(), traces, rtol=1e-5, atol=1e-12)
 
 
 def masks(batches):
@@ -66,32 +68,32 @@ def test_half_of_the_demand_is_the_divergence_of_a_small_shift(tiny_bert64):
                 for sign in (1, -1):
                     with shifted(tiny_bert64, site.reader, sign * one):
                         total += divergence(dense, logits_of(tiny_bert64, [single])) / 2
-        predicted = float(x @ statistics.sites[site.name].demand @ x) / 2
+        predicted = float(x @ statistics.sites[site.name].fisher @ x) / 2
         assert total / len(singles) == pytest.approx(predicted, rel=1e-3)
 
 
 def test_drawn_demand_is_unbiased(make_tiny_bert):
     model, batches = make_tiny_bert(torch.float64, num_labels=20), make_batches(((4, 5), (3,)))
-    drawn = collect(model, batches, draws=400).sites["layers.1.ffn"].demand
+    sampled = collect(model, batches, fisher_samples=400).sites["layers.1.ffn"].fisher
     by_hand = [fisher_by_hand(model, single, "bert.encoder.layer.1.output.dense") for single in split(batches)]
     expected = torch.stack([each.sum(0) for each in by_hand]).mean(0)
-    assert float((drawn - expected).norm() / expected.norm()) < 0.15
-    again = collect(model, batches, draws=400).sites["layers.1.ffn"].demand
-    assert torch.equal(drawn, again)
+    assert float((sampled - expected).norm() / expected.norm()) < 0.15
+    again = collect(model, batches, fisher_samples=400).sites["layers.1.ffn"].fisher
+    assert torch.equal(sampled, again)
 
 
-@pytest.mark.parametrize("floor", [0.0, 3.0, math.inf])
-def test_moments_are_those_of_the_real_tokens(tiny_bert64, floor):
+@pytest.mark.parametrize("smoothing", [0.0, 3.0, math.inf])
+def test_moments_are_those_of_the_real_tokens(tiny_bert64, smoothing):
     batches = make_batches()
-    statistics = collect(tiny_bert64, batches, floor=floor, ridge=0.0)
+    statistics = collect(tiny_bert64, batches, smoothing=smoothing, shrinkage=0.0)
     assert (statistics.inputs, statistics.tokens) == (7, 41)
     for site in find_sites(tiny_bert64):
         with captured(tiny_bert64, site.reader) as calls:
             logits_of(tiny_bert64, split(batches))
         x = torch.cat([inputs[0] for inputs, _ in calls])
-        worth = torch.cat([fisher_by_hand(tiny_bert64, s, site.reader) for s in split(batches)])
-        worth = worth.diagonal(dim1=1, dim2=2).sum(1)
-        weights = torch.ones(41).double() if math.isinf(floor) else worth / worth.mean() + floor
+        importance = torch.cat([fisher_by_hand(tiny_bert64, s, site.reader) for s in split(batches)])
+        importance = importance.diagonal(dim1=1, dim2=2).sum(1)
+        weights = torch.ones(41).double() if math.isinf(smoothing) else importance / importance.mean() + smoothing
         mean = weights @ x / weights.sum()
         found = statistics.sites[site.name]
         assert_close(found.moments.mean, mean, rtol=1e-8, atol=1e-10)
@@ -99,9 +101,9 @@ def test_moments_are_those_of_the_real_tokens(tiny_bert64, floor):
         assert_close(found.tokens.covariance, torch.cov(x.T, correction=0))
 
 
-def test_ridge_is_a_share_of_the_mean_variance(tiny_bert64):
-    statistics = collect(tiny_bert64, make_batches(), ridge=0.5).sites["layers.0.ffn"]
-    bare = replace(statistics, ridge=0.0).covariance
+def test_shrinkage_is_a_share_of_the_mean_variance(tiny_bert64):
+    statistics = collect(tiny_bert64, make_batches(), shrinkage=0.5).sites["layers.0.ffn"]
+    bare = replace(statistics, shrinkage=0.0).covariance
     expected = bare + 0.5 * bare.diagonal().mean() * torch.eye(64).double()
     assert_close(statistics.covariance, expected)
 
@@ -133,10 +135,12 @@ def test_labels_are_ignored(tiny_bert64):
 def test_sites_may_be_chosen_and_joined(tiny_bert64):
     batches = make_batches()
     every = collect(tiny_bert64, batches)
-    parts = [collect(tiny_bert64, batches, sites=find_sites(tiny_bert64, [kind])) for kind in ("ffn", "heads")]
+    parts = [
+        collect(tiny_bert64, batches, sites=find_sites(tiny_bert64, [structure])) for structure in ("ffn", "heads")
+    ]
     assert set(parts[0].sites) == {"layers.0.ffn", "layers.1.ffn"}
     joined = parts[0].joined(parts[1])
-    assert joined.sites.keys() == joined.worth.keys() == every.sites.keys()
+    assert joined.sites.keys() == joined.importance.keys() == every.sites.keys()
     statistics_close(every, joined)
     other = collect(tiny_bert64, make_batches(seed=1))
     assert other.joined(every).sites["layers.0.ffn"] is other.sites["layers.0.ffn"]

@@ -49,14 +49,14 @@ def test_dropout_is_off(make_tiny_bert):
     model = make_tiny_bert(hidden_dropout_prob=0.5)
     expected = collect(model, make_batches()).sites["layers.1.ffn"]
     found = collect(model.train(), make_batches()).sites["layers.1.ffn"]
-    assert torch.equal(found.demand, expected.demand)
+    assert torch.equal(found.fisher, expected.fisher)
     assert torch.equal(found.covariance, expected.covariance)
 
 
 def test_under_no_grad_too(tiny_bert):
-    expected = collect(tiny_bert, make_batches()).sites["layers.0.ffn"].demand
+    expected = collect(tiny_bert, make_batches()).sites["layers.0.ffn"].fisher
     with torch.no_grad():
-        found = collect(tiny_bert, make_batches()).sites["layers.0.ffn"].demand
+        found = collect(tiny_bert, make_batches()).sites["layers.0.ffn"].fisher
         assert not torch.is_grad_enabled()
     assert torch.equal(found, expected)
 
@@ -68,7 +68,7 @@ def test_half_precision_is_near_single(make_tiny_bert, dtype, tolerance):
     expected = collect(make_tiny_bert(dtype).float(), batches)  # the same rounded weights
     found = collect(half, batches)
     for name, site in found.sites.items():
-        for field in ("demand", "covariance"):
+        for field in ("fisher", "covariance"):
             value, wanted = getattr(site, field), getattr(expected.sites[name], field)
             assert value.dtype == torch.float64
             assert torch.isfinite(value).all()
@@ -79,15 +79,15 @@ def test_a_sure_prediction_in_half_precision_keeps_its_gradient(make_tiny_bert):
     model = make_tiny_bert(torch.float16)
     model.classifier.bias.data += torch.tensor([12.0, 0.0]).half()
     expected = collect(make_tiny_bert(torch.float16).float(), make_batches())
-    assert all(float(site.demand.diagonal().sum()) > 0 for site in collect(model, make_batches()).sites.values())
-    assert all(float(site.demand.diagonal().sum()) > 0 for site in expected.sites.values())
+    assert all(float(site.fisher.diagonal().sum()) > 0 for site in collect(model, make_batches()).sites.values())
+    assert all(float(site.fisher.diagonal().sum()) > 0 for site in expected.sites.values())
 
 
 def test_a_certain_prediction_demands_nothing(make_tiny_bert):
     model = make_tiny_bert(torch.float64)
     model.classifier.bias.data += torch.tensor([5000.0, 0.0])
     statistics = collect(model, make_batches()).sites["layers.0.ffn"]
-    assert statistics.demand.count_nonzero() == 0
+    assert statistics.fisher.count_nonzero() == 0
     assert_close(statistics.moments.mean, statistics.tokens.mean)  # all tokens alike
 
 
@@ -96,7 +96,7 @@ def test_a_text_of_padding_alone_does_no_harm(tiny_bert64):
     batches[0]["attention_mask"][1] = 0
     for site in collect(tiny_bert64, batches).sites.values():
         assert torch.isfinite(site.covariance).all()
-        assert torch.isfinite(site.demand).all()
+        assert torch.isfinite(site.fisher).all()
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

@@ -41,16 +41,16 @@ def tokens_of(model, name, batches=BATCHES):
     return torch.cat([torch.cat(pair, 1) for pair in zip(below, above, strict=True)])
 
 
-@pytest.mark.parametrize("floor", [0.0, 3.0, math.inf])
-def test_moments_are_those_of_tokens_side_by_side(tiny_bert64, floor):
-    statistics = paired(tiny_bert64, Pairing("logits", None, floor))
+@pytest.mark.parametrize("smoothing", [0.0, 3.0, math.inf])
+def test_moments_are_those_of_tokens_side_by_side(tiny_bert64, smoothing):
+    statistics = paired(tiny_bert64, Pairing("logits", None, smoothing))
     singles = collect(tiny_bert64, split(BATCHES))
     for site in find_sites(tiny_bert64):
         pairs = statistics.sites[site.name].pairs
         assert (pairs.above and pairs.above.name) == ABOVE.get(site.name)
         rows = tokens_of(tiny_bert64, site.name)
-        worth = torch.cat([w.flatten() for w in singles.worth[site.name]]).double()
-        weights = torch.ones(41).double() if math.isinf(floor) else worth / worth.mean() + floor
+        importance = torch.cat([w.flatten() for w in singles.importance[site.name]]).double()
+        weights = torch.ones(41).double() if math.isinf(smoothing) else importance / importance.mean() + smoothing
         assert (pairs.here, pairs.upper) == (site.units * site.size, rows.shape[1] - site.units * site.size)
         assert_close(pairs.joint.mean, weights @ rows / weights.sum(), rtol=1e-6, atol=1e-8)
         expected = torch.cov(rows.T, correction=0, aweights=weights)
@@ -83,10 +83,10 @@ def test_labels_stand_on_top_as_indicators(make_tiny_bert):
 
 def test_drawn_tokens_are_real_ones_and_each_comes_once(tiny_bert):
     for name, statistics in paired(tiny_bert, Pairing("logits", 20, 3.0)).sites.items():
-        drawn, rows = statistics.pairs.joint, tokens_of(tiny_bert, name)
-        assert drawn.shape == (20, rows.shape[1])
-        nearest = torch.cdist(drawn, rows).argmin(1)
-        assert_close(drawn, rows[nearest], rtol=1e-4, atol=1e-5)
+        sampled, rows = statistics.pairs.joint, tokens_of(tiny_bert, name)
+        assert sampled.shape == (20, rows.shape[1])
+        nearest = torch.cdist(sampled, rows).argmin(1)
+        assert_close(sampled, rows[nearest], rtol=1e-4, atol=1e-5)
         assert len(set(nearest.tolist())) == 20
 
 

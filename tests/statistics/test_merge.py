@@ -10,15 +10,15 @@ from test_collect import statistics_close
 from tiny import logits_of, make_batches
 from torch.testing import assert_close
 
-from infoprune.archive import load_statistics, save_statistics
-from infoprune.compress import compress
 from infoprune.errors import InputError
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.ranking.rank import rank
-from infoprune.repair.repair import repair
-from infoprune.settings import Settings
-from infoprune.statistics.collect import collect, collect_worth
+from infoprune.repairing.repair import repair
+from infoprune.statistics.archive import load_statistics, save_statistics
+from infoprune.statistics.collect import collect, collect_importance
 from infoprune.statistics.groups import groups, site_bytes
 from infoprune.statistics.merge import merge_statistics
 from infoprune.structure.sites import find_sites
@@ -33,9 +33,9 @@ def all_close(found, expected):
     assert sorted(found.keys) == sorted(expected.keys)
     for name, site in expected.sites.items():
         assert found.sites[name].tokens.rows == site.tokens.rows
-        worth = dict(zip(found.keys, found.worth[name], strict=True))
-        for key, each in zip(expected.keys, expected.worth[name], strict=True):
-            assert torch.equal(worth[key], each)
+        importance = dict(zip(found.keys, found.importance[name], strict=True))
+        for key, each in zip(expected.keys, expected.importance[name], strict=True):
+            assert torch.equal(importance[key], each)
 
 
 @pytest.mark.parametrize("cuts", [(1,), (2, 3), (1, 2, 3, 4)])
@@ -71,8 +71,10 @@ def test_what_cannot_be_merged(make_tiny_bert):
         merge_statistics(one, collect(model, batches, sites=find_sites(model, ["ffn"])))
     with pytest.raises(InputError, match=r"two models with other weights.*one checkpoint"):
         merge_statistics(one, collect(make_tiny_bert(seed=1), batches))
-    with pytest.raises(InputError, match=r"floor 3 and ridge 0.01, the others 1 and 0.01.*collect them alike"):
-        merge_statistics(one, collect(model, batches, floor=1.0))
+    with pytest.raises(
+        InputError, match=r"smoothing 3 and shrinkage 0\.01, the others 1 and 0\.01.*collect all with the same settings"
+    ):
+        merge_statistics(one, collect(model, batches, smoothing=1.0))
 
 
 def of_two_sites(model):
@@ -89,15 +91,15 @@ def test_groups_fit_and_hold_every_site_once(tiny_bert64):
     assert [len(group) for group in groups(tiny_bert64, sites, memory - 1)] == [1, 1, 1, 1]
     assert groups(tiny_bert64, sites, None) == [list(sites)]
     with pytest.raises(
-        InputError, match=r"layers\.0\.ffn take [\d,]+ bytes, and 50,000 are allowed; allow at least 1 MiB"
+        InputError, match=r"layers\.0\.ffn take [\d,]+ bytes, and `memory` allows 50,000; allow at least 1 MiB"
     ):
         groups(tiny_bert64, sites, 50_000)
 
 
 def test_the_bytes_of_a_site_are_those_of_its_tensors(tiny_bert64):
     for site in collect(tiny_bert64, make_batches()).sites.values():
-        tensors = [site.demand, site.reader, site.produced, site.produced_sum]
-        tensors += [t for moments in (site.tokens, site.worth) for t in (moments.mean, moments.triangle)]
+        tensors = [site.fisher, site.reader, site.produced, site.produced_sum]
+        tensors += [t for moments in (site.tokens, site.importance) for t in (moments.mean, moments.triangle)]
         outputs, inputs = site.reader.shape
         assert site_bytes(outputs, inputs, site.site.units) == sum(t.numel() * t.element_size() for t in tensors)
 
@@ -120,28 +122,28 @@ def test_sites_in_groups_are_sites_in_one_pass(make_tiny_bert, labels, monkeypat
 
 def test_little_memory_gives_the_same_model(tiny_bert64):
     batches = make_batches(LENGTHS)
-    expected = compress(tiny_bert64, batches, keep=0.5)
-    found = compress(tiny_bert64, batches, keep=0.5, settings=Settings(memory=of_two_sites(tiny_bert64)))
+    expected = prune(tiny_bert64, batches, keep=0.5)
+    found = prune(tiny_bert64, batches, keep=0.5, settings=Settings(memory=of_two_sites(tiny_bert64)))
     assert found.plan == expected.plan
     assert torch.equal(logits_of(found.model, batches), logits_of(expected.model, batches))
 
 
 def test_memory_that_cannot_be_limited(tiny_bert64):
-    with pytest.raises(InputError, match=r"memory is 0 bytes.*1 GiB"):
+    with pytest.raises(InputError, match=r"`memory` is 0 bytes.*1 GiB"):
         Settings(memory=0)
     with pytest.raises(InputError, match=r"refresh 'site' keeps the statistics of all sites.*refresh 'round'"):
         Settings(memory=10**9, refresh="site")
-    with pytest.raises(InputError, match=r"'fan2021' keeps the statistics of all sites.*criterion 'information'"):
-        compress(tiny_bert64, make_batches(), criterion=Fan2021(), settings=Settings(memory=10**9))
+    with pytest.raises(InputError, match=r"'fan2021' keeps the statistics of all sites.*`criterion=information`"):
+        prune(tiny_bert64, make_batches(), criterion=Fan2021(), settings=Settings(memory=10**9))
 
 
 def test_given_statistics_stand_for_a_pass(tiny_bert64, tmp_path):
     batches = make_batches(LENGTHS)
     save_statistics(collect(tiny_bert64, batches), tmp_path / "statistics")
     stored = load_statistics(tmp_path / "statistics")
-    for how in ({"keep": 0.5}, {"keep": 0.25, "sites": ("ffn",)}):
-        expected = compress(tiny_bert64, batches, **how)
-        found = compress(tiny_bert64, batches, statistics=stored, **how)
+    for how in ({"keep": 0.5}, {"keep": 0.25, "structures": ("ffn",)}):
+        expected = prune(tiny_bert64, batches, **how)
+        found = prune(tiny_bert64, batches, statistics=stored, **how)
         assert found.plan == expected.plan
         assert_close(logits_of(found.model, batches), logits_of(expected.model, batches), rtol=1e-9, atol=1e-9)
 
@@ -150,12 +152,12 @@ def test_given_statistics_of_other_texts(tiny_bert64):
     """The units are chosen by the statistics, what is left is repaired on the batches."""
     batches, others = make_batches(LENGTHS), make_batches(LENGTHS, seed=3)
     statistics = collect(tiny_bert64, others)
-    bare = compress(tiny_bert64, others, settings=Settings(repair=False))
-    found = compress(tiny_bert64, batches, statistics=statistics, settings=Settings(copies=0))
+    bare = prune(tiny_bert64, others, settings=Settings(repair=False))
+    found = prune(tiny_bert64, batches, statistics=statistics, settings=Settings(augmentations=0))
     assert found.plan == bare.plan
     expected = repair(bare.model, tiny_bert64, batches)
     assert torch.equal(logits_of(found.model, batches), logits_of(expected, batches))
-    with pytest.raises(InputError, match=r"of other batches.*pass those, or no statistics"):
+    with pytest.raises(InputError, match=r"of other batches.*pass those, or leave out `statistics`"):
         repair(bare.model, tiny_bert64, batches, statistics=statistics)
 
 
@@ -163,25 +165,25 @@ def test_given_statistics_that_do_not_do(make_tiny_bert):
     model, batches = make_tiny_bert(), make_batches()
     statistics = collect(model, batches, sites=find_sites(model, ["ffn"]))
     with pytest.raises(InputError, match=r"do not have layers\.0\.heads"):
-        compress(model, batches, statistics=statistics)
-    with pytest.raises(InputError, match="statistics were given, but criterion 'fan2021'"):
-        compress(model, batches, statistics=statistics, criterion=Fan2021())
+        prune(model, batches, statistics=statistics)
+    with pytest.raises(InputError, match="`statistics` were given, but criterion 'fan2021'"):
+        prune(model, batches, statistics=statistics, criterion=Fan2021())
     with pytest.raises(InputError, match="with refresh 'site'"):
-        compress(model, batches, statistics=statistics, settings=Settings(refresh="site"))
+        prune(model, batches, keep=0.5, statistics=statistics, settings=Settings(refresh="site"))
     with pytest.raises(InputError, match=r"not of .* the weights of this model"):
-        compress(make_tiny_bert(seed=1), batches, sites=("ffn",), statistics=statistics)
+        prune(make_tiny_bert(seed=1), batches, keep=0.5, structures=("ffn",), statistics=statistics)
 
 
-def test_worth_alone_is_that_of_all(tiny_bert64):
+def test_importance_alone_is_that_of_all(tiny_bert64):
     batches = make_batches()
-    expected, found = collect(tiny_bert64, batches), collect_worth(tiny_bert64, batches)
+    expected, found = collect(tiny_bert64, batches), collect_importance(tiny_bert64, batches)
     assert found.sites == {}
     assert (found.levels, found.keys, found.tokens) == (expected.levels, expected.keys, expected.tokens)
-    for name, each in expected.worth.items():
-        assert all(torch.equal(a, b) for a, b in zip(found.worth[name], each, strict=True))
+    for name, each in expected.importance.items():
+        assert all(torch.equal(a, b) for a, b in zip(found.importance[name], each, strict=True))
     one = expected.among([batches[1]])
     assert one.keys == expected.keys[1:]
-    assert one.worth["layers.1.ffn"][0] is expected.worth["layers.1.ffn"][1]
+    assert one.importance["layers.1.ffn"][0] is expected.importance["layers.1.ffn"][1]
 
 
 def test_ranking_needs_no_model(tiny_bert64, tmp_path):
@@ -198,12 +200,12 @@ def test_ranking_needs_no_model(tiny_bert64, tmp_path):
 
 
 def test_extras_of_halves_are_those_of_the_whole(tiny_bert64):
-    extras = {"masks", "loudness"}
+    extras = {"masks", "activation_norm"}
     batches = make_batches()
     whole = collect(tiny_bert64, batches, extras=extras)
     halves = [collect(tiny_bert64, [batch], extras=extras) for batch in batches]
     for name, site in merge_statistics(*halves).sites.items():
         assert torch.equal(site.masks, whole.sites[name].masks)
-        assert torch.allclose(site.loudness, whole.sites[name].loudness)
+        assert torch.allclose(site.activation_norm, whole.sites[name].activation_norm)
     bare = merge_statistics(halves[0], collect(tiny_bert64, batches[1:]))
-    assert all(site.masks is None and site.loudness is None for site in bare.sites.values())
+    assert all(site.masks is None and site.activation_norm is None for site in bare.sites.values())

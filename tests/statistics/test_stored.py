@@ -8,16 +8,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import make_batches
 
-from infoprune.archive import load_statistics, save_statistics
 from infoprune.errors import InputError
+from infoprune.files.typed import typed
+from infoprune.statistics.archive import load_statistics, save_statistics
 from infoprune.statistics.collect import collect
 from infoprune.statistics.stored import HEADER
-from infoprune.typed import typed
 
 
 @pytest.fixture
 def statistics(tiny_bert):
-    return collect(tiny_bert, make_batches(), floor=float("inf"))
+    return collect(tiny_bert, make_batches(), smoothing=float("inf"))
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ def test_bit_by_bit(statistics, folder):
         found.sites["layers.7.ffn"]
     for name, site in statistics.sites.items():
         again = found.sites[name]
-        for field in ("site", "centred", "floor", "ridge"):
+        for field in ("site", "centred", "smoothing", "shrinkage"):
             assert getattr(again, field) == getattr(site, field)
-        for field in ("demand", "reader", "produced", "covariance"):
+        for field in ("fisher", "reader", "produced", "covariance"):
             assert torch.equal(getattr(again, field), getattr(site, field))
-        for a, b in ((again.tokens, site.tokens), (again.worth, site.worth)):
+        for a, b in ((again.tokens, site.tokens), (again.importance, site.importance)):
             assert (a.weight, a.rows) == (b.weight, b.rows)
             assert torch.equal(a.triangle, b.triangle)
-        assert all(torch.equal(a, b) for a, b in zip(found.worth[name], statistics.worth[name], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(found.importance[name], statistics.importance[name], strict=True))
 
 
 def test_who_may_read_the_header_may_read_all(folder):
@@ -77,12 +77,12 @@ DAMAGE = {
     "truth for a number": (put("inputs", value=True), "it.inputs is True, expected int"),
     "a number for a list": (put("keys", value=7), "it.keys is no array"),
     "not a number": (put("sites", 0, "level", value=float("nan")), r"it.sites\[0\].level is nan, expected float"),
-    "another version": (put("version", value=3), "is of version 3, expected 2"),
-    "no sites": (put("sites", value=[]), "tells of no inputs or no sites"),
-    "no inputs": (put("inputs", value=0), "tells of no inputs or no sites"),
+    "another version": (put("version", value=2), "is of version 2, expected 3"),
+    "no sites": (put("sites", value=[]), "lists no inputs or no sites"),
+    "no inputs": (put("inputs", value=0), "lists no inputs or no sites"),
     "fewer batches": (put("keys", value=[1]), r"the numbers of layers\.0\.heads make no sense"),
     "a negative weight": (put("sites", 0, "tokens", "weight", value=-1.0), "make no sense"),
-    "negative rows": (put("sites", 0, "worth", "rows", value=-1), "make no sense"),
+    "negative rows": (put("sites", 0, "importance", "rows", value=-1), "make no sense"),
     "no units": (put("sites", 0, "site", "units", value=0), "make no sense"),
     "more units": (put("sites", 0, "site", "units", value=10**9), "does not have the matrices of"),
     "longer batches": (put("sites", 0, "shapes", 0, 1, value=99), "does not have the matrices of"),
@@ -91,9 +91,9 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_headers(folder, kind):
-    damage, said = DAMAGE[kind]
+@pytest.mark.parametrize("damage_name", DAMAGE)
+def test_damaged_headers(folder, damage_name):
+    damage, said = DAMAGE[damage_name]
     header = json.loads((folder / HEADER).read_text())
     damage(header)
     (folder / HEADER).write_text(json.dumps(header))
@@ -120,16 +120,16 @@ def change(file, **tensors):
 def test_damaged_matrices(folder):
     file = folder / "1.safetensors"
     whole = file.read_bytes()
-    change(file, demand=torch.ones(3, 4, dtype=torch.float64))
+    change(file, fisher=torch.ones(3, 4, dtype=torch.float64))
     with pytest.raises(InputError, match=r"does not have the matrices of layers\.0\.ffn"):
         load_statistics(folder)
     file.write_bytes(whole)
-    change(file, demand=torch.ones(32, 32))
+    change(file, fisher=torch.ones(32, 32))
     with pytest.raises(InputError, match="does not have the matrices of"):
         load_statistics(folder)
     file.write_bytes(whole)
-    change(file, token_worth=load_file(file)["token_worth"] * torch.nan)
-    with pytest.raises(InputError, match="token_worth holds NaN"):
+    change(file, token_importance=load_file(file)["token_importance"] * torch.nan)
+    with pytest.raises(InputError, match="token_importance holds NaN"):
         load_statistics(folder)
     for content in (whole[:100], b"", b"\xff" * 64):
         file.write_bytes(content)
@@ -143,8 +143,8 @@ def test_damaged_matrices(folder):
 def test_what_is_found_later(folder):
     found = load_statistics(folder)
     file = folder / "0.safetensors"
-    change(file, demand=load_file(file)["demand"] * torch.inf)
-    with pytest.raises(InputError, match="demand holds NaN or infinite"):
+    change(file, fisher=load_file(file)["fisher"] * torch.inf)
+    with pytest.raises(InputError, match="fisher holds NaN or infinite"):
         found.sites["layers.0.heads"]
     file.unlink()
     with pytest.raises(InputError, match="can no longer be read"):
@@ -167,9 +167,9 @@ def test_typed():
 
 
 def test_extras_are_stored(tiny_bert64, tmp_path):
-    found = collect(tiny_bert64, make_batches(), extras={"masks", "loudness"})
+    found = collect(tiny_bert64, make_batches(), extras={"masks", "activation_norm"})
     save_statistics(found, tmp_path / "statistics")
     for name, site in load_statistics(tmp_path / "statistics").sites.items():
         assert torch.equal(site.masks, found.sites[name].masks)
-        assert torch.equal(site.loudness, found.sites[name].loudness)
+        assert torch.equal(site.activation_norm, found.sites[name].activation_norm)
         assert torch.equal(site.produced_sum, found.sites[name].produced_sum)

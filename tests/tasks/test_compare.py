@@ -16,7 +16,7 @@ from transformers import (
     BertModel,
 )
 
-from infoprune.tasks import judge
+from infoprune.tasks import scoring
 from infoprune.tasks.compare import OVERLAP, compare, neighbour_overlap
 from infoprune.tasks.evaluate import evaluate
 
@@ -27,14 +27,14 @@ BATCHES = make_batches(((5, 9, 3, 6), (7, 4, 7), (8, 8, 5, 6, 7)))
 def pair(make_tiny_bert):
     """Two models of a class that answer otherwise."""
 
-    def build(kind, **settings):
+    def build(model_class, **settings):
         models = []
         for seed in (0, 1):
             config = make_tiny_bert(**settings).config
             config._attn_implementation = "eager"
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
-                model = kind(config)
+                model = model_class(config)
                 for parameter in model.parameters():
                     torch.nn.init.normal_(parameter, std=0.2, mean=float(parameter.detach().mean()))
             models.append(model.double().eval())
@@ -57,9 +57,9 @@ def kl_of(p, q):
     return entropy(softmax(p.numpy(), -1), softmax(q.numpy(), -1), axis=-1)
 
 
-@pytest.mark.parametrize("room", [judge.ROOM, 7])
+@pytest.mark.parametrize("room", [scoring.ROOM, 7])
 def test_tokens(pair, monkeypatch, room):
-    monkeypatch.setattr(judge, "ROOM", room)
+    monkeypatch.setattr(scoring, "ROOM", room)
     dense, small = pair(BertForTokenClassification, num_labels=3)
     a, b = (torch.cat([outputs(m, x, "logits")[0][real(x)] for x in BATCHES]) for m in (dense, small))
     found = compare(dense, small, BATCHES)
@@ -69,9 +69,9 @@ def test_tokens(pair, monkeypatch, room):
     assert evaluate(dense, BATCHES).logits.numel() == 0, "no table of a row for every token"
 
 
-@pytest.mark.parametrize("kind", [BertForTokenClassification, BertForMaskedLM])
-def test_only_labelled_tokens_count(pair, kind):
-    dense, small = pair(kind)
+@pytest.mark.parametrize("model_class", [BertForTokenClassification, BertForMaskedLM])
+def test_only_labelled_tokens_count(pair, model_class):
+    dense, small = pair(model_class)
     batches = []
     for batch in BATCHES:
         labels = torch.where(batch["input_ids"] % 3 == 0, batch["input_ids"] % 2, -100)
@@ -86,7 +86,7 @@ def test_only_labelled_tokens_count(pair, kind):
     assert found.kl == pytest.approx(kl_of(a, b).mean(), rel=1e-9)
     for metrics, logits in ((found.dense, a), (found.small, b)):
         assert metrics["accuracy"] == pytest.approx(float((logits.argmax(-1) == truth).double().mean()))
-        if kind is BertForMaskedLM:
+        if model_class is BertForMaskedLM:
             assert metrics["loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, truth)))
 
 

@@ -11,18 +11,18 @@ from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
 from infoprune.plan import Plan, plan_of
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 from infoprune.training.distill import Distillation, distill, learning_rate
-from infoprune.training.lesson import Lesson
+from infoprune.training.distillation_loss import DistillationLoss
 
 BATCHES = make_batches(((7, 12, 9, 10), (12, 8, 11, 5)) * 16)
 QUICK = Distillation(epochs=2, learning_rate=5e-3, patience=1, bf16=False)
 
 
-def cut(dense, share, kinds=None):
-    units = {site.name: site.units for site in find_sites(dense, kinds)}
+def cut(dense, share, structures=None):
+    units = {site.name: site.units for site in find_sites(dense, structures)}
     kept = {name: tuple(range(int(n * share))) for name, n in units.items()}
-    return prune(dense, Plan("bert", units, kept, "first", 0))
+    return apply_plan(dense, Plan("bert", units, kept, "first", 0))
 
 
 def quartered(dense):
@@ -136,7 +136,7 @@ def test_every_task(family, auto):
     batches = [dict(batch) for batch in cast(inputs(family), torch.float32)] * 12
     result = distill(student, dense, batches, how=replace(QUICK, repeats=1))  # one input: let it vary
     assert result.kl < 0.7 * result.kl_before
-    own = Lesson(dense, dense, batches, 2.0, 1.0, 0.0)
+    own = DistillationLoss(dense, dense, batches, 2.0, 1.0, 0.0)
     with torch.no_grad():
         assert_close(own.eval()(0, batches[0])["loss"], torch.tensor(0.0), atol=1e-6, rtol=0)
         assert own.train()(1, batches[0])["loss"] < 1e-4  # but for the rounding of hidden states
@@ -144,9 +144,9 @@ def test_every_task(family, auto):
 
 def test_unlike_widths_meet_through_maps_that_are_dropped(make_tiny_bert):
     dense, narrow = make_tiny_bert(), make_tiny_bert(hidden_size=16, seed=1)
-    lesson = Lesson(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
+    distillation_loss = DistillationLoss(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
     with torch.no_grad():
-        for layer, map_ in enumerate(lesson.maps, start=1):
+        for layer, map_ in enumerate(distillation_loss.maps, start=1):
             g, h = (
                 torch.cat(
                     [
@@ -166,9 +166,9 @@ def test_unlike_widths_meet_through_maps_that_are_dropped(make_tiny_bert):
 
 def test_widths_are_those_of_the_hidden_states_whatever_the_config_says(make_tiny_bert):
     dense, narrow = make_tiny_bert(), make_tiny_bert(hidden_size=16, seed=1)
-    plain = Lesson(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
+    plain = DistillationLoss(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
     narrow.config.hidden_size = dense.config.hidden_size
-    told = Lesson(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
+    told = DistillationLoss(narrow, dense, BATCHES[:4], 2.0, 1.0, 0.0)
     assert [tuple(map_.weight.shape) for map_ in told.maps] == [(dense.config.hidden_size, 16)] * 2
     assert same(state(plain.maps), state(told.maps))
 
@@ -224,7 +224,7 @@ def test_the_more_hidden_states_miss_the_faster_it_learns(make_tiny_bert):
         for g, h in zip(ours[1:], theirs[1:], strict=True):
             shares.append(float((g[real] - h[real]).square().sum() / (len(h[real]) - 1) / h[real].var(0).sum()))
     rates = {
-        name: learning_rate(Lesson(student, dense, BATCHES[:3], 2.0, hidden, 0.0), examples)
+        name: learning_rate(DistillationLoss(student, dense, BATCHES[:3], 2.0, hidden, 0.0), examples)
         for name, student, hidden in [
             ("small", small, 1.0),
             ("small, logits alone", small, 0.0),
@@ -240,9 +240,9 @@ def test_the_more_hidden_states_miss_the_faster_it_learns(make_tiny_bert):
 def test_embeddings_are_learned_faster_in_proportion_to_what_is_missed():
     dense = build("bert", auto="AutoModel")
     examples = [{"number": number, "batch": batch} for number, batch in enumerate(BATCHES[:3])]
-    lesson = Lesson(cut(dense, 0.9, ["ffn"]), dense, BATCHES[:3], 2, 1, 0)
-    missed = sum(lesson.missed(**example) for example in examples) / len(examples)
-    rate = learning_rate(lesson, examples)
+    distillation_loss = DistillationLoss(cut(dense, 0.9, ["ffn"]), dense, BATCHES[:3], 2, 1, 0)
+    missed = sum(distillation_loss.missed(**example) for example in examples) / len(examples)
+    rate = learning_rate(distillation_loss, examples)
     assert 2.5e-5 < rate < 1.5e-3
     assert rate == pytest.approx(7e-3 * missed)
 
@@ -283,14 +283,15 @@ def test_models_that_cannot_be_compared(tiny_bert, make_tiny_bert):
     ],
 )
 def test_settings_out_of_range(name, value):
-    with pytest.raises(InputError, match=f"{name} is {value}, expected"):
+    with pytest.raises(InputError, match=f"`{name}` is {value}, expected"):
         Distillation(**{name: value})
 
 
 @pytest.mark.parametrize(
-    ("kinds", "asked", "trained"), [(None, None, False), (("width",), None, True), (("width",), True, False)]
+    ("structures", "asked", "trained"),
+    [(None, None, False), (("hidden-size",), None, True), (("hidden-size",), True, False)],
 )
-def test_embeddings_that_were_cut_are_trained(tiny_bert, kinds, asked, trained):
-    small = cut(tiny_bert, 0.5, kinds)
+def test_embeddings_that_were_cut_are_trained(tiny_bert, structures, asked, trained):
+    small = cut(tiny_bert, 0.5, structures)
     result = distill(small, tiny_bert, BATCHES, how=replace(QUICK, epochs=0.5, freeze_embeddings=asked))
     assert same(state(small.bert.embeddings), state(result.model.bert.embeddings)) is not trained

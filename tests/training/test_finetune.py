@@ -13,10 +13,10 @@ from infoprune.training.finetune import finetune, load_for_finetuning
 
 def reviews(count, seed=0):
     """Texts whose label is decided by one of their words."""
-    draw = random.Random(seed)
-    labels = [draw.choice(["neg", "pos"]) for _ in range(count)]
+    seed_run = random.Random(seed)
+    labels = [seed_run.choice(["neg", "pos"]) for _ in range(count)]
     words = {"pos": ["good", "great", "fine"], "neg": ["bad", "poor", "dull"]}
-    texts = [f"the {draw.choice(['film', 'plot'])} is {draw.choice(words[label])}" for label in labels]
+    texts = [f"the {seed_run.choice(['film', 'plot'])} is {seed_run.choice(words[label])}" for label in labels]
     return TextData(tuple(texts), None, tuple(labels), "memory")
 
 
@@ -89,7 +89,7 @@ def test_training_says_nothing(make_tiny_bert, tokenizer, saved_bert, capfd):
 def test_missing_and_unknown_labels_are_explained(make_tiny_bert, tokenizer):
     model = fresh(make_tiny_bert)
     with pytest.raises(
-        InputError, match=r"memory: no labels, expected one for each text; name their column \(--label\)"
+        InputError, match=r"memory: no labels, expected one for each text; name their column with `label`"
     ):
         finetune(model, tokenizer, TextData(("a",), None, None, "memory"))
     with pytest.raises(InputError, match="labels 'meh' are unknown to this model"):

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from infoprune.training.trainer import Group, Schedule, train
+from infoprune.training.trainer import Group, TrainingSettings, train
 
 
 class Slope(nn.Module):
@@ -22,8 +22,8 @@ def collate(examples):
 
 def moved(groups_of, steps=20):
     model = Slope()
-    schedule = Schedule(steps, 1e-3, 1, bf16=False)
-    train(model, [{"x": 1.0}] * steps, collate, schedule, groups=groups_of(model))
+    settings = TrainingSettings(steps, 1e-3, 1, bf16=False)
+    train(model, [{"x": 1.0}] * steps, collate, settings, groups=groups_of(model))
     return [float((parameter.detach() - 5).mean()) for parameter in (model.own, model.apart, model.above)]
 
 

@@ -7,7 +7,7 @@ from words import KINDS, SEEN, tokenizer_for
 from infoprune.vocabulary.tokens import prune_vocabulary
 
 EXTRA = 3  # rows of the table that are no token's, as in tables padded to a round size
-CLASSIFIERS = [kind for kind in KINDS if kind not in ("llama", "gpt2", "qwen2")]
+CLASSIFIERS = [structure for structure in KINDS if structure not in ("llama", "gpt2", "qwen2")]
 
 
 class Slow(BertTokenizer):
@@ -34,4 +34,4 @@ def answering(model_type="bert", **settings):
 
 def cut(model_type="bert", data=SEEN, options=None, **settings):
     model, tokenizer = answering(model_type, **settings)
-    return model, prune_vocabulary(model, tokenizer, data, dropped="nearest", **(options or {}))
+    return model, prune_vocabulary(model, tokenizer, data, dropped_tokens="remap", **(options or {}))

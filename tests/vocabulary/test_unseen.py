@@ -45,13 +45,13 @@ def words(count):
 @pytest.mark.parametrize("model_type", KINDS)
 def test_extra_tokens_stay(model_type):
     before, small = cut(model_type, SEEN)
-    more, large = cut(model_type, SEEN, extra=6)
+    more, large = cut(model_type, SEEN, extra_tokens=6)
     assert set(before) < set(more)
     assert len(more) >= len(before) + 6
     if "BPE" not in str(state_of(tokenizer_for(model_type))["model"]["type"]):
         assert len(more) == len(before) + 6
     assert large.missing < small.missing
-    everything, whole = cut(model_type, SEEN, extra=10_000)
+    everything, whole = cut(model_type, SEEN, extra_tokens=10_000)
     assert set(everything) >= set(more)
     assert whole.missing == pytest.approx(0, abs=0.02)
 
@@ -71,7 +71,7 @@ def test_the_commonest_come_first(model_type):
 def test_seen_ones_come_before_unseen_ones():
     data = TextData(("the film the plot", "the film is dull"), None, None, "few")
     twice, _ = cut("bert", data, min_count=2)
-    more, _ = cut("bert", data, min_count=2, extra=3)
+    more, _ = cut("bert", data, min_count=2, extra_tokens=3)
     assert {tokenizer_for("bert").convert_ids_to_tokens(i) for i in set(more) - set(twice)} == {"plot", "is", "dull"}
 
 
@@ -112,9 +112,9 @@ def test_the_estimate_holds_in_a_language_whose_law_is_known(min_count, extra):
     generator = torch.Generator().manual_seed(0)
     law = torch.rand(size, generator=generator, dtype=torch.float64).neg().exp() / (torch.arange(size) + 30.0)
     law /= law.sum()
-    drawn = torch.multinomial(law, 20_000, replacement=True, generator=generator)
+    sampled = torch.multinomial(law, 20_000, replacement=True, generator=generator)
     counts = torch.zeros(len(tokenizer), dtype=torch.long)
-    counts[first:] = torch.bincount(drawn, minlength=size)
+    counts[first:] = torch.bincount(sampled, minlength=size)
     lexicon = lexicon_of(tokenizer)
     kept = lexicon.stay | set((counts >= min_count).nonzero()[:, 0].tolist())
     more = likeliest(lexicon, counts, kept, extra) if extra else []

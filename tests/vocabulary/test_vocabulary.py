@@ -11,12 +11,12 @@ from transformers import AutoTokenizer
 from words import KINDS, SEEN, SENTENCES, tokenizer_for
 
 from infoprune.checkpoint import load, save
-from infoprune.compress import compress
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
+from infoprune.pipeline.prune import prune
 from infoprune.plan import VOCABULARY, plan_of
-from infoprune.repair.repair import repair
+from infoprune.repairing.repair import repair
 from infoprune.structure.embeddings import count_tokens
 from infoprune.training.distill import distill
 from infoprune.vocabulary.tokens import prune_vocabulary, with_tokens_of
@@ -33,10 +33,10 @@ def outputs(model, ids):
 
 def nonsense(seed, words=400):
     """New words of the characters of the seen texts."""
-    draw = random.Random(seed)
+    seed_run = random.Random(seed)
     letters = sorted(set("".join(SEEN.texts)))
     return [
-        " ".join("".join(draw.choices(letters, k=draw.randint(1, 9))) for _ in range(4)).strip()
+        " ".join("".join(seed_run.choices(letters, k=seed_run.randint(1, 9))) for _ in range(4)).strip()
         for _ in range(words // 4)
     ]
 
@@ -206,7 +206,7 @@ def test_other_sites_are_cut_after_it(tmp_path):
     model, tokenizer = dense("bert", dtype=torch.float32)
     small = prune_vocabulary(model, tokenizer, SEEN)
     batches = make_batches(SEEN, small.tokenizer, max_length=32)
-    result = compress(small.model, batches, keep=0.5, sites=("ffn",))
+    result = prune(small.model, batches, keep=0.5, structures=("ffn",))
     assert result.plan.counts[VOCABULARY] == (len(kept_of(small)), len(tokenizer) + EXTRA)
     assert result.plan.counts["layers.0.ffn"] == (20, 40)
     assert result.plan.criterion == "information"

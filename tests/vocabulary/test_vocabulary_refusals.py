@@ -11,17 +11,17 @@ from transformers import ViTConfig, ViTForImageClassification
 from words import SEEN, tokenizer_for
 
 from infoprune.checkpoint import load, save
-from infoprune.compress import compress
 from infoprune.errors import InputError
+from infoprune.pipeline.prune import prune
 from infoprune.plan import VOCABULARY, Plan
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 from infoprune.vocabulary.tokens import prune_vocabulary
 
 
 def test_the_vocabulary_is_no_site_of_the_layers():
     model, _ = dense("bert")
     with pytest.raises(InputError, match=r"vocabulary.*infoprune\.prune_vocabulary"):
-        compress(model, [{"input_ids": torch.tensor([[2, 5, 3]])}], sites=("ffn", "vocabulary"))
+        prune(model, [{"input_ids": torch.tensor([[2, 5, 3]])}], structures=("ffn", "vocabulary"))
 
 
 def test_a_slow_tokenizer():
@@ -46,13 +46,13 @@ def test_a_model_of_pictures():
 
 
 def test_a_count_below_one():
-    with pytest.raises(InputError, match="min_count is 0"):
+    with pytest.raises(InputError, match="`min_count` is 0"):
         prune_vocabulary(*dense("bert"), SEEN, min_count=0)
 
 
 def test_less_than_no_extra_token():
-    with pytest.raises(InputError, match=r"-1 extra tokens.*0 keeps none"):
-        prune_vocabulary(*dense("bert"), SEEN, extra=-1)
+    with pytest.raises(InputError, match=r"`extra_tokens` is -1.*0 keeps none"):
+        prune_vocabulary(*dense("bert"), SEEN, extra_tokens=-1)
 
 
 def test_lists_of_tokens_by_number():
@@ -71,9 +71,9 @@ def test_a_class_that_splits_texts_in_its_own_way(monkeypatch):
 
 def test_a_plan_that_forgets_the_padding():
     with pytest.raises(InputError, match="drops token 0, this model's pad_token_id"):
-        prune(zoo.build("bert"), Plan("bert", {VOCABULARY: 100}, {VOCABULARY: (1, 2)}, "counts", 0))
+        apply_plan(zoo.build("bert"), Plan("bert", {VOCABULARY: 100}, {VOCABULARY: (1, 2)}, "counts", 0))
     with pytest.raises(InputError, match="counts 90 units in vocabulary, which has 100"):
-        prune(zoo.build("bert"), Plan("bert", {VOCABULARY: 90}, {VOCABULARY: (0, 1, 2)}, "counts", 0))
+        apply_plan(zoo.build("bert"), Plan("bert", {VOCABULARY: 90}, {VOCABULARY: (0, 1, 2)}, "counts", 0))
 
 
 def test_a_damaged_plan(tmp_path):

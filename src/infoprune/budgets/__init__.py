@@ -1,1 +1,1 @@
-"""Budgets: costs of sizes, and how many units every site keeps."""
+"""Budgets: what sizes cost, and how many units every site keeps."""

@@ -1,4 +1,4 @@
-"""Allocate: rankings and a budget become a plan."""
+"""Allocate: turn rankings and a budget into a plan."""
 
 from __future__ import annotations
 
@@ -15,43 +15,49 @@ from infoprune.budgets.costs import Costs
 from infoprune.budgets.divide import ROUNDING, check_sites, divide
 from infoprune.budgets.shape import Shape
 from infoprune.errors import InputError
-from infoprune.plan import LAYER_WIDTH, WIDTH, Plan
+from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, Plan
 from infoprune.ranking.rank import Rankings
 
 UNREPAIRED = 2 / 3
-"""Of what a cut of the width loses by itself, the share that is left after the repair, set against the same of neurons
-and heads. The repair re-fits every reader of the width, and those of neurons at one place. Measured on validation texts
-of movie reviews (docs/width.md): with a factor of 0.4 to 0.75 the shape that loses least after the repair is chosen at
-a half and at a quarter of the FLOPs, with 1 the next one."""
+"""Share of the loss of a cut of the hidden size that is left after the repair, relative to the same share for neurons
+and heads. The repair re-fits every reader of the hidden size, but only one reader of the neurons. Measured on
+validation texts of movie reviews (docs/research/hidden-size.md): factors from 0.4 to 0.75 choose the shape that loses
+the least after the repair, at half and at a quarter of the FLOPs; a factor of 1 chooses the next best one."""
 
 
 def allocate(
     rankings: Rankings, budget: Keep | Counts | Budget, costs: Costs | None = None, shape: Shape | None = None
 ) -> Plan:
-    """The plan that keeps the last units of every ranking.
+    """Return the plan that keeps the last units of every ranking.
 
-    For a `Budget` the sizes are those that lose the least nats in sum: minimise sum_s loss_s(k_s) subject to
-    sum_s cost_s(k_s) <= budget, by one Lagrange multiplier over the convex envelopes (docs/method.md, section 7).
+    For a `Budget` the sizes are those whose losses have the least sum in nats: minimise sum_s loss_s(k_s) subject to
+    sum_s cost_s(k_s) <= budget, by one Lagrange multiplier over the convex envelopes (docs/concepts/method.md,
+    section 7).
 
     Args:
-        rankings: from `rank`.
-        budget: how much to keep.
-        costs: from `find_costs`, of the budget's quantity; for a `Budget` only.
-        shape: for a `Budget`, which sizes go together (`uniform_shape`); by default every site has its own.
+        rankings: Rankings of the sites, from `rank`.
+        budget: How much to keep.
+        costs: Costs in the budget's quantity, from `find_costs`; for a `Budget` only.
+        shape: For a `Budget`, which sizes go together (`uniform_shape`); by default every site has its own size.
+
+    Returns:
+        The plan, with the units that every site keeps and the predicted loss in nats per input.
 
     Raises:
-        InputError: the budget leaves nothing of a site, or less than the least possible; or costs are missing.
+        InputError: The budget leaves nothing of a site, or is below the least possible cost; or costs are missing.
 
-    Example:
+    Examples:
+        >>> rankings = rank(collect(model, batches), ChannelInformation())
         >>> allocate(rankings, Keep(0.25)).counts["layers.0.ffn"]
-        (384, 1536)
-        >>> allocate(rankings, Budget("flops", 0.25), find_costs(model, "flops", batches)).counts["layers.0.ffn"]
-        (464, 1536)
+        (16, 64)
+        >>> plan = allocate(rankings, Budget("flops", 0.6), find_costs(model, "flops", batches))
+        >>> plan.nats_lost > 0
+        True
     """
     if isinstance(budget, Budget):
         if costs is None:
             raise InputError(
-                f"a budget of {budget.quantity} needs to know what the model costs; "
+                f"a budget of {budget.quantity} needs the costs of the model, expected `costs`; "
                 f"pass find_costs(model, {budget.quantity!r}, batches)"
             )
         budget = Counts(choose_counts(rankings, costs, budget.limit(costs), budget.allocation, shape))
@@ -60,7 +66,7 @@ def allocate(
     for name, ranking in rankings.sites.items():
         removed = ranking.site.units - budget.count(ranking.site)
         order = ranking.order.tolist()
-        if ranking.site.kind == LAYER_WIDTH:
+        if ranking.site.structure == HIDDEN_SIZE_PER_LAYER:
             order = order if below is None else [unit for unit in order if unit in below]
             removed = max(0, len(order) - budget.count(ranking.site))
             below = set(order[removed:])
@@ -74,18 +80,18 @@ def allocate(
 def choose_counts(
     rankings: Rankings, costs: Costs, limit: float, allocation: str | None = None, shape: Shape | None = None
 ) -> dict[str, int]:
-    """How many units of every site stay, so that the cost is at most the limit and the loss is least.
+    """Return how many units every site keeps, such that the cost is at most the limit and the loss is least.
 
     Args:
-        rankings: of the sites, which may have lost units since the costs were found.
-        costs: of the same sites.
-        limit: in the unit of the costs.
+        rankings: Rankings of the sites, which may have lost units since the costs were found.
+        costs: Costs of the same sites.
+        limit: Largest cost, in the unit of the costs.
         allocation: "nats", "uniform", or None for nats where the criterion's losses are nats.
-        shape: which sizes go together; by default every site has its own.
+        shape: Which sizes go together; by default every site has its own size.
 
     Raises:
-        InputError: the costs are of other sites, no shape is small enough, or the criterion's losses are not nats
-            although they are asked for.
+        InputError: The costs are of other sites, no shape is small enough, or the allocation is "nats" and the
+            criterion's losses are not nats.
     """
     check_nats(allocation, rankings.criterion, rankings.nats)
     units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
@@ -95,38 +101,38 @@ def choose_counts(
 
 
 def least_counts(rankings: Rankings, costs: Costs, limit: float, shape: Shape | None = None) -> dict[str, int]:
-    """How many units of every site stay, so that the cost is at most the limit and the sum of the losses is least.
+    """Return how many units every site keeps, such that the cost is at most the limit and the losses' sum is least.
 
     Args:
-        rankings: whose losses are of one kind at all sites, nats or not.
-        costs: of the same sites.
-        limit: in the unit of the costs.
-        shape: which sizes go together; by default every site has its own. With one the width's losses count by
-            what of them is left after a repair.
+        rankings: Rankings whose losses have the same unit at all sites, nats or another.
+        costs: Costs of the same sites.
+        limit: Largest cost, in the unit of the costs.
+        shape: Which sizes go together; by default every site has its own size. With a shape, the losses of the hidden
+            size are multiplied by the share of them that is left after a repair.
 
     Raises:
-        InputError: the costs are of other sites, or no shape is small enough.
+        InputError: The costs are of other sites, or no shape is small enough.
     """
     units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
     losses = {name: ranking.lost for name, ranking in rankings.sites.items()}
-    if shape is not None and WIDTH in losses:
-        losses[WIDTH] = UNREPAIRED * losses[WIDTH]
+    if shape is not None and HIDDEN_SIZE in losses:
+        losses[HIDDEN_SIZE] = UNREPAIRED * losses[HIDDEN_SIZE]
     return divide(units, costs, limit, losses, shape)
 
 
 def threshold_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str, int]:
-    """How many units of every site stay, if those go whose loss is below one threshold, the same at all sites.
+    """Return how many units every site keeps where all units with a loss up to one threshold are removed.
 
-    What a unit costs plays no part. The threshold is the lowest that meets the limit; a site keeps at least the fewest
-    units that it may.
+    The cost of a single unit plays no part. The threshold is the same at all sites: the lowest that meets the limit. A
+    site keeps at least its fewest permitted units.
 
     Args:
-        rankings: whose losses are comparable between sites.
-        costs: of the same sites.
-        limit: in the unit of the costs.
+        rankings: Rankings whose losses are comparable between sites.
+        costs: Costs of the same sites.
+        limit: Largest cost, in the unit of the costs.
 
     Raises:
-        InputError: the costs are of other sites.
+        InputError: The costs are of other sites.
     """
     check_sites(rankings.sites.keys(), costs)
     pooled = torch.cat([ranking.losses for ranking in rankings.sites.values()]).sort().values
@@ -145,35 +151,35 @@ def threshold_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str
 
 
 def even_counts(units: Mapping[str, int], costs: Costs, limit: float, shape: Shape | None = None) -> dict[str, int]:
-    """How many units of every site stay, so that the cost is at most the limit and the shares are as equal as can be.
+    """Return how many units every site keeps, such that the cost is at most the limit and the shares are most equal.
 
     Args:
-        units: by site name, how many are there now.
-        costs: of the same sites.
-        limit: in the unit of the costs.
-        shape: which sizes go together; by default every site has its own.
+        units: Present number of units by site name.
+        costs: Costs of the same sites.
+        limit: Largest cost, in the unit of the costs.
+        shape: Which sizes go together; by default every site has its own size.
 
     Raises:
-        InputError: the costs are of other sites, or no shape is small enough.
+        InputError: The costs are of other sites, or no shape is small enough.
     """
     losses = {name: _even_losses(cost) for name, cost in costs.sites.items()}
-    losses |= {name: _even_losses(costs.width_curve(name)) for name in costs.streams}
+    losses |= {name: _even_losses(costs.hidden_size_curve(name)) for name in costs.streams}
     return divide(units, costs, limit, losses, shape)
 
 
 def check_nats(allocation: str | None, criterion: str, nats: bool) -> None:
-    """Raises InputError where nats are to be divided, and the criterion of that name gives none."""
+    """Raise InputError where the allocation is "nats" and the criterion of that name gives no nats."""
     if allocation == "nats" and not nats:
         raise InputError(
             f"allocation 'nats' needs losses in nats, which criterion {criterion!r} does not give; "
-            "use allocation 'uniform' or criterion 'information'"
+            "pass `allocation=uniform` or `criterion=information`"
         )
 
 
 def _even_losses(cost: Float[Tensor, " _"]) -> Float[Tensor, " _"]:
-    """(units + 1,): losses under which the best plan keeps the same share of every site.
+    """Return losses, (units + 1,), for which the best plan keeps the same share of every site.
 
-    To save a cost where a share s is left is as bad as 1 - s: so all sites meet one multiplier at one share.
+    Saving one unit of cost where a share s is left loses 1 - s, so that all sites reach one multiplier at one share.
     """
     share = (torch.arange(len(cost) - 1, dtype=torch.float64) + 0.5) / (len(cost) - 1)
     steps = cost.diff() * (1 - share)

@@ -1,4 +1,4 @@
-"""Budgets: how much of a model may stay."""
+"""Budgets: how much of a model to keep."""
 
 import math
 import re
@@ -21,10 +21,15 @@ class Keep:
     """The same share of the units of every site.
 
     Args:
-        share: in (0, 1].
+        share: Share of the units, in (0, 1].
 
     Raises:
-        InputError: the share is not in (0, 1].
+        InputError: The share is not in (0, 1].
+
+    Examples:
+        >>> rankings = infoprune.rank(infoprune.collect(model, batches), ChannelInformation())
+        >>> infoprune.allocate(rankings, Keep(0.25)).counts
+        {'layers.0.heads': (1, 4), 'layers.0.ffn': (16, 64), 'layers.1.heads': (1, 4), 'layers.1.ffn': (16, 64)}
     """
 
     share: float
@@ -32,60 +37,65 @@ class Keep:
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise InputError(
-                f"keep is {self.share:g}, expected a number above 0 and at most 1, such as 0.5 for half of the units"
+                f"`keep` is {self.share:g}, expected a number above 0 and at most 1, such as 0.5 for half of the units"
             )
 
     def count(self, site: Site) -> int:
-        """How many units of a site stay: the share, rounded half up; of the width a multiple of 8.
+        """Return how many units a site keeps: its share, rounded half up; of the hidden size a multiple of 8.
 
         Raises:
-            InputError: that would be none; the message says the least share that leaves one.
+            InputError: No unit would be left; the message gives the least share that leaves one.
         """
         kept = math.floor(site.units * self.share + 0.5)
         if site.streams and self.share < 1 and site.units > FINEST:
-            kept = max(FINEST, FINEST * math.floor(kept / FINEST + 0.5))  # what kernels like, for all matrices at once
+            kept = max(FINEST, FINEST * math.floor(kept / FINEST + 0.5))  # fast for kernels, in all matrices
         if kept == 0:
-            unit = {"heads": "head", "cross-heads": "head"}.get(site.kind, "coordinate" if site.streams else "neuron")
+            unit = {"heads": "head", "cross-heads": "head"}.get(
+                site.structure, "coordinate" if site.streams else "neuron"
+            )
             raise InputError(
-                f"keep {self.share:g} leaves no {unit} of {site.units} in {site.name}, expected at least one; "
-                f"use keep {math.ceil(500 / site.units) / 1000:g} or more"
+                f"`keep={self.share:g}` leaves no {unit} of {site.units} in {site.name}, expected at least one; "
+                f"pass `keep={math.ceil(500 / site.units) / 1000:g}` or more"
             )
         return kept
 
 
 @dataclass(frozen=True)
 class Counts:
-    """A number of units for every site, as a budget of its own.
+    """Number of units for every site.
 
     Args:
-        counts: by site name.
+        counts: Number of units by site name.
     """
 
     counts: Mapping[str, int]
 
     def count(self, site: Site) -> int:
-        """How many units of a site stay."""
+        """Return how many units a site keeps."""
         return min(self.counts[site.name], site.units)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What the smaller model may cost; every site's size is then chosen.
+    """Largest cost of the smaller model; the size of every site is chosen to meet it.
 
     Args:
-        quantity: "flops" (of a forward pass over texts as long as those of the calibration), "params", "bytes" (of the
-            weights) or "latency" (of that pass, on this machine).
-        amount: in (0, 1] a share of the model as it is; above 1 the parameters or bytes themselves.
+        quantity: "flops" (of a forward pass over texts of the calibration texts' typical length), "params", "bytes" (of
+            the weights) or "latency" (of that pass, on this machine).
+        amount: Up to 1, a share of the given model's cost; above 1, a number of parameters or bytes.
         allocation: "nats" loses the least information, "uniform" keeps the same share everywhere; None is "nats" where
             the criterion's losses are nats, else "uniform".
-        depth: let whole attention and feed-forward blocks go where that loses the least.
+        depth: Remove whole attention and feed-forward blocks where that loses the least.
 
     Raises:
-        InputError: one of these makes no sense.
+        InputError: The quantity or the allocation is not known, or the amount is out of range.
 
-    Example:
-        >>> compress(model, batches, budget=Budget("flops", 0.4))
-        >>> compress(model, batches, budget=Budget("bytes", 20e6))
+    Examples:
+        >>> Budget("flops", 0.4)
+        Budget(quantity='flops', amount=0.4, allocation=None, depth=False)
+        >>> report = infoprune.prune(model, batches, budget=Budget("params", 0.8, "uniform")).report
+        >>> report.pruned.parameters <= 0.8 * report.dense.parameters
+        True
     """
 
     quantity: str
@@ -99,17 +109,19 @@ class Budget:
         if not (self.amount > 0 and math.isfinite(self.amount)) or (self.amount > 1 and not absolute):
             number = ", or a number above 1 such as 20MB or 10M" if absolute else ""
             raise InputError(
-                f"budget is {self.quantity}={self.amount:g}, expected a share above 0 and at most 1{number}; "
-                f"pass e.g. {self.quantity}=0.5"
+                f"`budget` is {self.quantity}={self.amount:g}, expected a share above 0 and at most 1{number}; "
+                f"pass e.g. `budget={self.quantity}=0.5`"
             )
         if self.allocation not in (None, *ALLOCATIONS):
-            raise InputError(f"allocation is {self.allocation!r}, expected one of: {', '.join(ALLOCATIONS)}")
+            raise InputError(
+                f"`allocation` is {self.allocation!r}, expected one of: {', '.join(ALLOCATIONS)}; or leave it out"
+            )
 
     def limit(self, costs: Costs) -> float:
-        """The budget in the unit of the costs.
+        """Return the budget in the unit of the costs.
 
         Raises:
-            InputError: the costs are of another quantity, or not even the smallest model meets the budget.
+            InputError: The costs are of another quantity, or not even the smallest model meets the budget.
         """
         if costs.quantity != self.quantity:
             raise InputError(
@@ -117,23 +129,29 @@ class Budget:
                 f"pass find_costs(model, {self.quantity!r}, batches)"
             )
         limit = self.amount * costs.dense if self.amount <= 1 else self.amount
+        if limit < costs.least >= costs.dense:
+            raise InputError(
+                f"`budget={self.quantity}={self.amount:g}` cannot be met: every site has its fewest units already, "
+                "expected a model with units to remove; prune the original model"
+            )
         if limit < costs.least:
             share = math.ceil(1000 * costs.least / costs.dense) / 1000
-            absolute = f" or {self.quantity}={math.ceil(costs.least)}" if self.amount > 1 else ""
+            absolute = f" or `budget={self.quantity}={math.ceil(costs.least)}`" if self.amount > 1 else ""
             raise InputError(
-                f"budget {self.quantity}={self.amount:g} cannot be met: with the fewest units in every site the model "
-                f"has {share:.1%} of its {self.quantity}; use {self.quantity}={share:g}{absolute} or more"
+                f"`budget={self.quantity}={self.amount:g}` cannot be met: with the fewest units in every site the "
+                f"model has {share:.1%} of its {self.quantity}; pass `budget={self.quantity}={share:g}`{absolute} or "
+                "more, or a share of the units as `keep=0.5`"
             )
         return limit
 
 
 def read_bytes(text: str) -> int:
-    """Reads an amount of memory such as "2GB" or "500MiB".
+    """Read an amount of memory such as "2GB" or "500MiB", in bytes.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: The text is no amount of memory.
 
-    Example:
+    Examples:
         >>> read_bytes("2GB")
         2000000000
     """
@@ -145,24 +163,28 @@ def read_bytes(text: str) -> int:
 
 
 def read_budget(text: str, allocation: str | None = None) -> Budget:
-    """Reads a budget such as "flops=0.4", "params=10M" or "bytes=20MB"; k, M, G count in thousands, Ki, Mi in 1024s.
+    """Read a budget such as "flops=0.4", "params=10M" or "bytes=20MB".
+
+    The prefixes k, M and G are powers of 1,000; ki, Mi and Gi are powers of 1,024.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: The text is no budget, or the budget is out of range.
 
-    Example:
+    Examples:
         >>> read_budget("bytes=20MB")
-        Budget(quantity='bytes', amount=20000000.0, allocation=None)
+        Budget(quantity='bytes', amount=20000000.0, allocation=None, depth=False)
     """
     quantity, _, amount = (part.strip() for part in text.partition("="))
     check_quantity(quantity)
     match = _AMOUNT.fullmatch(amount)
     if match is None or (match["unit"] and quantity != "bytes"):
-        raise InputError(f"budget {text!r} cannot be read, expected a number after {quantity}=; pass e.g. flops=0.5")
+        raise InputError(
+            f"budget {text!r} cannot be read, expected a number after {quantity}=; pass e.g. `budget=flops=0.5`"
+        )
     try:
         number = float(match["number"])
     except ValueError:
-        raise InputError(f"budget {text!r} holds no number; pass e.g. {quantity}=0.5") from None
+        raise InputError(f"budget {text!r} holds no number; pass e.g. `budget={quantity}=0.5`") from None
     if (match["prefix"] or match["unit"]) and number * _POWERS[match["prefix"]] <= 1:
-        raise InputError(f"budget {text!r} is next to nothing; pass e.g. {quantity}=0.5 for half")
+        raise InputError(f"budget {text!r} is at most 1, expected more; pass e.g. `budget={quantity}=0.5` for half")
     return Budget(quantity, number * _POWERS[match["prefix"]], allocation)

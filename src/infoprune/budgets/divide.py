@@ -1,4 +1,4 @@
-"""Divide: the sizes of all sites whose losses add up to the least within what they may cost together."""
+"""Divide: choose the sizes of all sites, such that the sum of the losses is least and the cost is within a limit."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from infoprune.budgets.shape import Shape, free_shape
 from infoprune.errors import InputError
 
 ROUNDING = 1e-12
-"""Room for rounding errors alone: what is to be kept whole has to fit."""
+"""Relative tolerance for rounding errors: a budget of the whole model must keep all units."""
 PRICES = tuple(10.0 ** (power / 8) for power in range(-40, 17))
-"""Of a coordinate in all layers, in units of losing everything per cost of everything."""
+"""Prices of a unit of cost, as multiples of the loss of all units per cost of the whole model."""
 TURNS = 6
-"""At most; two or three settle it."""
+"""Most alternations between hidden sizes and other sizes; two or three are enough in practice."""
 Losses = Mapping[str, Float[Tensor, " _"]]
-"""By site name, (units + 1,): lost where only 0, 1, ... units stay."""
+"""By site name, (units + 1,): loss where 0, 1, ... units are kept."""
 
 
 def divide(units: Mapping[str, int], costs: Costs, limit: float, losses: Losses, shape: Shape | None) -> dict[str, int]:
-    """Sizes by site name with the least sum of losses that cost no more than the limit.
+    """Return the sizes by site name that cost no more than the limit and have the least sum of losses.
 
-    What units cost depends on how wide the stream is beside them. So for every width that is tried all other sizes are
-    chosen by one Lagrange multiplier. Where every layer has a width of its own there are too many to try all: then
-    widths and other sizes are chosen in turn, each given the other, until nothing is gained any more.
+    The cost of a unit depends on the hidden size. So for every hidden size that is tried, all other sizes are chosen by
+    one Lagrange multiplier. Hidden sizes per layer have too many combinations to try them all: there, hidden sizes and
+    other sizes are chosen in turn, each for the present value of the other, until the loss no longer falls.
 
     Args:
-        units: by site name, how many are there now.
-        costs: of the same sites.
-        limit: in the unit of the costs.
-        losses: of the same sites.
-        shape: which sizes go together; by default every site has its own.
+        units: Present number of units by site name.
+        costs: Costs of the same sites.
+        limit: Largest cost, in the unit of the costs.
+        losses: Losses of the same sites.
+        shape: Which sizes go together; by default every site has its own size.
 
     Raises:
-        InputError: the costs are of other sites, or no shape is small enough.
+        InputError: The costs are of other sites, or no shape is small enough.
     """
     check_sites(units.keys(), costs)
     room = limit * (1 + ROUNDING)
@@ -50,22 +50,24 @@ def divide(units: Mapping[str, int], costs: Costs, limit: float, losses: Losses,
         best = _best(chosen.fixed, chosen.groups, units, costs, room, losses)
     if best is None:
         raise InputError(
-            f"budget of {costs.quantity} cannot be met: the smallest shape that a stock config can say costs more; "
-            "allow more, or use shape free"
+            f"budget of {costs.quantity} cannot be met: the smallest shape that a stock config supports costs more; "
+            "allow more, or pass `shape=free`"
         )
     return best[1]
 
 
 def check_sites(names: Collection[str], costs: Costs) -> None:
-    """Raises InputError where rankings and costs are not of the same sites."""
+    """Raise InputError where rankings and costs are not of the same sites."""
     if set(names) != costs.sites.keys() | {*costs.streams}:
-        raise InputError("the costs are of other sites than the rankings; find both for the same model and kinds")
+        raise InputError(
+            "the costs are of other sites than the rankings; find both for the same model and `structures`"
+        )
 
 
 def _in_turns(
     units: Mapping[str, int], costs: Costs, room: float, losses: Losses
 ) -> tuple[float, dict[str, int]] | None:
-    """(loss, sizes by site name) where the widths of the layers and all other sizes suit one another."""
+    """Return (loss, sizes by site name) after choosing the layers' hidden sizes and all other sizes in turn."""
     groups = tuple((name,) for name in units if name not in costs.streams)
     beside: Mapping[str, int] = units
     best = None
@@ -80,17 +82,17 @@ def _in_turns(
 def _proposed(
     units: Mapping[str, int], costs: Costs, losses: Losses, beside: Mapping[str, int]
 ) -> Iterator[dict[str, int]]:
-    """Widths of all layers that lose the least at some price of a coordinate beside these units, no two alike."""
+    """Yield distinct hidden sizes of all layers, each with the least loss at one price, beside the given units."""
     permitted = [[size for size in costs.sizes[name] if size <= units[name]] for name in costs.layers]
     lost = [losses[name][each].tolist() for name, each in zip(costs.layers, permitted, strict=True)]
     all_lost = sum(float(each[0]) for each in losses.values())
     seen = set()
     for price in PRICES:
         weights = [price * all_lost / costs.dense * each.beside(beside) for each in costs.layers.values()]
-        widths = tuple(falling(permitted, lost, weights))
-        if widths not in seen:
-            seen.add(widths)
-            yield dict(zip(costs.layers, widths, strict=True))
+        hidden_sizes = tuple(falling(permitted, lost, weights))
+        if hidden_sizes not in seen:
+            seen.add(hidden_sizes)
+            yield dict(zip(costs.layers, hidden_sizes, strict=True))
 
 
 def _best(
@@ -101,7 +103,7 @@ def _best(
     room: float,
     losses: Losses,
 ) -> tuple[float, dict[str, int]] | None:
-    """(loss, sizes by site name) of the best plan with one of the given sets of sizes; None where none of them fits."""
+    """Return (loss, sizes by site name) of the best plan with one of the given sets of sizes; None where none fits."""
     each = (_beside(fixed, groups, units, costs, room, losses) for fixed in tried)
     return min((one for one in each if one is not None), key=lambda one: one[0], default=None)
 
@@ -114,7 +116,7 @@ def _beside(
     room: float,
     losses: Losses,
 ) -> tuple[float, dict[str, int]] | None:
-    """(loss, sizes by site name) of the best plan with some sizes given; None where these do not fit."""
+    """Return (loss, sizes by site name) of the best plan with some sizes given; None where these do not fit."""
     if any(count > units[name] for name, count in fixed.items()):
         return None
     here = costs.at(fixed) if costs.streams else costs
@@ -137,5 +139,5 @@ def _beside(
 
 
 def _common(sizes: Sequence[set[int]], most: int) -> list[int]:
-    """The numbers of units that all sites of a group may keep, ascending."""
+    """Return the numbers of units that all sites of a group may keep, ascending."""
     return sorted(size for size in set.intersection(*sizes) if size <= most)

@@ -1,4 +1,4 @@
-"""Falling: sizes that do not grow from one to the next, with the least sum of losses and costs."""
+"""Falling: choose sizes that never grow from one list to the next, with the least sum of losses and costs."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 
 def falling(sizes: Sequence[Sequence[int]], losses: Sequence[Sequence[float]], weights: Sequence[float]) -> list[int]:
-    """One size of every list, none larger than the one before, such that sum_l losses_l + weights_l size_l is least.
+    """Return one size of every list, none larger than the last, such that sum_l losses_l + weights_l size_l is least.
 
-    By dynamic programming from the last list to the first: best_l(s) is the least that the lists from l on can cost if
-    none of their sizes is larger than s.
+    By dynamic programming from the last list to the first: best_l(s) is the least sum of the lists from l on if none of
+    their sizes is larger than s.
 
     Args:
-        sizes: of every list, ascending; the lists begin alike.
-        losses: of each size.
-        weights: what a unit of size costs in every list.
+        sizes: Sizes of every list, ascending; all lists begin with the same size.
+        losses: Loss of each size.
+        weights: Cost of a unit of size in every list.
 
-    Example:
+    Examples:
         >>> falling([(1, 2), (1, 2)], [(9, 5), (9, 0)], weights=(1, 1))
         [2, 2]
     """
-    above = [0.0] * len(sizes[-1])  # what the later lists cost, by the largest size that they may have
+    above = [0.0] * len(sizes[-1])  # sum of the later lists, by their largest permitted size
     given: Sequence[int] = sizes[-1]
     picks: list[list[int]] = []
     for own, lost, weight in reversed(list(zip(sizes, losses, weights, strict=True))):

@@ -1,9 +1,9 @@
-"""Lagrange: which size of every site makes the sum of the losses least while the sum of the costs fits.
+"""Lagrange: choose the size of every site, such that the losses' sum is least and the costs' sum is within a limit.
 
-Minimise sum_s loss_s(k_s) subject to sum_s cost_s(k_s) <= room. For a multiplier m >= 0 the sites part: each minimises
-loss_s + m cost_s, and the answers are the corners of the lower convex envelope of (cost_s, loss_s). So one walk over
-the corners of all envelopes, steepest first, passes every solution of the relaxed problem; the last step before the
-room is used up is the multiplier's. What room is left is filled with single steps, the best that still fits first.
+Minimise sum_s loss_s(k_s) subject to sum_s cost_s(k_s) <= room. For a multiplier m >= 0 the sites are independent: each
+minimises loss_s + m cost_s, and the solutions are the corners of the lower convex envelope of (cost_s, loss_s). So one
+pass over the corners of all envelopes, steepest first, visits every solution of the relaxed problem; the last step that
+fits into the room gives the multiplier. The rest of the room is filled with single steps, the best that fits first.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from heapq import merge
 
 @dataclass(frozen=True)
 class Curve:
-    """What the sizes that a site may have cost and lose, the smallest size first.
+    """Costs and losses of a site's permitted sizes, the smallest size first.
 
     Args:
-        costs: of each size, ascending.
-        losses: of each size, nats; those of larger sizes are not larger.
+        costs: Cost of each size, ascending.
+        losses: Loss of each size in nats, not ascending.
     """
 
     costs: Sequence[float]
@@ -25,23 +25,23 @@ class Curve:
 
 
 def least_loss(curves: Sequence[Curve], room: float) -> list[int] | None:
-    """Index of the size of every curve such that the costs fit into the room, with the least loss that is easily found.
+    """Return the index of a size of every curve, such that the costs fit into the room and the loss is nearly least.
 
-    The room is used up but for less than one more step of any curve. Within the envelopes' relaxation nothing is
-    better; the loss is above the least possible by at most that of one step between two corners.
+    The room that is left is less than one more step of any curve. The corners are optimal for the relaxed problem: the
+    loss is above the least possible by at most that of one step between two corners.
 
     Args:
-        curves: of every site.
-        room: for the sum of the costs.
+        curves: Curve of every site.
+        room: Largest sum of the costs.
 
     Returns:
-        An index into every curve; None if even the smallest sizes do not fit.
+        An index into every curve; None where even the smallest sizes do not fit.
 
     Source:
-        Everett, Generalized Lagrange multiplier method for solving problems of optimum allocation of resources,
-        Operations Research 11 (1963).
+        H. Everett, *Generalized Lagrange multiplier method for solving problems of optimum allocation of resources*,
+        Operations Research 11, 1963.
 
-    Example:
+    Examples:
         >>> least_loss([Curve((1, 2, 3), (9, 1, 0)), Curve((1, 2, 3), (9, 5, 0))], room=5)
         [1, 2]
     """
@@ -58,12 +58,12 @@ def least_loss(curves: Sequence[Curve], room: float) -> list[int] | None:
 
 
 def _segments(curve: Curve, site: int) -> list[tuple[float, int, int]]:
-    """(-slope, site, corner) of every corner of the lower convex envelope but the first, in ascending order."""
+    """Return (-slope, site, corner) of every corner of the lower convex envelope but the first, ascending."""
     corners = [0]
     slopes: list[float] = []
     for point in range(1, len(curve.costs)):
         slope = _slope(curve, corners[-1], point)
-        while slopes and slope >= slopes[-1]:  # the last corner lies under the line from the one before to this point
+        while slopes and slope >= slopes[-1]:  # the last corner is above the line to this point
             corners.pop()
             slopes.pop()
             slope = _slope(curve, corners[-1], point)
@@ -73,13 +73,13 @@ def _segments(curve: Curve, site: int) -> list[tuple[float, int, int]]:
 
 
 def _slope(curve: Curve, low: int, high: int) -> float:
-    """Loss saved per cost between two sizes; infinite where it is free."""
+    """Return the loss saved per cost between two sizes; infinite where the step costs nothing."""
     saved, cost = curve.losses[low] - curve.losses[high], curve.costs[high] - curve.costs[low]
     return saved / cost if cost > 0 else float("inf")
 
 
 def _filled(curves: Sequence[Curve], chosen: list[int], room: float) -> list[int]:
-    """More sizes while any fits: always the one that saves the most loss per cost."""
+    """Enlarge sizes while a step fits, always by the step that saves the most loss per cost."""
     chosen = list(chosen)
     while True:
         left = room - sum(curve.costs[index] for curve, index in zip(curves, chosen, strict=True))

@@ -1,8 +1,8 @@
-"""Latency: how long a model takes by how many units its sites keep, from a table measured on the machine at hand.
+"""Latency: the time of a model by the number of units that its sites keep, from a table measured on this machine.
 
-Layers are alike, so one of each kind of site is timed: its layer alone, at a grid of sizes, all in alternating runs.
-A layer that runs again and again finds its weights in the processor's cache, which in the whole model it may not: two
-timings of the whole model, with all of its units and with the fewest, set the scale.
+Layers are alike, so one site of each type is timed: its layer alone, at a grid of sizes, all in alternating runs. A
+layer that runs repeatedly finds its weights in the processor's cache, but in the whole model it may not. So two timings
+of the whole model, with all of its units and with the fewest, set the scale.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class TimeTable:
     """Milliseconds of a model by the sizes of its sites.
 
     Args:
-        rest: of the model with the fewest units that a budget may leave.
-        grid: by kind of site, the sizes that were timed, ascending.
-        more: by kind of site, what each of these sizes takes more than the smallest.
+        rest: Milliseconds of the model with the fewest units that a budget may leave.
+        grid: By type of structure, the sizes that were timed, ascending.
+        more: By type of structure, the milliseconds that each of these sizes takes beyond the smallest.
     """
 
     rest: float
@@ -41,14 +41,14 @@ class TimeTable:
     more: dict[str, tuple[float, ...]]
 
     def curve(self, site: Site) -> Float[Tensor, " _"]:
-        """(units + 1,): what 0, 1, ... units of a site take, between the sizes of the grid by a straight line."""
-        grid, more = (torch.tensor(each[site.kind], dtype=torch.float64) for each in (self.grid, self.more))
+        """Return the milliseconds of 0, 1, ... units of a site, (units + 1,), linear between the grid's sizes."""
+        grid, more = (torch.tensor(each[site.structure], dtype=torch.float64) for each in (self.grid, self.more))
         units = torch.arange(site.units + 1, dtype=torch.float64)
         if len(grid) == 1:
             return torch.zeros_like(units)
         above = torch.searchsorted(grid, units).clamp(1, len(grid) - 1)
         part = ((units - grid[above - 1]) / (grid[above] - grid[above - 1])).clamp(0, 1)
-        return torch.lerp(more[above - 1], more[above], part)  # exact at both ends, so that it never falls
+        return torch.lerp(more[above - 1], more[above], part)  # exact at both ends, so that the curve never falls
 
 
 def time_table(
@@ -59,23 +59,23 @@ def time_table(
     *,
     progress: Progress | None = None,
 ) -> TimeTable:
-    """Times a model's parts on its device, or remembers what was measured before.
+    """Time a model's parts on its device, or return the times of an earlier measurement from the disk.
 
     Args:
-        model: whose layers are alike but for the number of units.
-        sites: that may be cut.
+        model: A model whose layers differ in the number of units at most.
+        sites: Sites that may be cut.
         shape: (inputs, tokens) of a batch.
-        sizes: by site name, the numbers of units that it may keep.
-        progress: called with (timings done, timings in all).
+        sizes: By site name, the numbers of units that it may keep.
+        progress: Called with (timings done, timings in all).
     """
     device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
-    widest = {site.kind: site for site in sorted(sites, key=lambda site: site.units)}
-    grid = {kind: _grid(sizes[site.name]) for kind, site in widest.items()}
+    widest = {site.structure: site for site in sorted(sites, key=lambda site: site.units)}
+    grid = {structure: _grid(sizes[site.name]) for structure, site in widest.items()}
     key = {
         "model": type(model).__name__,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "sites": [[site.name, site.units, site.size] for site in sites],
-        "grid": {kind: list(each) for kind, each in grid.items()},
+        "grid": {structure: list(each) for structure, each in grid.items()},
         "attention": str(getattr(model.config, "_attn_implementation", None)),
         "dtype": str(dtype),
         "shape": list(shape),
@@ -85,7 +85,7 @@ def time_table(
 
 
 def _grid(sizes: Sequence[int]) -> tuple[int, ...]:
-    """The sizes nearest to some shares of the largest, and the two smallest, between which a block begins."""
+    """Return the sizes nearest to some shares of the largest, and the two smallest, for the step from no units."""
     nearest = {min(sizes, key=lambda size: abs(size - share * sizes[-1])) for share in SHARES}
     return tuple(sorted({*nearest, *sizes[:2]}))
 
@@ -98,13 +98,13 @@ def _measured(
     shape: tuple[int, int],
     progress: Progress | None,
 ) -> list[float]:
-    """Milliseconds of the whole model, of its smallest version, and of a layer at every size of every kind's grid."""
+    """Return the milliseconds of the whole model, of the smallest one, and of a layer at every size of every grid."""
     batch = example_batch(model.config, *shape, device=device_of(model))
-    smallest = outline(model, {site.name: grid[site.kind][0] for site in sites})
-    # the fastest of several runs: whatever else runs on the machine only ever adds to a time
+    smallest = outline(model, {site.name: grid[site.structure][0] for site in sites})
+    # the fastest of several runs: other work on the machine only ever adds time
     values = [min(times) for times in time_rounds([model, smallest], batch, repeats=REPEATS)]
-    for done, (kind, site) in enumerate(widest.items(), start=1):
-        parts = [_part(model, site, size, batch) for size in grid[kind]]
+    for done, (structure, site) in enumerate(widest.items(), start=1):
+        parts = [_part(model, site, size, batch) for size in grid[structure]]
         values += [min(times) for times in time_rounds(parts, batch, repeats=REPEATS)]
         if progress is not None:
             progress(done, len(widest))
@@ -114,17 +114,17 @@ def _measured(
 def _table(values: Sequence[float], sites: Sequence[Site], grid: Mapping[str, tuple[int, ...]]) -> TimeTable:
     dense, least, *layers = values
     more = {}
-    for kind, each in grid.items():
+    for structure, each in grid.items():
         part, layers = isotonic_regression(layers[: len(each)]), layers[len(each) :]  # a larger size never takes less
-        more[kind] = torch.tensor(part - part[0], dtype=torch.float64)
-    table = TimeTable(least, dict(grid), {kind: tuple(each.tolist()) for kind, each in more.items()})
+        more[structure] = torch.tensor(part - part[0], dtype=torch.float64)
+    table = TimeTable(least, dict(grid), {structure: tuple(each.tolist()) for structure, each in more.items()})
     added = sum(float(table.curve(site)[-1]) for site in sites)
     scale = max(dense - least, 0.0) / added if added > 0 else 0.0
-    return TimeTable(least, table.grid, {kind: tuple((scale * each).tolist()) for kind, each in more.items()})
+    return TimeTable(least, table.grid, {structure: tuple((scale * each).tolist()) for structure, each in more.items()})
 
 
 class _Part(nn.Module):
-    """A layer that runs on the inputs it has met in the model."""
+    """Layer that runs on the inputs that it had in the model."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class _Part(nn.Module):
 
 
 def _part(model: PreTrainedModel, site: Site, size: int, batch: Mapping[str, Tensor]) -> _Part:
-    """The layer of a site, cut to a size, with what it is given in a forward pass."""
+    """Return the layer of a site, cut to a size, with its inputs of a forward pass."""
     small = outline(model, {site.name: size}).eval()
     parts = site.reader.split(".")
     number = max(index for index, name in enumerate(parts) if name.isdecimal())  # of the layer in its list

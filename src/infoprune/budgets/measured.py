@@ -1,4 +1,4 @@
-"""Measured: the losses of an embedding, set right by what the cut of each site alone is seen to cost."""
+"""Measured: correct the predicted losses of an embedding model by measuring the cut of each site alone."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import torch
 from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Keep
-from infoprune.plan import LAYER_WIDTH, Plan
+from infoprune.plan import HIDDEN_SIZE_PER_LAYER, Plan
 from infoprune.processes import add_up
 from infoprune.ranking.rank import Ranking, Rankings
 from infoprune.statistics.answer import embeds
 from infoprune.statistics.calibration import Batch, Progress
 from infoprune.statistics.statistics import Statistics
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 from infoprune.tasks.evaluate import evaluate
 
 TRIED = Keep(0.5)
-"""How much of a site is kept where its loss is measured."""
+"""Share of a site that is kept where its loss is measured."""
 
 BATCHES = 4
-"""Of the calibration inputs, evenly spread, to measure on."""
+"""Number of calibration batches to measure on, evenly spread."""
 
 
 def measured(
@@ -33,24 +33,24 @@ def measured(
     *,
     progress: Progress | None = None,
 ) -> Rankings:
-    """Rankings whose losses are as large as those that are measured, where a model answers with an embedding.
+    """Return rankings with each site's losses scaled to a measured loss, where the model outputs an embedding.
 
-    The losses take the errors of an input's tokens to be independent, so that they average out in a mean over tokens.
-    But an input's tokens err alike, the more so the nearer to the mean: in the last layer of a sentence encoder the cut
-    costs several times what its loss says, and a budget would take nearly all of it. So every site is cut to a half by
-    itself, without a repair, and all its losses are multiplied by
+    The predicted losses treat the errors of an input's tokens as independent, so that they average out in a mean over
+    tokens. In fact they are correlated, the more the nearer the layer is to the mean: in the last layer of a sentence
+    encoder a cut loses several times the prediction, and a budget would remove nearly all of that layer. So every site
+    is cut to a half by itself, without a repair, and all its losses are multiplied by
 
         measured / predicted,  measured = 1/2 mean |e' - e|^2 over inputs
 
-    for embeddings e before and e' after. The orders stay. Other answers, and losses that are not nats, stay as they
-    are, as do the widths of single layers.
+    for embeddings e before and e' after the cut. The orders do not change. Models with other outputs, losses that are
+    not nats, and the losses of hidden sizes per layer are returned unchanged.
 
     Args:
-        rankings: of the model's sites.
-        model: that is cut.
-        statistics: of the model, by which the cuts are compensated.
-        batches: of this process; some of them are used.
-        progress: called with (sites done, sites in all).
+        rankings: Rankings of the model's sites.
+        model: The model to cut.
+        statistics: Statistics of the model, by which the cuts are compensated.
+        batches: Calibration inputs of this process; some of them are used.
+        progress: Called with (sites done, sites in all).
     """
     if not rankings.nats or not embeds(model):
         return rankings
@@ -60,11 +60,11 @@ def measured(
     def scaled(name: str, ranking: Ranking) -> Ranking:
         site, kept = ranking.site, TRIED.count(ranking.site)
         predicted = float(ranking.lost[kept])
-        if site.kind == LAYER_WIDTH or predicted <= 0:
+        if site.structure == HIDDEN_SIZE_PER_LAYER or predicted <= 0:
             return ranking
         units = tuple(sorted(ranking.order[site.units - kept :].tolist()))
         trial = Plan(rankings.model_type, {name: site.units}, {name: units}, rankings.criterion, rankings.seed)
-        small = prune(model, trial, statistics)
+        small = apply_plan(model, trial, statistics)
         gap = (evaluate(small, some).logits.double() - before).square().sum() / 2
         sums = torch.stack([gap, torch.tensor(len(before))])
         add_up(sums)

@@ -1,4 +1,4 @@
-"""Timed: sizes whose model, timed as a whole, takes as long as was asked for."""
+"""Timed: choose sizes whose model, timed as a whole, meets a latency."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from infoprune.measuring.measure import device_of, example_batch, measure_latenc
 from infoprune.surgery import outline
 
 TRIES = 3
-"""Sizes that are timed at most, until a model takes as long as was asked for."""
+"""Most models that are timed."""
 
 NEAR = 0.04
-"""How far from that it may be, a share of it: about the noise of a measurement."""
+"""Relative tolerance of the latency: about the noise of a measurement."""
 
 REPEATS = 15
 
@@ -25,16 +25,16 @@ def as_timed(
     costs: Costs,
     timed: Callable[[Mapping[str, int]], float],
 ) -> dict[str, int]:
-    """The sizes whose model takes nearest to a limit.
+    """Return the sizes whose model has the latency nearest to a limit.
 
-    A table of times adds up parts that were timed one by one, perhaps while other work ran. So the model that it
-    proposes is timed, and where that misses, the table is asked for as much more or less as it was wrong.
+    The table of times adds up parts that were timed one by one, perhaps while other work ran. So the proposed model is
+    timed as a whole, and where its time misses the limit, the table's limit is corrected by the ratio of the two.
 
     Args:
-        sizes: by site name, units that stay where the table may add up to so much.
-        limit: milliseconds, by the table.
-        costs: the table.
-        timed: what share of the dense model's time a model of such sizes takes.
+        sizes: Function from the table's limit in milliseconds to the number of units by site name.
+        limit: Latency in milliseconds, in the scale of the table.
+        costs: The table.
+        timed: Function from sizes to the model's time, as a share of the dense model's.
     """
     asked, found = limit, {}
     for _ in range(TRIES):
@@ -48,12 +48,12 @@ def as_timed(
 
 
 def time_share(model: PreTrainedModel, shape: tuple[int, int], counts: Mapping[str, int]) -> float:
-    """What a model cut to some sizes takes of the time that it takes whole, both timed in alternating runs.
+    """Return the time of a cut model as a share of the whole model's, both timed in alternating runs.
 
     Args:
-        model: whole.
+        model: The whole model.
         shape: (inputs, tokens) of a batch.
-        counts: by site name, units that are kept.
+        counts: Number of units that are kept, by site name.
     """
     batch = example_batch(model.config, *shape, device=device_of(model))
     whole, small = measure_latency([model, outline(model, counts)], batch, repeats=REPEATS)

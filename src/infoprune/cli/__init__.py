@@ -1,6 +1,6 @@
-"""The command line: it parses, calls a job, and shows progress and tables.
+"""Command line: parse options, call a job, and show progress and tables.
 
-Exit codes: 0 done; 2 the input is wrong, one line on stderr and nothing written; 1 anything else.
+Exit codes: 0 success; 2 invalid input, with one line on stderr and nothing written; 1 any other error.
 """
 
 import os
@@ -21,18 +21,19 @@ from infoprune.cli.evaluate import evaluate_command
 from infoprune.cli.export import export_command
 from infoprune.cli.families import families_command
 from infoprune.cli.finetune import finetune_command
+from infoprune.cli.forecast import forecast_command
 from infoprune.cli.groups import grouped
-from infoprune.cli.plan_memory import plan_memory_command
 from infoprune.cli.prune import prune_command
 from infoprune.cli.report import report_command
+from infoprune.cli.spoken import as_options
 from infoprune.errors import InputError
 
-# The base of all usage errors; typer has kept it in different places, and its subclass in this one.
+# The base of all usage errors; it moved between releases of typer, but its subclass BadParameter did not.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 _INTERRUPTED = 128 + signal.SIGINT
-"""What typer returns for a Ctrl-C while it still reads the command line."""
+"""Status that typer returns for a Ctrl-C while it still parses the command line."""
 
 
 class _Interrupted(Exception):
@@ -52,7 +53,7 @@ app = typer.Typer(
     cls=_Group,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: infoprune prune my-classifier my-classifier-half --data texts.csv --keep 0.5",
+    epilog="Example: infoprune prune my-classifier my-classifier-half --data texts.csv",
 )
 
 
@@ -69,25 +70,25 @@ def _version(wanted: bool) -> bool:
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, help="Show the version and exit.")] = False,
 ) -> None:
-    """Make a Transformer smaller and faster: prune it by information, from a few hundred texts, without training."""
+    """Make a Transformer smaller and faster: prune it by information, with a few hundred texts and without training."""
 
 
 def _register(name: str, command: Callable[..., None], example: str) -> None:
     app.command(name, epilog=f"Example: infoprune {name} {example}")(grouped(command))
 
 
-_register("prune", prune_command, "my-classifier half --data train.csv --eval valid.csv --keep 0.5")
-_register("evaluate", evaluate_command, "half --data test.csv --label label")
+_register("prune", prune_command, "my-classifier half --data train.csv --eval valid.csv --budget flops=0.5")
+_register("evaluate", evaluate_command, "half --eval test.csv --label label")
 _register("finetune", finetune_command, "half half-tuned --data train.csv --eval valid.csv --epochs 1")
 _register(
     "compare",
     compare_command,
-    "my-classifier rivals --data train.csv --eval valid.csv --criteria information,wanda --keep 0.5,0.25",
+    "my-classifier compared --data train.csv --eval valid.csv --criteria information,wanda --keep 0.5,0.25",
 )
 _register("bench", bench_command, "my-classifier half half.onnx --batch-size 1,32 --eval test.csv")
 _register("export", export_command, "half half.onnx --data valid.csv --int8")
 _register("collect", collect_command, "my-classifier my-classifier.statistics --data train.csv --memory 2GB")
-_register("plan-memory", plan_memory_command, "my-classifier --samples 1024 --max-length 64")
+_register("forecast", forecast_command, "my-classifier --samples 1024 --max-length 64")
 _register("report", report_command, "half")
 _register("families", families_command, "")
 
@@ -98,12 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: What follows the program's name; by default what the shell passed.
 
-    Example:
+    Examples:
         >>> main(["report", "half"])
         0
     """
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    with clean_warnings():
+    with clean_warnings(lambda message: as_options(message, _options())):
         try:
             command = typer.main.get_command(app)
             status = command.main(given, prog_name="infoprune", standalone_mode=False)
@@ -111,19 +112,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise _Interrupted
             return status if isinstance(status, int) else 0
         except InputError as error:
-            return complain(str(error), 2)
+            return complain(as_options(str(error), _options()), 2)
         except _UsageError as error:
             return complain(f"{cast(typer.BadParameter, error).format_message().rstrip('.')}; see infoprune --help", 2)
         except (_Interrupted, KeyboardInterrupt, typer.Abort):
-            return complain("interrupted; nothing is left half-written", 1)
+            return complain("interrupted; no incomplete result is left", 1)
         except OSError as error:
             _debug()
-            place = f" ({error.filename})" if error.filename else ""
-            return complain(f"{error.strerror or error}{place}; nothing is left half-written", 1)
+            file = f" ({error.filename})" if error.filename else ""
+            return complain(f"{error.strerror or error}{file}; no incomplete result is left", 1)
         except Exception as error:
             _debug()
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            return complain(f"{reason:.400} (set {DEBUG}=1 to see where)", 1)
+            return complain(f"{reason:.400} (set {DEBUG}=1 for the traceback)", 1)
+
+
+def _options() -> frozenset[str]:
+    """Return the names of all options of all commands."""
+    group = cast(TyperGroup, typer.main.get_command(app))
+    parameters = (each for command in group.commands.values() for each in command.params)
+    return frozenset(name for each in parameters for name in (*each.opts, *each.secondary_opts))
 
 
 def _debug() -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from infoprune.cli import options
+from infoprune.cli import options, read
 from infoprune.cli.console import bars, stdout
+from infoprune.cli.groups import ColumnOptions
 
 if TYPE_CHECKING:
     from infoprune.jobs.bench import Benchmark
@@ -18,40 +19,55 @@ if TYPE_CHECKING:
 def bench_command(
     models: Annotated[
         list[str],
-        typer.Argument(
-            metavar="MODEL...", help="Folders of models, and .onnx files; the others are set beside the first."
-        ),
+        typer.Argument(metavar="MODEL...", help="Folders of models, and .onnx files; the first is the reference."),
     ],
+    *,
     batch_size: Annotated[
-        str, typer.Option("--batch-size", metavar="N,...", help="Texts in a batch; several are timed one by one.")
+        str,
+        typer.Option(
+            "--batch-size",
+            metavar="N,...",
+            help="Texts per batch; several sizes are timed one by one.",
+            rich_help_panel=options.MACHINE,
+        ),
     ] = "1,32",
-    length: Annotated[str, typer.Option(metavar="N,...", help="Tokens of a text; each with every batch size.")] = "64",
-    repeats: Annotated[int, typer.Option(metavar="N", help="Rounds; in each every model runs once.")] = 20,
-    threads: Annotated[int | None, typer.Option(metavar="N", help="Threads that a model may use.")] = None,
-    memory: Annotated[
-        bool, typer.Option("--memory/--no-memory", help="Measure peak memory, in a process for each model.")
-    ] = True,
-    eval_file: Annotated[
-        str | None, typer.Option("--eval", metavar="FILE", help="Texts to compare the answers of classifiers on.")
+    length: Annotated[
+        str,
+        typer.Option(
+            metavar="N,...", help="Tokens of a text; each with every batch size.", rich_help_panel=options.MACHINE
+        ),
+    ] = "64",
+    repeats: Annotated[
+        int, typer.Option(metavar="N", help="Number of alternating runs.", rich_help_panel=options.MACHINE)
+    ] = 20,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", help="Threads that a model may use.", rich_help_panel=options.MACHINE)
     ] = None,
-    text: options.Text = None,
-    text_pair: options.TextPair = None,
-    label: options.Label = None,
+    peak_memory: Annotated[
+        bool,
+        typer.Option(
+            "--peak-memory/--no-peak-memory",
+            help="Measure peak memory, in a process for each model.",
+            rich_help_panel=options.MACHINE,
+        ),
+    ] = True,
+    eval_file: options.Eval = None,
+    columns: ColumnOptions,
     max_length: options.MaxLength = None,
     device: options.Device = "auto",
     as_json: options.AsJson = False,
 ) -> None:
     """Time models side by side: folders, dense or pruned, and .onnx files, in alternating runs."""
-    work = (options.integers("--batch-size", batch_size), options.integers("--length", length))
+    work = (read.integers("--batch-size", batch_size), read.integers("--length", length))
     with bars() as advance:
-        from infoprune.jobs.bench import Judges, Load, bench_models
-        from infoprune.jobs.inputs import Columns, Packing
+        from infoprune.jobs.bench import EvalTexts, Load, bench_models
+        from infoprune.jobs.inputs import Packing
 
-        columns, packing = Columns(text, text_pair, label), Packing(max_length=max_length)
+        packing = Packing(max_length=max_length)
         benchmark = bench_models(
             models,
-            Load(*work, repeats=repeats, threads=threads, memory=memory),
-            judges=None if eval_file is None else Judges(eval_file, columns, packing),
+            Load(*work, repeats=repeats, threads=threads, memory=peak_memory),
+            eval_texts=None if eval_file is None else EvalTexts(eval_file, columns.columns, packing),
             device=device,
             progress=advance,
         )
@@ -81,9 +97,9 @@ def _spread(value: "Latency", digits: int, unit: str) -> str:
 def _models(benchmark: "Benchmark") -> Table:
     from infoprune.reports.render import human, metric
 
-    judged = {row.model: row for row in benchmark.judged}
-    metrics = list(benchmark.judged[0].metrics) if benchmark.judged else []
-    compared = any(row.kl is not None for row in benchmark.judged)
+    evaluated = {row.model: row for row in benchmark.evaluated}
+    metrics = list(benchmark.evaluated[0].metrics) if benchmark.evaluated else []
+    compared = any(row.kl is not None for row in benchmark.evaluated)
     headings = [*(name.replace("_", " ") for name in metrics), *(("agreement", "KL (nats)") if compared else ())]
     table = Table()
     for index, name in enumerate(("model", "size", "peak memory", *headings)):
@@ -91,8 +107,8 @@ def _models(benchmark: "Benchmark") -> Table:
     for model, size in benchmark.bytes.items():
         peak = benchmark.peak_memory[model]
         cells = [human(size, "B"), "" if peak is None else human(peak, "B")]
-        if model in judged:
-            row = judged[model]
+        if model in evaluated:
+            row = evaluated[model]
             cells += [metric(name, row.metrics[name]) for name in metrics]
             if row.agreement is not None and row.kl is not None:
                 cells += [f"{100 * row.agreement:.1f} %", f"{row.kl:.4f}"]

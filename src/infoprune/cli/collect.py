@@ -1,12 +1,8 @@
 """`infoprune collect`."""
 
-from typing import Annotated
-
-import typer
-
-from infoprune.cli import options
+from infoprune.cli import options, read
 from infoprune.cli.console import bars, stdout
-from infoprune.cli.groups import RunOptions, TextOptions
+from infoprune.cli.groups import ColumnOptions, RunOptions
 
 
 def collect_command(
@@ -14,33 +10,31 @@ def collect_command(
     out: options.Out,
     data: options.Data,
     *,
-    texts: TextOptions,
+    columns: ColumnOptions,
+    samples: options.Samples = 1024,
     task: options.TaskName = None,
-    sites: Annotated[
-        str | None, typer.Option(metavar="KINDS", help="Some of ffn and heads; by default all that the family has.")
-    ] = None,
-    samples: Annotated[int, typer.Option(metavar="N", help="Texts that are drawn from FILE.")] = 1024,
+    structures: options.LayerStructures = None,
     memory: options.Memory = None,
-    how: RunOptions,
+    run: RunOptions,
     force: options.Force = False,
 ) -> None:
-    """Collect the statistics that units are chosen by, for prune --statistics: on many machines, or for many cuts."""
+    """Collect the statistics that units are chosen by, for prune --statistics: on many machines, or for many sizes."""
     with bars() as advance:
         from infoprune.jobs.collect import Collection, collect_folder
+        from infoprune.pipeline.settings import Settings
         from infoprune.processes import process_group, process_index
-        from infoprune.settings import Settings
 
-        settings = Settings(memory=options.memory(memory))
-        with process_group(how.device) as device:
+        settings = Settings(memory=read.memory(memory))
+        with process_group(run.device) as device:
             first = process_index() == 0
             found = collect_folder(
                 model,
                 out,
                 data,
-                columns=texts.columns,
-                collection=Collection(options.names(sites), samples, settings, how.seed),
+                columns=columns.columns,
+                collection=Collection(read.names(structures), samples, settings, run.seed),
                 task=task,
-                packing=how.packing,
+                packing=run.packing,
                 device=device,
                 force=force,
                 progress=advance if first else None,

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from infoprune.cli import options
+from infoprune.cli import options, read
 from infoprune.cli.console import bars, stdout
-from infoprune.cli.groups import RunOptions, TextOptions
+from infoprune.cli.groups import ColumnOptions, RunOptions
 from infoprune.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,54 +18,75 @@ def compare_command(
     model: options.Model,
     out: options.Out,
     data: options.Data,
-    texts: TextOptions,
-    run: RunOptions,
+    *,
+    eval_file: options.Eval = None,
+    columns: ColumnOptions,
+    samples: options.Samples = 1024,
+    task: options.TaskName = None,
     criteria: Annotated[
         str,
         typer.Option(
             metavar="NAME,...",
-            help="Methods: information, fan2021, magnitude, magnitude-l1, activation, wanda, flap, taylor, kwon, "
-            "kprune, slicegpt, leverage, brain-surgeon, random.",
+            help="Methods to compare: information, fan2021, magnitude, magnitude-l1, activation, wanda, flap, taylor, "
+            "kwon, kprune, slicegpt, leverage, brain-surgeon, random.",
+            rich_help_panel=options.STRUCTURES,
         ),
     ],
-    eval_file: options.Eval = None,
-    task: options.TaskName = None,
     keep: Annotated[
         str | None,
-        typer.Option(metavar="SHARE,...", help="Shares of the neurons and heads that stay, e.g. 0.75,0.5,0.25."),
+        typer.Option(
+            metavar="SHARE,...", help="Shares of the units to keep, e.g. 0.75,0.5,0.25.", rich_help_panel=options.SIZE
+        ),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="COST,...", help="What the results may cost, e.g. flops=0.5,flops=0.25, divided by each."),
+        typer.Option(
+            metavar="COST,...",
+            help="What the results may cost, e.g. flops=0.5,flops=0.25.",
+            rich_help_panel=options.SIZE,
+        ),
     ] = None,
-    repair: Annotated[
+    repair_method: Annotated[
         str,
-        typer.Option(metavar="NAME", help="ours: the same for all; own: as each was published; both."),
+        typer.Option(
+            metavar="NAME",
+            help="Repair after the cut: ours (the same for all), own (as each was published) or both.",
+            rich_help_panel=options.AFTER,
+        ),
     ] = "ours",
-    seeds: Annotated[int, typer.Option(metavar="N", help="Draws of calibration texts, from --seed on.")] = 1,
-    samples: Annotated[int, typer.Option(metavar="N", help="Texts that are drawn from FILE each time.")] = 1024,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Number of seeds, from --seed on; each samples other texts.",
+            rich_help_panel=options.MACHINE,
+        ),
+    ] = 1,
+    run: RunOptions,
     force: options.Force = False,
 ) -> None:
-    """Prune a model by several methods to several sizes, and see what each loses; goes on where it was stopped."""
-    shares = tuple(options.number("--keep", part, "0.5,0.25") for part in options.names(keep) or ())
-    if repair not in ("ours", "own", "both"):
-        raise InputError(f"--repair is {repair!r}, expected ours, own or both; pass e.g. --repair both")
+    """Prune a model by several methods to several sizes and compare what each loses; an interrupted run resumes."""
+    shares = tuple(read.number("--keep", part, "0.5,0.25") for part in read.names(keep) or ())
+    if repair_method not in ("ours", "own", "both"):
+        raise InputError(
+            f"--repair-method is {repair_method!r}, expected ours, own or both; pass e.g. --repair-method both"
+        )
     with bars() as advance:
         from infoprune.jobs.compare import compare_folder
         from infoprune.jobs.cut import Sources
         from infoprune.jobs.grid import Grid
-        from infoprune.reports.comparison import rows, summary
+        from infoprune.reports.comparison import findings, rows
 
-        budgets = (options.budget(part, None) for part in options.names(budget) or ())
+        budgets = (read.budget(part) for part in read.names(budget) or ())
         cells = compare_folder(
             model,
             out,
-            Sources(data, eval_file, texts.columns, samples),
+            Sources(data, eval_file, columns.columns, samples),
             Grid(
-                options.names(criteria) or (),
+                read.names(criteria) or (),
                 shares,
                 tuple(each for each in budgets if each is not None),
-                ("own", "ours") if repair == "both" else (repair,),
+                ("own", "ours") if repair_method == "both" else (repair_method,),
                 seeds,
                 run.seed,
             ),
@@ -84,11 +105,11 @@ def compare_command(
     for line in lines:
         table.add_row(*line)
     console.print(table)
-    for sentence in summary(cells):
+    for sentence in findings(cells):
         console.print(sentence, soft_wrap=True)
     console.print(f"Written to {out}.", soft_wrap=True, markup=False)
 
 
 def _announce(outlook: "Outlook") -> None:
-    left = f", {outlook.found} of them found from before" if outlook.found else ""
+    left = f", {outlook.found} of them already computed" if outlook.found else ""
     stdout().print(f"{outlook.cells} cells{left}.")

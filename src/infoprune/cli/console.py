@@ -1,4 +1,4 @@
-"""What the commands share on the terminal: one-line messages, progress bars, and silence from the libraries below."""
+"""Console: one-line messages, progress bars, and suppression of other libraries' output, for all commands."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 DEBUG = "INFOPRUNE_DEBUG"
-"""Environment variable; if set, tracebacks and the libraries' own warnings are shown."""
+"""Environment variable; if set, tracebacks and other libraries' warnings are shown."""
 
 
 def complain(message: str, status: int) -> int:
@@ -30,13 +30,17 @@ def complain(message: str, status: int) -> int:
 
 
 def stdout() -> Console:
-    """The console of the results; lines that go into a file or a pipe are not folded."""
+    """Return the console for results; lines for a file or a pipe are not wrapped at the terminal's size."""
     return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
 @contextmanager
-def clean_warnings() -> Iterator[None]:
-    """Show warnings that are meant for users as one line each; those meant for developers only when debugging."""
+def clean_warnings(spoken: Callable[[str], str]) -> Iterator[None]:
+    """Show warnings for users as one line each, and warnings for developers only when debugging.
+
+    Args:
+        spoken: Function that rewrites the message for the command line.
+    """
 
     def show(
         message: Warning | str,
@@ -46,7 +50,7 @@ def clean_warnings() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        _line("warning", str(message))
+        _line("warning", spoken(str(message)))
 
     with warnings.catch_warnings():
         if not os.environ.get(DEBUG):
@@ -58,7 +62,7 @@ def clean_warnings() -> Iterator[None]:
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars on stderr with what is left, one a stage, gone at the end; nothing where stderr is no terminal."""
+    """Show progress bars on stderr, one per stage, removed at the end; show nothing where stderr is not a terminal."""
     _quiet_transformers()
     console = Console(stderr=True)
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
@@ -82,5 +86,5 @@ def _quiet_transformers() -> None:
         logging.disable_progress_bar()
 
 
-def _line(kind: str, message: str) -> None:
-    typer.echo(f"{kind}: {' '.join(message.split())}", err=True)
+def _line(label: str, message: str) -> None:
+    typer.echo(f"{label}: {' '.join(message.split())}", err=True)

@@ -8,19 +8,22 @@ import typer
 
 from infoprune.cli import options
 from infoprune.cli.console import bars, stdout
-from infoprune.cli.groups import RunOptions, TextOptions
+from infoprune.cli.groups import ColumnOptions, RunOptions
 
 
 def evaluate_command(
     model: options.Model,
-    data: options.Data,
+    eval_file: options.NeededEval,
     *,
-    texts: TextOptions,
+    columns: ColumnOptions,
     task: options.TaskName = None,
     against: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Folder of the model to compare with, such as the dense one.")
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Folder of the original model to compare with.", rich_help_panel=options.INPUT
+        ),
     ] = None,
-    how: RunOptions,
+    run: RunOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Score a dense or pruned model on texts, or compare it with another."""
@@ -29,13 +32,13 @@ def evaluate_command(
 
         scores = evaluate_folder(
             model,
-            data,
+            eval_file,
             against=against,
             task=task,
-            columns=texts.columns,
-            packing=how.packing,
-            seed=how.seed,
-            device=how.device,
+            columns=columns.columns,
+            packing=run.packing,
+            seed=run.seed,
+            device=run.device,
             progress=lambda done, of: advance("evaluate", done, of),
         )
     if as_json:

@@ -17,23 +17,29 @@ if TYPE_CHECKING:
 def export_command(
     model: options.Model,
     out: Annotated[
-        str, typer.Argument(metavar="OUT.onnx", help="New file for the graph; it appears whole or not at all.")
+        str, typer.Argument(metavar="OUT.onnx", help="New file for the graph; it is written completely or not at all.")
     ],
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise weights and activations to 8 bits.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise weights and activations to 8 bits.", rich_help_panel=options.OUTPUT)
+    ] = False,
     data: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Texts to compare the graph with MODEL on; a few are built in."),
+        typer.Option(
+            metavar="FILE",
+            help="Texts to calibrate and to compare the graph with MODEL on; a few are built in.",
+            rich_help_panel=options.INPUT,
+        ),
     ] = None,
     text: options.Text = None,
     text_pair: options.TextPair = None,
-    samples: Annotated[int, typer.Option(metavar="N", help="Texts that are drawn from FILE.")] = 256,
+    samples: options.Samples = 256,
     max_length: options.MaxLength = None,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", help="Texts in a batch of the comparison.")
-    ] = 4,
+    batch_size: options.BatchSize = 4,
     seed: options.Seed = 0,
     as_json: options.AsJson = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace OUT.onnx if it exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace OUT.onnx if it exists.", rich_help_panel=options.OUTPUT)
+    ] = False,
 ) -> None:
     """Write a model as ONNX, for batches of any size and length, and compare it with PyTorch."""
     with bars() as advance:
@@ -64,7 +70,7 @@ def export_command(
 def _table(exported: "Exported") -> Table:
     from infoprune.reports.render import human, metric
 
-    table = Table("", "value", title=f"{'int8' if exported.int8 else 'float32'} graph beside PyTorch in float32")
+    table = Table("", "value", title=f"{'int8' if exported.int8 else 'float32'} graph compared with PyTorch in float32")
     shapes = ", ".join(f"{rows} x {length}" for rows, length in exported.shapes[:6])
     more = ", ..." if len(exported.shapes) > 6 else ""
     table.add_row("compared on", f"{exported.inputs:,} texts; texts x tokens: {shapes}{more}")

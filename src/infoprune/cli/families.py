@@ -6,20 +6,22 @@ import typer
 from rich.table import Table
 
 from infoprune.cli.console import stdout
-from infoprune.structure.catalogue import COLUMNS, catalogue, markdown
+from infoprune.structure.catalogue import COLUMNS, catalogue, catalogue_markdown
 
 
 def families_command(
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/families.md.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the table of docs/concepts/families.md.")
+    ] = False,
 ) -> None:
-    """List the supported model types, what can be cut in them, and what opens the result.
+    """List the supported model types, the structures that can be cut, and the library that loads the result.
 
-    A cut that is not the same in every layer loads in infoprune only.
+    Models whose layers were cut to different sizes load only in infoprune.
     """
     if as_markdown:
-        stdout().print(markdown(), soft_wrap=True, end="", markup=False, highlight=False)
+        stdout().print(catalogue_markdown(), soft_wrap=True, end="", markup=False, highlight=False)
         return
     table = Table(*COLUMNS)
     for entry in catalogue():
-        table.add_row(entry.model_type, entry.models, entry.kind, entry.unit, entry.opens, entry.repair)
+        table.add_row(entry.model_type, entry.models, entry.structure, entry.unit, entry.opens, entry.repair)
     stdout().print(table)

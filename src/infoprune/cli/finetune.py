@@ -1,7 +1,6 @@
 """`infoprune finetune`."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -9,7 +8,7 @@ import typer
 
 from infoprune.cli import options
 from infoprune.cli.console import bars, stdout
-from infoprune.cli.groups import RunOptions, TextOptions
+from infoprune.cli.groups import ColumnOptions, RunOptions
 
 
 def finetune_command(
@@ -17,25 +16,32 @@ def finetune_command(
     out: options.Out,
     data: options.Data,
     *,
-    texts: TextOptions,
     eval_file: options.Eval = None,
+    columns: ColumnOptions,
     teacher: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Folder of the model to learn from: its answers replace the labels."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder of the model to distill from; its outputs replace the labels.",
+            rich_help_panel=options.TRAINING,
+        ),
     ] = None,
-    epochs: Annotated[float, typer.Option(metavar="N", help="How often every text is seen.")] = 2.0,
+    epochs: Annotated[
+        float, typer.Option(metavar="N", help="Passes over the texts.", rich_help_panel=options.TRAINING)
+    ] = 2.0,
     learning_rate: Annotated[
         float | None,
         typer.Option(
             "--learning-rate",
             metavar="RATE",
-            help="Highest step size, after a warm-up; by default 0.0001, and with a teacher what suits the sizes.",
+            help="Highest learning rate, after warm-up; default: 0.0001, with a teacher by how much was pruned.",
+            rich_help_panel=options.TRAINING,
         ),
     ] = None,
-    how: RunOptions,
+    run: RunOptions,
     force: options.Force = False,
 ) -> None:
-    """Train a classifier on labelled texts or on the answers of a teacher; a pruned one stays as small as it is."""
+    """Train a classifier on labelled texts or on the outputs of a teacher; the size of a pruned one does not change."""
     with bars() as advance:
         from infoprune.jobs.distill import distill_folder
         from infoprune.jobs.finetune import finetune_folder
@@ -44,20 +50,19 @@ def finetune_command(
 
         check_positive("epochs", epochs)
         if learning_rate is not None:
-            check_positive("learning-rate", learning_rate)
+            check_positive("learning_rate", learning_rate)
         job: Callable[..., dict[str, float]]
         if teacher is None:
             job = partial(finetune_folder, model, out, data, epochs=epochs, learning_rate=learning_rate or 1e-4)
         else:
-            lesson = Distillation(epochs=epochs)
-            lesson = lesson if learning_rate is None else replace(lesson, learning_rate=learning_rate)
-            job = partial(distill_folder, model, out, data, teacher, how=lesson)
+            how = Distillation(epochs=epochs, learning_rate=learning_rate)
+            job = partial(distill_folder, model, out, data, teacher, how=how)
         metrics = job(
-            eval_data=eval_file,
-            columns=texts.columns,
-            packing=how.packing,
-            seed=how.seed,
-            device=how.device,
+            eval=eval_file,
+            columns=columns.columns,
+            packing=run.packing,
+            seed=run.seed,
+            device=run.device,
             force=force,
             progress=lambda done, of: advance("train", done, of),
         )

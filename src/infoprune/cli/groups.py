@@ -1,4 +1,4 @@
-"""Options that belong together: a command takes them as one value."""
+"""Groups: options that belong together; a command takes each panel of its help as one value."""
 
 import inspect
 from collections.abc import Callable
@@ -6,15 +6,17 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, get_type_hints
 
-from infoprune.cli import options
+from infoprune.cli import options, read
 
 if TYPE_CHECKING:
+    from infoprune.budgets.budget import Budget
     from infoprune.jobs.inputs import Columns, Packing
+    from infoprune.pipeline.size import MaxLoss
 
 
 @dataclass(frozen=True)
-class TextOptions:
-    """Which columns of the files are read."""
+class ColumnOptions:
+    """Columns of the files to read."""
 
     text: options.Text = None
     text_pair: options.TextPair = None
@@ -22,15 +24,72 @@ class TextOptions:
 
     @property
     def columns(self) -> "Columns":
-        """As the jobs take them."""
+        """Columns for the jobs."""
         from infoprune.jobs.inputs import Columns
 
         return Columns(self.text, self.text_pair, self.label)
 
 
 @dataclass(frozen=True)
+class SizeOptions:
+    """Size of the result."""
+
+    keep: options.Keep = None
+    budget: options.BudgetOption = None
+    max_loss: options.MaxLossOption = None
+    max_kl: options.MaxKl = None
+    allocation: options.Allocation = None
+    depth: options.Depth = False
+
+    @property
+    def share(self) -> float | None:
+        """Value of --keep."""
+        return None if self.keep is None else read.number("--keep", self.keep, "0.5")
+
+    @property
+    def cost(self) -> "Budget | None":
+        """Value of --budget, --allocation and --depth."""
+        otherwise = any(each is not None for each in (self.keep, self.max_loss, self.max_kl))
+        default = None if otherwise else "flops=0.5"
+        return read.budget(self.budget, self.allocation, depth=self.depth, default=default)
+
+    @property
+    def loss(self) -> "MaxLoss | None":
+        """Value of --max-loss or --max-kl."""
+        return read.max_loss(self.max_loss, self.max_kl)
+
+
+@dataclass(frozen=True)
+class StructureOptions:
+    """Structures to cut, and the criterion that chooses their units."""
+
+    structures: options.Structures = None
+    shape: options.ShapeOption = "free"
+    criterion: options.CriterionName = "information"
+    statistics: options.StatisticsFolders = None
+
+
+@dataclass(frozen=True)
+class VocabularyOptions:
+    """Tokens to keep where the vocabulary is cut."""
+
+    min_count: options.MinCount = None
+    extra_tokens: options.ExtraTokens = None
+    dropped_tokens: options.DroppedTokens = None
+
+
+@dataclass(frozen=True)
+class AfterOptions:
+    """Repair, distillation and rounds."""
+
+    repair: options.Repair = True
+    distill: options.Distill = None
+    rounds: options.Rounds = 1
+
+
+@dataclass(frozen=True)
 class RunOptions:
-    """How a model is run over texts, and where."""
+    """Batches, seed and device."""
 
     max_length: options.MaxLength = None
     batch_size: options.BatchSize = None
@@ -39,26 +98,26 @@ class RunOptions:
 
     @property
     def packing(self) -> "Packing":
-        """As the jobs take it."""
+        """Batch size and length for the jobs."""
         from infoprune.jobs.inputs import Packing
 
         return Packing(self.batch_size, self.max_length)
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with an option for each field of those of its parameters that are dataclasses; typer knows none.
+    """Return a command with an option for each field of its dataclass parameters, which typer does not support.
 
-    Example:
+    Examples:
         >>> list(inspect.signature(grouped(evaluate_command)).parameters)[:3]
-        ['model', 'data', 'text']
+        ['model', 'eval_file', 'text']
     """
     hints: dict[str, type] = get_type_hints(command)
-    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    groups = {name: group for name, group in hints.items() if is_dataclass(group)}
 
     @wraps(command)
     def flat(**given: object) -> None:
-        for name, kind in groups.items():
-            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
         command(**given)
 
     parameters: list[inspect.Parameter] = []

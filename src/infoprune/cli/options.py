@@ -1,49 +1,80 @@
-"""Arguments and options that several commands share."""
+"""Options: all arguments and options of the commands, each defined once, in panels by their purpose."""
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from infoprune.errors import InputError
-
-if TYPE_CHECKING:
-    from infoprune.budgets.budget import Budget
-    from infoprune.search import Tolerance
-    from infoprune.settings import Form
-    from infoprune.vocabulary.dropped import Dropped
+INPUT, SIZE, STRUCTURES = "Input", "How small", "What is cut"
+VOCABULARY, AFTER, MACHINE, OUTPUT = "Vocabulary", "After the cut", "Machine", "Output"
+TRAINING = "Training"
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model and its tokenizer.")]
-Out = Annotated[str, typer.Argument(metavar="OUT", help="New folder for the result; it appears whole or not at all.")]
+Out = Annotated[
+    str, typer.Argument(metavar="OUT", help="New folder for the result; it is written completely or not at all.")
+]
+
 Data = Annotated[
-    str, typer.Option("--data", metavar="FILE", help="File of texts: csv, tsv, json, jsonl, parquet or txt.")
+    str,
+    typer.Option(
+        "--data",
+        metavar="FILE",
+        help="Texts to calibrate or train on: csv, tsv, json, jsonl, parquet or txt.",
+        rich_help_panel=INPUT,
+    ),
 ]
 Eval = Annotated[
     str | None,
-    typer.Option("--eval", metavar="FILE", help="File of texts, and labels if there are any, to score the result on."),
+    typer.Option(
+        "--eval", metavar="FILE", help="Texts to score on, with labels if there are any.", rich_help_panel=INPUT
+    ),
+]
+NeededEval = Annotated[
+    str,
+    typer.Option(
+        "--eval", metavar="FILE", help="Texts to score on, with labels if there are any.", rich_help_panel=INPUT
+    ),
 ]
 Text = Annotated[
     str | None,
-    typer.Option("--text", metavar="COL", help="Column of the texts; 'text' or 'sentence' is found without it."),
+    typer.Option(
+        "--text",
+        metavar="COL",
+        help="Column of the texts; 'text' or 'sentence' is found without it.",
+        rich_help_panel=INPUT,
+    ),
 ]
 TextPair = Annotated[
     str | None,
     typer.Option(
         "--text-pair",
         metavar="COL",
-        help="Column of the second texts: of pairs, the texts that questions are about, or targets.",
+        help="Column of the second sentence, the QA context or the target text.",
+        rich_help_panel=INPUT,
     ),
 ]
 Label = Annotated[
-    str | None, typer.Option("--label", metavar="COL", help="Column of the labels; 'label' is found without it.")
+    str | None,
+    typer.Option(
+        "--label",
+        metavar="COL",
+        help="Column of the labels; 'label' is found without it.",
+        rich_help_panel=INPUT,
+    ),
+]
+Samples = Annotated[
+    int,
+    typer.Option(
+        "--samples", metavar="N", help="Number of calibration texts sampled from FILE.", rich_help_panel=INPUT
+    ),
 ]
 MaxLength = Annotated[
-    int | None, typer.Option("--max-length", metavar="N", help="Cut texts after so many tokens.", show_default=False)
-]
-BatchSize = Annotated[
     int | None,
     typer.Option(
-        "--batch-size", metavar="N", help="Texts that are computed together; by default 32, language models 4."
+        "--max-length",
+        metavar="N",
+        help="Truncate texts to N tokens; default: the model's limit, at most 512.",
+        show_default=False,
+        rich_help_panel=INPUT,
     ),
 ]
 TaskName = Annotated[
@@ -52,173 +83,205 @@ TaskName = Annotated[
         "--task",
         metavar="NAME",
         help="classification, token-classification, question-answering, embedding, causal-lm, masked-lm or seq2seq; "
-        "by default what the class in config.json is for.",
+        "default: the task of the class in config.json.",
+        rich_help_panel=INPUT,
     ),
 ]
-Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", help="Decides everything that is drawn; the same seed, the same result.")
+
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        "--keep", metavar="SHARE", help="Keep the same share of the units in every layer.", rich_help_panel=SIZE
+    ),
+]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="COST",
+        help="What the result may cost: flops=0.4, latency=0.5, params=10M or bytes=20MB; default: flops=0.5.",
+        rich_help_panel=SIZE,
+    ),
+]
+MaxLossOption = Annotated[
+    str | None,
+    typer.Option(
+        "--max-loss",
+        metavar="LOSS",
+        help="Search the smallest model that loses at most this on the --eval texts: accuracy=0.5 for half a point.",
+        rich_help_panel=SIZE,
+    ),
+]
+MaxKl = Annotated[
+    str | None,
+    typer.Option(
+        "--max-kl",
+        metavar="NATS",
+        help="The same, for the KL divergence from MODEL's answers; needs no labels.",
+        rich_help_panel=SIZE,
+    ),
+]
+Allocation = Annotated[
+    str | None,
+    typer.Option(
+        "--allocation",
+        metavar="NAME",
+        help="How the budget is divided among layers: nats (least loss) or uniform (same share).",
+        rich_help_panel=SIZE,
+    ),
+]
+Depth = Annotated[
+    bool,
+    typer.Option(
+        "--depth",
+        help="Let the budget remove whole attention and feed-forward blocks.",
+        rich_help_panel=SIZE,
+    ),
+]
+
+Structures = Annotated[
+    str | None,
+    typer.Option(
+        "--structures",
+        metavar="NAME,...",
+        help="Types of structure to cut: ffn, heads, cross-heads, hidden-size, hidden-size-per-layer, pooler, "
+        "vocabulary; default: ffn and heads.",
+        rich_help_panel=STRUCTURES,
+    ),
+]
+LayerStructures = Annotated[
+    str | None,
+    typer.Option(
+        "--structures",
+        metavar="NAME,...",
+        help="Types of structure that will be cut: ffn, heads, cross-heads, pooler, hidden-size or "
+        "hidden-size-per-layer; default: ffn and heads.",
+        rich_help_panel=STRUCTURES,
+    ),
+]
+ShapeOption = Annotated[
+    str,
+    typer.Option(
+        "--shape",
+        metavar="NAME",
+        help="free, or uniform: same sizes in every layer, so that plain transformers opens the result.",
+        rich_help_panel=STRUCTURES,
+    ),
+]
+CriterionName = Annotated[
+    str,
+    typer.Option(
+        "--criterion",
+        metavar="NAME",
+        help="How the units are chosen: information, or for comparison fan2021, kwon, brain-surgeon, leverage, flap, "
+        "wanda, taylor, activation, magnitude, magnitude-l1 or random.",
+        rich_help_panel=STRUCTURES,
+    ),
+]
+StatisticsFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--statistics",
+        metavar="DIR",
+        help="Choose the units by statistics from infoprune collect; may be repeated.",
+        rich_help_panel=STRUCTURES,
+    ),
+]
+
+MinCount = Annotated[
+    int | None,
+    typer.Option(
+        "--min-count",
+        metavar="N",
+        help="Remove tokens that occur less than N times in FILE; default: 1.",
+        rich_help_panel=VOCABULARY,
+    ),
+]
+ExtraTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--extra-tokens",
+        metavar="N",
+        help="Keep N more tokens that are likely in new text; default: 0.",
+        rich_help_panel=VOCABULARY,
+    ),
+]
+DroppedTokens = Annotated[
+    str | None,
+    typer.Option(
+        "--dropped-tokens",
+        metavar="NAME",
+        help="How to handle removed tokens: pieces (the tokenizer splits them) or remap (the model reads a similar "
+        "kept token); default: remap where only infoprune opens the result anyway, else pieces.",
+        rich_help_panel=VOCABULARY,
+    ),
+]
+
+Repair = Annotated[
+    bool,
+    typer.Option(
+        "--repair/--no-repair", help="Re-fit the remaining weights to the original model.", rich_help_panel=AFTER
+    ),
+]
+Distill = Annotated[
+    float | None,
+    typer.Option(
+        "--distill",
+        metavar="EPOCHS",
+        help="Distill from the original model for N epochs over FILE; needs no labels.",
+        rich_help_panel=AFTER,
+    ),
+]
+Rounds = Annotated[
+    int,
+    typer.Option("--rounds", metavar="N", help="Number of prune-and-repair iterations.", rich_help_panel=AFTER),
+]
+
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        metavar="N",
+        help="Texts per batch; default: 32, or 4 for language models.",
+        rich_help_panel=MACHINE,
+    ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or mps; auto takes a GPU where there is one.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="auto, cpu, cuda or mps; auto uses a GPU if there is one.",
+        rich_help_panel=MACHINE,
+    ),
 ]
 Memory = Annotated[
     str | None,
     typer.Option(
         "--memory",
         metavar="BYTES",
-        help="What the statistics may take at once, e.g. 2GB; with less, more passes, and the rest on disk.",
+        help="Largest memory of the statistics, e.g. 2GB; with less, more passes, and the rest on disk.",
+        rich_help_panel=MACHINE,
     ),
 ]
-Statistics = Annotated[
-    list[str] | None,
+Seed = Annotated[
+    int,
     typer.Option(
-        "--statistics",
-        metavar="DIR",
-        help="Folder from infoprune collect to choose the units by, in place of a pass; may be repeated.",
+        "--seed",
+        metavar="N",
+        help="Seed of everything that is random; the same seed gives the same result.",
+        rich_help_panel=MACHINE,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace OUT, with all that is in it, if it exists.")]
 
-
-def number(option: str, text: str, example: str) -> float:
-    """Read an option's value as a number.
-
-    Raises:
-        InputError: It is none.
-
-    Example:
-        >>> number("--keep", "half", "0.5")
-        Traceback (most recent call last):
-        infoprune.errors.InputError: --keep is 'half', expected a number; pass e.g. --keep 0.5
-    """
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{option} is {text!r}, expected a number; pass e.g. {option} {example}") from None
-
-
-def budget(text: str | None, allocation: str | None, *, depth: bool = False) -> "Budget | None":
-    """Read --budget, --allocation and --depth.
-
-    Raises:
-        InputError: One of them makes no sense.
-
-    Example:
-        >>> budget("flops=0.4", None)
-        Budget(quantity='flops', amount=0.4, allocation=None)
-    """
-    if text is None:
-        if allocation is not None:
-            raise InputError("--allocation divides a budget, and none was given; pass e.g. --budget flops=0.5")
-        if depth:
-            raise InputError(
-                "--depth lets a budget drop whole blocks, and none was given; pass e.g. --budget flops=0.2"
-            )
-        return None
-    from infoprune.budgets.budget import read_budget
-
-    return replace(read_budget(text, allocation), depth=depth)
-
-
-def tolerance(max_loss: str | None, max_kl: str | None) -> "Tolerance | None":
-    """Read --max-loss or --max-kl.
-
-    Raises:
-        InputError: Both are given, or one cannot be read.
-
-    Example:
-        >>> tolerance("accuracy=0.5", None)
-        Tolerance(metric='accuracy', most=0.5)
-    """
-    if max_loss is None and max_kl is None:
-        return None
-    if max_loss is not None and max_kl is not None:
-        raise InputError("--max-loss and --max-kl were given, expected one; leave one out")
-    from infoprune.search import Tolerance
-
-    if max_kl is not None:
-        return Tolerance("kl", number("--max-kl", max_kl, "0.05"))
-    metric, _, most = str(max_loss).partition("=")
-    return Tolerance(metric.strip(), number("--max-loss", most, "accuracy=0.5"))
-
-
-def dropped_tokens(text: str | None) -> "Dropped | None":
-    """Read --dropped-tokens.
-
-    Raises:
-        InputError: Nothing of that name can become of a dropped token.
-
-    Example:
-        >>> dropped_tokens("nearest")
-        'nearest'
-    """
-    from infoprune.vocabulary.dropped import DROPPED
-
-    for name in DROPPED:
-        if text == name:
-            return name
-    if text is None:
-        return None
-    raise InputError(f"--dropped-tokens is {text!r}, expected one of: {', '.join(DROPPED)}; or leave it out")
-
-
-def shape(text: str) -> "Form":
-    """Read --shape.
-
-    Raises:
-        InputError: There is no such shape.
-
-    Example:
-        >>> shape("uniform")
-        'uniform'
-    """
-    from infoprune.settings import FORMS
-
-    for form in FORMS:
-        if text == form:
-            return form
-    raise InputError(f"--shape is {text!r}, expected one of: {', '.join(FORMS)}")
-
-
-def names(text: str | None) -> tuple[str, ...] | None:
-    """Split a list of names at its commas.
-
-    Example:
-        >>> names("ffn, heads")
-        ('ffn', 'heads')
-    """
-    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def memory(text: str | None) -> int | None:
-    """Read --memory.
-
-    Raises:
-        InputError: It is no amount of memory.
-
-    Example:
-        >>> memory("2GB")
-        2000000000
-    """
-    if text is None:
-        return None
-    from infoprune.budgets.budget import read_bytes
-
-    return read_bytes(text)
-
-
-def integers(option: str, text: str) -> tuple[int, ...]:
-    """Read an option's value as whole numbers between commas.
-
-    Raises:
-        InputError: One is none.
-
-    Example:
-        >>> integers("--batch-size", "1, 32")
-        (1, 32)
-    """
-    try:
-        return tuple(int(part) for part in names(text) or ())
-    except ValueError:
-        raise InputError(f"{option} is {text!r}, expected whole numbers; pass e.g. {option} 1,32") from None
+PlanOnly = Annotated[
+    bool,
+    typer.Option("--plan-only", help="Write only plan.json: which units would be kept.", rich_help_panel=OUTPUT),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead of a table.", rich_help_panel=OUTPUT)
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace OUT, with all that is in it, if it exists.", rich_help_panel=OUTPUT),
+]

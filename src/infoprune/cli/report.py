@@ -8,7 +8,7 @@ from infoprune.cli.console import stdout
 
 
 def report_command(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder that infoprune prune has written.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder written by infoprune prune.")],
 ) -> None:
     """Print the report of a pruned model again."""
     from infoprune.jobs.report import read_report

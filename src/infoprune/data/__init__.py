@@ -1,1 +1,1 @@
-"""Data: from files to batches."""
+"""Data: read files and make batches."""

@@ -1,4 +1,4 @@
-"""Batches of tensors from texts."""
+"""Batches: tensors from texts and labels."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError
 
 IGNORED = -100
-"""The label of a token that does not count, as everywhere in transformers."""
+"""Label of a token that does not count, as everywhere in transformers."""
 
 LONGEST = 512
-"""Tokens of an input unless asked otherwise; attention's cost grows with the square."""
+"""Default limit of the tokens of an input; the cost of attention grows with the square."""
 
 # These families number positions from pad_token_id + 1, so that many rows of their table are never used.
 _OFFSET_FAMILIES = frozenset({"camembert", "ibert", "longformer", "mpnet", "roberta", "xlm-roberta"})
@@ -27,16 +27,16 @@ def label_ids(labels: Sequence[str], config: PretrainedConfig) -> list[int]:
 
     Args:
         labels: Label values as in ``TextData.labels``.
-        config: The model's configuration; its ``label2id`` has the names. Where these are the defaults LABEL_0,
-            LABEL_1, ... the values may also be class numbers.
+        config: Config of the model; its ``label2id`` has the names. Where these are the defaults LABEL_0, LABEL_1, ...
+            the values may also be class numbers.
 
     Returns:
         A class number for each label.
 
     Raises:
-        InputError: A value is no label of this model.
+        InputError: A value is not a label of this model.
 
-    Example:
+    Examples:
         >>> label_ids(["positive", "negative"], config)
         [1, 0]
     """
@@ -47,7 +47,7 @@ def label_ids(labels: Sequence[str], config: PretrainedConfig) -> list[int]:
     if unknown:
         raise InputError(
             f"labels {_some(unknown)} are unknown to this model, which has {_some(known)}; rename them in the data, "
-            f"or name the right label column (--label)"
+            "or name the right column with `label`"
         )
     return [known[label] for label in labels]
 
@@ -56,9 +56,9 @@ def label_numbers(labels: Sequence[str]) -> list[float]:
     """Read the labels of a regression task as numbers.
 
     Raises:
-        InputError: A label is no number.
+        InputError: A label is not a number.
 
-    Example:
+    Examples:
         >>> label_numbers(["1", "2.5"])
         [1.0, 2.5]
     """
@@ -69,18 +69,18 @@ def label_numbers(labels: Sequence[str]) -> list[float]:
         except ValueError as error:
             raise InputError(
                 f"label {label!r} is not a number, expected numbers since this model has one output (regression); "
-                f"name the right label column (--label)"
+                "name the right column with `label`"
             ) from error
     return numbers
 
 
 def label_rows(labels: Sequence[str], classes: int) -> list[list[float]]:
-    """Read the labels of a task with several labels an input: a 0 or a 1 for each class, separated by spaces.
+    """Read the labels of a task with several labels per input: a 0 or a 1 for each class, separated by spaces.
 
     Raises:
-        InputError: A row has something else.
+        InputError: A row has other values, or not one for each class.
 
-    Example:
+    Examples:
         >>> label_rows(["0 1 1", "1 0 0"], classes=3)
         [[0.0, 1.0, 1.0], [1.0, 0.0, 0.0]]
     """
@@ -89,20 +89,20 @@ def label_rows(labels: Sequence[str], classes: int) -> list[list[float]]:
         if len(row) != classes or not {"0", "1"}.issuperset(row):
             raise InputError(
                 f"label {' '.join(row)!r} is not a 0 or a 1 for each of {classes} classes, expected that since this "
-                f"model has several labels an input; separate them by spaces, or name the right column (--label)"
+                "model has several labels per input; separate them by spaces, or name the right column with `label`"
             )
     return [[float(number) for number in row] for row in rows]
 
 
 def default_max_length(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> int:
-    """Return the most tokens of an input: the least of what tokenizer and model allow and 512.
+    """Return the largest number of tokens of an input: the smallest of the limits of tokenizer and model, and 512.
 
-    Example:
+    Examples:
         >>> default_max_length(tokenizer, model.config)
         512
     """
     limits = [int(tokenizer.model_max_length), LONGEST]
-    # Models with relative or rotary positions may state no limit at all.
+    # Models with relative or rotary positions may specify no limit.
     positions = getattr(config, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
         offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_FAMILIES else 0
@@ -126,12 +126,12 @@ def make_batches(
     Args:
         data: The texts.
         tokenizer: The model's tokenizer; without a padding token its end-of-text token pads, hidden by the mask.
-        batch_size: Inputs a batch; the last batch may be smaller.
-        max_length: Tokens after which an input is cut; by default the tokenizer's limit, at most 512.
+        batch_size: Inputs per batch; the last batch may be smaller.
+        max_length: Tokens at which an input is truncated; by default the tokenizer's limit, at most 512.
         labels: A target for each text: class numbers, numbers for regression, or rows of 0 and 1 for several labels.
-        samples: How many texts to draw without replacement; all by default, or where there are no more.
-        seed: Decides the draw; the same seed gives the same batches.
-        sort: Shortest inputs first; otherwise they stay in the order of the data, or of the draw.
+        samples: Number of texts to sample without replacement; all by default, or where there are fewer.
+        seed: Seed of the sample; the same seed gives the same batches.
+        sort: Whether the shortest inputs come first; otherwise they keep the order of the data or of the sample.
 
     Returns:
         Batches of tensors (inputs, tokens) on the CPU: ``input_ids``, ``attention_mask``, whatever else the tokenizer
@@ -140,16 +140,17 @@ def make_batches(
     Raises:
         InputError: There is no text, a text gives no token, or a number is out of range.
 
-    Example:
-        >>> make_batches(read_texts("reviews.csv"), tokenizer, samples=64)[0]["input_ids"].shape
-        torch.Size([32, 7])
+    Examples:
+        >>> batches = make_batches(read_texts("reviews.csv"), tokenizer, batch_size=16, samples=64)
+        >>> batches[0]["input_ids"].shape
+        torch.Size([16, 10])
     """
     _check_counts(batch_size=batch_size, max_length=max_length, samples=samples)
     if not data.texts:
         raise InputError(f"{data.source}: no texts, expected at least one; pass data with rows")
     if labels is not None and len(labels) != len(data):
         raise InputError(f"{data.source}: {len(labels)} labels for {len(data)} texts; pass one for each text")
-    rows = drawn(len(data), samples, seed)
+    rows = sampled(len(data), samples, seed)
     with unchanged(tokenizer):
         encoded = tokenizer(
             [data.texts[row] for row in rows],
@@ -165,8 +166,8 @@ def make_batches(
     return packed(encoded, tokenizer, batch_size, targets, sort=sort)
 
 
-def drawn(count: int, samples: int | None, seed: int) -> list[int]:
-    """Numbers of the rows that are drawn, without replacement; all in order where no number is given."""
+def sampled(count: int, samples: int | None, seed: int) -> list[int]:
+    """Return the numbers of rows sampled without replacement; all in order where no number is given."""
     rows: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     return list(range(count)) if samples is None else rows[:samples]
 
@@ -179,14 +180,14 @@ def packed(
     *,
     sort: bool = True,
 ) -> list[dict[str, Tensor]]:
-    """Tokenised inputs as batches, each padded to the longest of its batch.
+    """Pack tokenised inputs into batches, each padded to its longest input.
 
     Args:
-        encoded: Rows of numbers by name, ``input_ids`` among them; rows of unlike names may be of unlike lengths.
-        tokenizer: Says what pads.
-        batch_size: Inputs a batch; the last batch may be smaller.
-        targets: Becomes ``labels``: a number, or a row of numbers, for each input.
-        sort: Shortest inputs first.
+        encoded: Rows of numbers by name, ``input_ids`` among them; rows of different names may differ in length.
+        tokenizer: Tokenizer that specifies the padding.
+        batch_size: Inputs per batch; the last batch may be smaller.
+        targets: Values of ``labels``: a number, or a row of numbers, for each input.
+        sort: Whether the shortest inputs come first.
     """
     ids = encoded["input_ids"]
     order = sorted(range(len(ids)), key=lambda row: len(ids[row])) if sort else list(range(len(ids)))
@@ -211,7 +212,7 @@ def _padded(columns: Mapping[str, list[list[int]]], tokenizer: PreTrainedTokeniz
             [torch.tensor(row) for row in rows],
             batch_first=True,
             padding_value=fill.get(name, 0),
-            # A tokenizer may say left, for the sake of generate: there, padding would move the positions.
+            # A tokenizer may specify left, for generate; padding on the left would shift the positions.
             padding_side="right",
         )
         for name, rows in columns.items()
@@ -221,8 +222,7 @@ def _padded(columns: Mapping[str, list[list[int]]], tokenizer: PreTrainedTokeniz
 def _check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
-            option = name.replace("_", "-")
-            raise InputError(f"{name}={count}: expected at least 1; pass a positive number (--{option})")
+            raise InputError(f"`{name}` is {count}, expected at least 1; pass a positive number")
 
 
 def _some(values: Mapping[str, int] | Sequence[str]) -> str:

@@ -1,13 +1,11 @@
-"""Files of rows as columns: csv, tsv, json, jsonl, parquet and plain text."""
+"""Tables: read files of rows into columns: csv, tsv, json, jsonl, parquet and plain text."""
 
 import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-
-import pyarrow
-import pyarrow.parquet
 
 from infoprune.errors import InputError
 
@@ -18,16 +16,16 @@ def read_table(path: str | Path) -> Table:
     """Read a file into columns of equal length, chosen by the file's suffix; nothing is written or cached.
 
     Args:
-        path: A .csv or .tsv file with a header line, .jsonl (an object a line), .json (a list of objects, an object of
-            columns, or lines), .parquet, or .txt (a text a line, blank lines skipped, column ``text``).
+        path: A .csv or .tsv file with a header line, .jsonl (an object per line), .json (a list of objects, an object
+            of columns, or lines), .parquet, or .txt (a text per line, blank lines skipped, column ``text``).
 
     Returns:
         Column name to values, in the file's order. Values of csv, tsv and txt files are strings.
 
     Raises:
-        InputError: The file is missing, empty, of an unknown kind, not UTF-8, or malformed.
+        InputError: The file is missing, empty, of an unknown type, not UTF-8, or malformed.
 
-    Example:
+    Examples:
         >>> read_table("reviews.csv")
         {'text': ['good', 'bad'], 'label': ['1', '0']}
     """
@@ -35,11 +33,11 @@ def read_table(path: str | Path) -> Table:
     if not path.exists():
         raise InputError(f"{path}: no such file; expected a data file; check the path")
     if path.is_dir():
-        raise InputError(f"{path}: is a folder, expected one file of {_SUPPORTED}; name the file inside it")
+        raise InputError(f"{path}: is a folder, expected one file of {_SUPPORTED}; pass the file inside it")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         given = path.suffix or "no suffix"
-        raise InputError(f"{path}: unknown kind of file ({given}), expected {_SUPPORTED}; convert or rename it")
+        raise InputError(f"{path}: unknown file type ({given}), expected {_SUPPORTED}; convert or rename it")
     table = reader(path)
     if not table or not next(iter(table.values())):
         raise InputError(f"{path}: the file has no rows, expected at least one; check that it was written completely")
@@ -49,25 +47,20 @@ def read_table(path: str | Path) -> Table:
 def _decoded(path: Path) -> str:
     data = path.read_bytes()
     try:
-        return data.decode("utf-8-sig")
+        # The codec utf-8-sig would count positions after the byte order mark.
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: not UTF-8 (byte 0x{data[error.start]:02x} at position {error.start}), expected UTF-8 text; "
-            f"convert it, e.g. iconv -f latin1 -t utf-8"
+            "convert it, e.g. iconv -f latin1 -t utf-8"
         ) from error
 
 
-def _read_csv(path: Path) -> Table:
-    return _read_separated(path, ",")
-
-
-def _read_tsv(path: Path) -> Table:
-    return _read_separated(path, "\t")
-
-
 def _read_separated(path: Path, delimiter: str) -> Table:
+    # Neither pyarrow.csv nor datasets is suitable. Without an error, the former reads an unclosed quote and all that
+    # follows as one field, the latter fills short rows and shifts long ones; pyarrow's errors count rows, not lines.
     content = _decoded(path)
-    # The csv module refuses fields over 128 KiB unless its process-wide limit is raised: long documents exist.
+    # The csv module rejects fields over 128 KiB unless its process-wide limit is raised: long documents exist.
     limit = csv.field_size_limit(max(len(content), csv.field_size_limit()))
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -82,19 +75,19 @@ def _read_separated(path: Path, delimiter: str) -> Table:
     if not rows:
         return {}
     header = rows[0][1]
-    if len(set(header)) < len(header):
-        raise InputError(f"{path}: repeated column names in the header {header}, expected each once; rename them")
+    _check_names(path, header)
     for line, row in rows[1:]:
         if len(row) != len(header):
             raise InputError(
                 f"{path}: the row ending at line {line} has {len(row)} fields, expected {len(header)} as in the "
-                f"header; quote fields that contain the separator"
+                "header; quote fields that contain the separator"
             )
     return {name: [row[index] for _, row in rows[1:]] for index, name in enumerate(header)}
 
 
-def _read_json_lines(path: Path) -> Table:
-    return _lines_to_columns(path, _decoded(path))
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: repeated column names in the header {names}, expected each once; rename them")
 
 
 def _read_json(path: Path) -> Table:
@@ -102,8 +95,8 @@ def _read_json(path: Path) -> Table:
     try:
         value = json.loads(content) if content.strip() else []
     except (ValueError, RecursionError):
-        # Many tools write an object a line into files that they call .json.
-        return _lines_to_columns(path, content)
+        # Many tools write an object per line into .json files.
+        return _read_json_lines(path)
     if isinstance(value, list):
         return _objects_to_columns(path, value)
     if isinstance(value, dict):
@@ -111,19 +104,24 @@ def _read_json(path: Path) -> Table:
         if all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
             return value
         return _objects_to_columns(path, [value])
-    raise InputError(f"{path}: holds a JSON {type(value).__name__}, expected a list of objects; see a .jsonl example")
+    raise InputError(
+        f"{path}: contains a JSON {type(value).__name__}, expected a list of objects; "
+        f'write each row as an object like {{"text": "..."}}'
+    )
 
 
-def _lines_to_columns(path: Path, content: str) -> Table:
+def _read_json_lines(path: Path) -> Table:
+    # Neither pyarrow.json nor datasets is suitable: both turn a column of texts like "2020-01-01" into dates, and where
+    # the labels are 1 and "1", the former fails and the latter returns 1 twice.
     objects = []
     # str.splitlines would also split at characters that JSON strings may contain, such as U+2028.
-    for number, line in enumerate(content.split("\n"), start=1):
+    for number, line in enumerate(_decoded(path).split("\n"), start=1):
         if line.strip():
             try:
                 objects.append(json.loads(line))
             except (ValueError, RecursionError) as error:
                 raise InputError(
-                    f"{path}: line {number} is not JSON ({error}), expected an object a line; correct that line"
+                    f"{path}: line {number} is not JSON ({error}), expected an object per line; correct that line"
                 ) from error
     return _objects_to_columns(path, objects)
 
@@ -134,7 +132,7 @@ def _objects_to_columns(path: Path, objects: Sequence[object]) -> Table:
         if not isinstance(value, dict):
             raise InputError(
                 f'{path}: row {number} is a JSON {type(value).__name__}, expected an object like {{"text": "..."}}; '
-                f"write each row as an object"
+                "write each row as an object"
             )
         rows.append(value)
     names = dict.fromkeys(name for row in rows for name in row)
@@ -142,11 +140,23 @@ def _objects_to_columns(path: Path, objects: Sequence[object]) -> Table:
 
 
 def _read_parquet(path: Path) -> Table:
+    import pyarrow
+    import pyarrow.parquet
+
     try:
+        # For a repeated name, the error of read_table is only "Multiple matches for FieldRef.Name".
+        _check_names(path, pyarrow.parquet.read_schema(path).names)
         table: Table = pyarrow.parquet.read_table(path).to_pydict()
+    except InputError:
+        raise
     except (pyarrow.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not readable as parquet ({reason}), expected parquet; write it anew") from error
+        raise InputError(f"{path}: not readable as parquet ({reason}), expected parquet; write it again") from error
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{path}: a column cannot be converted to Python ({error}), expected texts, numbers, or lists of them; "
+            "write the file without that column"
+        ) from error
     return table
 
 
@@ -156,8 +166,8 @@ def _read_lines(path: Path) -> Table:
 
 
 _READERS: dict[str, Callable[[Path], Table]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
+    ".csv": partial(_read_separated, delimiter=","),
+    ".tsv": partial(_read_separated, delimiter="\t"),
     ".jsonl": _read_json_lines,
     ".json": _read_json,
     ".parquet": _read_parquet,

@@ -1,4 +1,4 @@
-"""Texts, and what belongs to them, from a file."""
+"""Texts: read texts, second texts and labels from a file."""
 
 import math
 import re
@@ -12,13 +12,13 @@ from infoprune.errors import InputError
 
 @dataclass(frozen=True)
 class TextData:
-    """Texts with their optional second texts and labels, row by row.
+    """Texts with optional second texts and labels, row by row.
 
-    Attributes:
-        texts: The inputs.
-        pairs: The second text of each input, for tasks on two texts; or None.
-        labels: The label of each input as a string; integers and integral floats are written like ``"1"``; or None.
-        source: Where they come from, for messages and reports.
+    Args:
+        texts: First text of each input.
+        pairs: Second text of each input, for tasks on two texts; or None.
+        labels: Label of each input as a string; integers and integral floats are written like ``"1"``; or None.
+        source: Name of the file or other source, for messages and reports.
     """
 
     texts: tuple[str, ...]
@@ -31,7 +31,7 @@ class TextData:
             if column is not None and len(column) != len(self.texts):
                 raise InputError(
                     f"{self.source}: {len(column)} {name} for {len(self.texts)} texts, expected as many; "
-                    f"pass one for each text or None"
+                    "pass one for each text or None"
                 )
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class TextData:
         return len(self.texts)
 
     def among(self, rows: Sequence[int]) -> "TextData":
-        """Return some of the rows, in the order that is asked for."""
+        """Return the rows with the given numbers, in the given order."""
         chosen = [None if of is None else tuple(of[row] for row in rows) for of in (self.pairs, self.labels)]
         return TextData(tuple(self.texts[row] for row in rows), chosen[0], chosen[1], self.source)
 
@@ -55,10 +55,10 @@ def read_texts(
     """Read texts, and labels where there are any, from a csv, tsv, json, jsonl, parquet or txt file.
 
     Args:
-        path: The file; see ``read_table`` for the kinds.
-        text: The column of the texts; by default ``text``, else ``sentence``, else the only column of texts.
-        text_pair: The column of the second texts, for tasks on two texts.
-        label: The column of the labels; by default ``label`` where there is one.
+        path: The file; see ``read_table`` for the file types.
+        text: Column of the texts; by default ``text``, else ``sentence``, else the only column of texts.
+        text_pair: Column of the second texts, for tasks on two texts.
+        label: Column of the labels; by default ``label`` where there is one.
         need_labels: Whether a file without complete labels is an error.
 
     Returns:
@@ -67,9 +67,10 @@ def read_texts(
     Raises:
         InputError: The file cannot be read, a column is missing, or a row has no text or no label.
 
-    Example:
-        >>> read_texts("reviews.csv").labels
-        ('1', '0')
+    Examples:
+        >>> texts = read_texts("reviews.csv")
+        >>> texts.texts[0], texts.labels[0]
+        ('the film is good and good and good', '1')
     """
     source = str(path)
     table = read_table(path)
@@ -85,10 +86,7 @@ def read_texts(
 
 def _named(table: Table, source: str, name: str, argument: str) -> str:
     if name not in table:
-        raise InputError(
-            f"{source}: no column {name!r}, there are {_names(table)}; pass one of them as {argument} "
-            f"(--{argument.replace('_', '-')})"
-        )
+        raise InputError(f"{source}: no column {name!r}, there are {_names(table)}; pass one of them as `{argument}`")
     return name
 
 
@@ -102,7 +100,7 @@ def _text_column(table: Table, source: str, text: str | None, others: set[str | 
     if len(candidates) != 1:
         raise InputError(
             f"{source}: no column 'text' or 'sentence' and {len(candidates)} other columns of texts among "
-            f"{_names(table)}, expected one; pass the column as text (--text)"
+            f"{_names(table)}, expected one; pass the column as `text`"
         )
     return candidates[0]
 
@@ -110,7 +108,7 @@ def _text_column(table: Table, source: str, text: str | None, others: set[str | 
 def _is_text(values: Sequence[object]) -> bool:
     present = [value for value in values if value is not None]
     strings = [value for value in present if isinstance(value, str)]
-    # Every csv value is a string, so a column of numbers is known by its values.
+    # Every csv value is a string, so a column of numbers is recognised by its values.
     return bool(present) and len(strings) == len(present) and not all(_is_number(value) for value in strings)
 
 
@@ -139,7 +137,7 @@ def _labels(table: Table, source: str, column: str, required: bool) -> tuple[str
     for number, value in enumerate(map(_joined, table[column]), start=1):
         if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
             if not required:
-                # Calibration needs texts alone: half-labelled rows serve it as well as any.
+                # Calibration needs only texts, so partly labelled files are accepted.
                 return None
             raise InputError(f"{source}: row {number} has no label in column {column!r}; fill or remove the row")
         labels.append(_label(value))
@@ -147,7 +145,7 @@ def _labels(table: Table, source: str, column: str, required: bool) -> tuple[str
 
 
 def _joined(value: object) -> object:
-    """A list of words, or of their tags, as one text."""
+    """Join a list of words, or of their tags, to one text."""
     return " ".join(map(str, value)) if isinstance(value, list) and value else value
 
 

@@ -1,4 +1,4 @@
-"""Tokenizing: what a tokenizer remembers of its calls."""
+"""Tokenizing: restore the settings that a tokenizer keeps from its calls."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from transformers import PreTrainedTokenizerBase
 
 @contextmanager
 def unchanged(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
-    """Within the block a tokenizer may be called; after it, it is saved as it would have been before.
+    """Restore the truncation and padding of a tokenizer after the block.
 
-    A fast tokenizer keeps truncation and padding of its last call, writes them into tokenizer.json, and other libraries
-    that read this file go by them.
+    A fast tokenizer keeps the truncation and padding of its last call and writes them into tokenizer.json, where other
+    libraries read them.
 
-    Example:
+    Examples:
         >>> with unchanged(tokenizer):
         ...     encoded = tokenizer(texts, truncation=True, max_length=64)
     """

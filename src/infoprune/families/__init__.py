@@ -1,4 +1,4 @@
-"""Families: for every supported model_type a table of paths, and nothing else."""
+"""Families: one table of module paths for every supported model type."""
 
 from infoprune.families.albert import ALBERT
 from infoprune.families.bart import BART, MARIAN
@@ -13,7 +13,7 @@ from infoprune.families.mpnet import MPNET
 from infoprune.families.nomic import NOMIC_BERT
 from infoprune.families.opt import OPT
 from infoprune.families.t5 import MT5, T5
-from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Stack, Width
+from infoprune.families.table import Attribute, Family, HiddenSize, Norms, Rows, Setting, SiteRow, Stack
 from infoprune.families.vit import DEIT, VIT
 from infoprune.families.whisper import WHISPER
 
@@ -36,4 +36,4 @@ DECODERS = (LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, GEMMA2, GEMMA3, PHI3, GPT2, G
 PAIRS = (BART, MARIAN, T5, MT5, WHISPER)
 FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS, *PAIRS)}
 
-__all__ = ["FAMILIES", "Attribute", "Family", "Norms", "Rows", "Setting", "SiteRow", "Stack", "Width"]
+__all__ = ["FAMILIES", "Attribute", "Family", "HiddenSize", "Norms", "Rows", "Setting", "SiteRow", "Stack"]

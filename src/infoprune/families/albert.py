@@ -1,4 +1,4 @@
-"""ALBERT: one layer, or a few, applied again and again: a site stands for all of its applications."""
+"""ALBERT: one layer, or a few, applied several times; a site covers all applications of its layer."""
 
 from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
 
@@ -10,7 +10,7 @@ ALBERT = Family(
     shared=True,
     sites=(
         SiteRow(
-            kind="heads",
+            structure="heads",
             producers=(Rows("attention.query"), Rows("attention.key"), Rows("attention.value")),
             readers=("attention.dense",),
             stream="attention.value",
@@ -19,10 +19,10 @@ ALBERT = Family(
                 Attribute("attention", "num_attention_heads"),
                 Attribute("attention", "all_head_size", each="attention:attention_head_size"),
             ),
-            # it cannot be left out: the residual and the norm are in the same module
+            # no `attention`: the module cannot be left out, since the residual and the norm are in it too
         ),
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("ffn"),),
             readers=("ffn_output",),
             stream="ffn",

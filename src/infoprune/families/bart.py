@@ -1,43 +1,43 @@
-"""BART and Marian: post-norm encoder and decoder; the decoder has a second attention that reads the encoder."""
+"""BART and Marian: post-norm encoder and decoder; the decoder also attends to the encoder's output."""
 
 from dataclasses import replace
 
-from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Stack, Width
+from infoprune.families.table import Attribute, Family, HiddenSize, Norms, Rows, Setting, SiteRow, Stack
 
 CROSSING = ("encoder_attn.k_proj", "encoder_attn.v_proj")
 
 
-def encoder(attended: str, widened: str) -> tuple[SiteRow, ...]:
-    """The sites of an encoder's layer.
+def encoder(attention: str, ffn: str) -> tuple[SiteRow, ...]:
+    """Return the rows of an encoder layer.
 
     Args:
-        attended: what reads the residual first on its way to the attention.
-        widened: the same on its way to the network.
+        attention: Path of the first module of the attention block, which reads the residual.
+        ffn: Path of the first module of the feed-forward block, which reads the residual.
     """
-    return (_heads("heads", "self_attn", "encoder", attended), _ffn("encoder", widened))
+    return (_heads("heads", "self_attn", "encoder", attention), _ffn("encoder", ffn))
 
 
-def decoder(attended: str, crossed: str, widened: str) -> Stack:
-    """The decoder.
+def decoder(attention: str, cross_attention: str, ffn: str) -> Stack:
+    """Return the stack of the decoder.
 
     Args:
-        attended: what reads the residual first on its way to the attention.
-        crossed: the same on its way to the attention that reads the encoder.
-        widened: the same on its way to the network.
+        attention: Path of the first module of the attention block, which reads the residual.
+        cross_attention: Path of the first module of the cross-attention block, which reads the residual.
+        ffn: Path of the first module of the feed-forward block, which reads the residual.
     """
     return Stack(
         layers="decoder.layers",
         sites=(
-            _heads("heads", "self_attn", "decoder", attended),
-            _heads("cross-heads", "encoder_attn", "decoder", crossed, crossing=CROSSING),
-            _ffn("decoder", widened),
+            _heads("heads", "self_attn", "decoder", attention),
+            _heads("cross-heads", "encoder_attn", "decoder", cross_attention, crossing=CROSSING),
+            _ffn("decoder", ffn),
         ),
     )
 
 
-def _heads(kind: str, module: str, side: str, stream: str, crossing: tuple[str, ...] = ()) -> SiteRow:
+def _heads(structure: str, module: str, side: str, stream: str, crossing: tuple[str, ...] = ()) -> SiteRow:
     return SiteRow(
-        kind=kind,
+        structure=structure,
         producers=(Rows(f"{module}.q_proj"), Rows(f"{module}.k_proj"), Rows(f"{module}.v_proj")),
         readers=(f"{module}.out_proj",),
         stream=stream,
@@ -54,7 +54,7 @@ def _heads(kind: str, module: str, side: str, stream: str, crossing: tuple[str, 
 
 def _ffn(side: str, stream: str) -> SiteRow:
     return SiteRow(
-        kind="ffn",
+        structure="ffn",
         producers=(Rows("fc1"),),
         readers=("fc2",),
         stream=stream,
@@ -69,7 +69,7 @@ BART = Family(
     layers="encoder.layers",
     sites=encoder("self_attn.q_proj", "fc1"),
     decoder=decoder("self_attn.q_proj", "encoder_attn.q_proj", "fc1"),
-    width=Width(
+    hidden_size=HiddenSize(
         tables=(
             "shared",
             "encoder.embed_tokens",
@@ -84,8 +84,8 @@ BART = Family(
         ),
         heads=("lm_head", "qa_outputs"),
         config=(Setting("d_model"),),
-        requires=(("scale_embedding", False),),  # by the square root of the width
+        requires=(("scale_embedding", False),),  # by the square root of the hidden size
     ),
 )
-# positions that are computed, not learnt, cannot be cut
-MARIAN = replace(BART, model_type="marian", models="Marian, OPUS-MT", width=None)
+# computed positions cannot be cut, only learnt ones
+MARIAN = replace(BART, model_type="marian", models="Marian, OPUS-MT", hidden_size=None)

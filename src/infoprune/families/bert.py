@@ -1,15 +1,15 @@
-"""BERT and what was trained like it: post-norm encoders, as many key/value heads as query heads."""
+"""BERT and models with its layers: post-norm encoders, as many key/value heads as query heads."""
 
 from dataclasses import replace
 
-from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
+from infoprune.families.table import Attribute, Family, HiddenSize, Norms, Rows, Setting, SiteRow
 
 
 def pooler(hidden: str, classifier: str, field: str = "hidden_size") -> tuple[SiteRow, ...]:
-    """The hidden layer of a classifier, which a stock config takes to be as wide as the residual stream."""
+    """Return the row of a classifier's hidden layer, which has the hidden size in a stock config."""
     return (
         SiteRow(
-            kind="pooler",
+            structure="pooler",
             producers=(Rows(hidden),),
             readers=(classifier,),
             stream=None,
@@ -18,7 +18,7 @@ def pooler(hidden: str, classifier: str, field: str = "hidden_size") -> tuple[Si
     )
 
 
-WIDTH = Width(
+HIDDEN_SIZE = HiddenSize(
     tables=("embeddings.word_embeddings", "embeddings.position_embeddings", "embeddings.token_type_embeddings"),
     norms=Norms(below=("embeddings.LayerNorm",), within=("attention.output.LayerNorm", "output.LayerNorm")),
     heads=("bert.pooler.dense", "classifier.dense", "classifier", "qa_outputs"),
@@ -31,7 +31,7 @@ BERT = Family(
     layers="encoder.layer",
     sites=(
         SiteRow(
-            kind="heads",
+            structure="heads",
             producers=(Rows("attention.self.query"), Rows("attention.self.key"), Rows("attention.self.value")),
             readers=("attention.output.dense",),
             stream="attention.self.value",
@@ -45,7 +45,7 @@ BERT = Family(
             config=(Setting("num_attention_heads", fills="hidden_size"),),
         ),
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("intermediate.dense"),),
             readers=("output.dense",),
             stream="intermediate.dense",
@@ -53,7 +53,7 @@ BERT = Family(
         ),
     ),
     top=pooler("bert.pooler.dense", "classifier"),
-    width=WIDTH,
+    hidden_size=HIDDEN_SIZE,
 )
 ROBERTA = replace(
     BERT, model_type="roberta", models="RoBERTa, DistilRoBERTa", top=pooler("classifier.dense", "classifier.out_proj")
@@ -64,5 +64,5 @@ ELECTRA = replace(
     ROBERTA,
     model_type="electra",
     models="ELECTRA",
-    width=replace(WIDTH, projected="embeddings_project", tables_config=(Setting("embedding_size"),)),
+    hidden_size=replace(HIDDEN_SIZE, projected="embeddings_project", tables_config=(Setting("embedding_size"),)),
 )

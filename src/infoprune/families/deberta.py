@@ -1,4 +1,4 @@
-"""DeBERTa: query and key projections serve the relative positions too, or have copies that do."""
+"""DeBERTa: the query and key projections, or separate ones of the same sizes, also project the relative positions."""
 
 from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
 
@@ -9,7 +9,7 @@ DEBERTA_V2 = Family(
     layers="encoder.layer",
     sites=(
         SiteRow(
-            kind="heads",
+            structure="heads",
             producers=(
                 Rows("attention.self.query_proj"),
                 Rows("attention.self.key_proj"),
@@ -19,7 +19,7 @@ DEBERTA_V2 = Family(
             ),
             readers=("attention.output.dense",),
             stream="attention.self.value_proj",
-            refit=("attention.self.value_proj",),  # the others are applied to the positions as well
+            refit=("attention.self.value_proj",),  # the others project the positions as well
             unit_size=("attention.self:attention_head_size",),
             attributes=(
                 Attribute("attention.self", "num_attention_heads"),
@@ -28,7 +28,7 @@ DEBERTA_V2 = Family(
             attention="attention.self",
         ),
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("intermediate.dense"),),
             readers=("output.dense",),
             stream="intermediate.dense",

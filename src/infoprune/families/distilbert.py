@@ -1,7 +1,7 @@
-"""DistilBERT: BERT under other names."""
+"""DistilBERT: the layers of BERT with other module names."""
 
 from infoprune.families.bert import pooler
-from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
+from infoprune.families.table import Attribute, Family, HiddenSize, Norms, Rows, Setting, SiteRow
 
 DISTILBERT = Family(
     model_type="distilbert",
@@ -10,7 +10,7 @@ DISTILBERT = Family(
     layers="transformer.layer",
     sites=(
         SiteRow(
-            kind="heads",
+            structure="heads",
             producers=(Rows("attention.q_lin"), Rows("attention.k_lin"), Rows("attention.v_lin")),
             readers=("attention.out_lin",),
             stream="attention.v_lin",
@@ -23,7 +23,7 @@ DISTILBERT = Family(
             config=(Setting("n_heads", fills="dim"),),
         ),
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("ffn.lin1"),),
             readers=("ffn.lin2",),
             stream="ffn.lin1",
@@ -31,7 +31,7 @@ DISTILBERT = Family(
         ),
     ),
     top=pooler("pre_classifier", "classifier", "dim"),
-    width=Width(
+    hidden_size=HiddenSize(
         tables=("embeddings.word_embeddings", "embeddings.position_embeddings"),
         norms=Norms(below=("embeddings.LayerNorm",), within=("sa_layer_norm", "output_layer_norm")),
         heads=("pre_classifier", "classifier", "qa_outputs"),

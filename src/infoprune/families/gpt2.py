@@ -1,6 +1,6 @@
-"""GPT-2: pre-norm decoder of Conv1D modules, whose weights are stored transposed; query, key and value in one."""
+"""GPT-2: pre-norm decoder of Conv1D modules, which store weights transposed; query, key and value are fused."""
 
-from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
+from infoprune.families.table import Attribute, Family, HiddenSize, Norms, Rows, Setting, SiteRow
 
 GPT2 = Family(
     model_type="gpt2",
@@ -10,7 +10,7 @@ GPT2 = Family(
     requires=(("add_cross_attention", False),),
     sites=(
         SiteRow(
-            kind="heads",
+            structure="heads",
             producers=(Rows("attn.c_attn", parts=(1, 1, 1)),),
             readers=("attn.c_proj",),
             stream="ln_1",
@@ -20,14 +20,14 @@ GPT2 = Family(
             config=(Setting("n_head", fills="n_embd"),),
         ),
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("mlp.c_fc"),),
             readers=("mlp.c_proj",),
             stream="ln_2",
             config=(Setting("n_inner"),),
         ),
     ),
-    width=Width(
+    hidden_size=HiddenSize(
         tables=("wte", "wpe"),
         norms=Norms(within=("ln_1", "ln_2"), above=("ln_f",)),
         heads=("lm_head", "score", "classifier", "qa_outputs"),

@@ -1,4 +1,4 @@
-"""GPT-NeoX: query, key and value of a head side by side in one weight; attention and network read the same residual."""
+"""GPT-NeoX: query, key and value interleaved by head in one weight; attention and ffn in parallel."""
 
 from infoprune.families.table import Family, Rows, Setting, SiteRow
 
@@ -9,15 +9,16 @@ GPT_NEOX = Family(
     layers="layers",
     sites=(
         SiteRow(
-            kind="heads",
+            structure="heads",
             producers=(Rows("attention.query_key_value"),),
             readers=("attention.dense",),
-            stream=None,  # the network beside it makes good what is wrong with the residual; twice would be too much
+            # None: the feed-forward block in parallel corrects the residual's error; both would correct it twice
+            stream=None,
             unit_size=("attention:head_size",),
             attention="attention",
         ),
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("mlp.dense_h_to_4h"),),
             readers=("mlp.dense_4h_to_h",),
             stream="post_attention_layernorm",

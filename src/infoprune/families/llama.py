@@ -1,13 +1,13 @@
-"""Llama and its kin: pre-norm decoders, grouped queries, a gated feed-forward network."""
+"""Llama and similar models: pre-norm decoders with grouped queries and a gated feed-forward network."""
 
 from dataclasses import replace
 
-from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
+from infoprune.families.table import Attribute, Family, HiddenSize, Norms, Rows, Setting, SiteRow
 
 GROUPS = "self_attn:num_key_value_groups"
 HEAD = "self_attn:head_dim"
 HEADS = SiteRow(
-    kind="heads",
+    structure="heads",
     producers=(Rows("self_attn.q_proj"), Rows("self_attn.k_proj"), Rows("self_attn.v_proj")),
     readers=("self_attn.o_proj",),
     stream="input_layernorm",
@@ -20,19 +20,19 @@ HEADS = SiteRow(
     ),
 )
 FFN = SiteRow(
-    kind="ffn",
+    structure="ffn",
     producers=(Rows("mlp.gate_proj"), Rows("mlp.up_proj")),
     readers=("mlp.down_proj",),
     stream="post_attention_layernorm",
     config=(Setting("intermediate_size"),),
 )
-WIDTH = Width(
+HIDDEN_SIZE = HiddenSize(
     tables=("embed_tokens",),
     norms=Norms(within=("input_layernorm", "post_attention_layernorm"), above=("norm",)),
     heads=("lm_head", "score", "qa_outputs"),
     config=(Setting("hidden_size"),),
 )
-# these configs want hidden_size to be a multiple of the number of heads, though head_dim makes that needless
+# these configs require hidden_size to be a multiple of the number of heads, though head_dim makes that unnecessary
 STRICT = (Setting("num_attention_heads", each=GROUPS, divides="hidden_size"), *HEADS.config[1:])
 
 MISTRAL = Family(
@@ -41,7 +41,7 @@ MISTRAL = Family(
     task="causal-lm",
     layers="layers",
     sites=(HEADS, FFN),
-    width=WIDTH,
+    hidden_size=HIDDEN_SIZE,
 )
 LLAMA = replace(
     MISTRAL,
@@ -52,13 +52,13 @@ LLAMA = replace(
 QWEN2 = replace(MISTRAL, model_type="qwen2", models="Qwen1.5, Qwen2, Qwen2.5")
 QWEN3 = replace(MISTRAL, model_type="qwen3", models="Qwen3")
 SMOLLM3 = replace(MISTRAL, model_type="smollm3", models="SmolLM3")
-# the outputs pass through norms of their own before they join the residual
+# the outputs pass through norms before they are added to the residual
 GEMMA2 = replace(
     MISTRAL,
     model_type="gemma2",
     models="Gemma 2",
     sites=(replace(HEADS, config=STRICT, stream=None), replace(FFN, stream=None)),
-    width=None,  # embeddings are scaled by the square root of the width
+    hidden_size=None,  # embeddings are scaled by the square root of the hidden size
 )
 GEMMA3 = replace(GEMMA2, model_type="gemma3_text", models="Gemma 3 (text)", since="5.0.0")
 PHI3 = replace(

@@ -9,7 +9,7 @@ MODERNBERT = Family(
     layers="layers",
     sites=(
         SiteRow(
-            kind="heads",
+            structure="heads",
             producers=(Rows("attn.Wqkv", parts=(1, 1, 1)),),
             readers=("attn.Wo",),
             stream="attn_norm",
@@ -17,7 +17,7 @@ MODERNBERT = Family(
             attention="attn",
         ),
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("mlp.Wi", parts=(1, 1)),),
             readers=("mlp.Wo",),
             stream="mlp_norm",

@@ -10,7 +10,7 @@ MPNET = Family(
     sites=(
         # no heads: the encoder computes one position bias for all heads and adds it in every layer
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("intermediate.dense"),),
             readers=("output.dense",),
             stream="intermediate.dense",

@@ -9,7 +9,7 @@ NOMIC_BERT = Family(
     layers="layers",
     sites=(
         SiteRow(
-            kind="heads",
+            structure="heads",
             producers=(Rows("self_attn.q_proj"), Rows("self_attn.k_proj"), Rows("self_attn.v_proj")),
             readers=("self_attn.o_proj",),
             stream="self_attn.v_proj",
@@ -18,7 +18,7 @@ NOMIC_BERT = Family(
             config=(Setting("num_attention_heads"), Setting("head_dim", each="self_attn:head_dim", fixed=True)),
         ),
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("mlp.gate_proj"), Rows("mlp.up_proj")),
             readers=("mlp.down_proj",),
             stream="mlp.up_proj",

@@ -1,6 +1,6 @@
 """OPT: pre-norm decoder (all sizes but 350m)."""
 
-from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
+from infoprune.families.table import Attribute, Family, HiddenSize, Norms, Rows, Setting, SiteRow
 
 OPT = Family(
     model_type="opt",
@@ -10,7 +10,7 @@ OPT = Family(
     requires=(("do_layer_norm_before", True),),
     sites=(
         SiteRow(
-            kind="heads",
+            structure="heads",
             producers=(Rows("self_attn.q_proj"), Rows("self_attn.k_proj"), Rows("self_attn.v_proj")),
             readers=("self_attn.out_proj",),
             stream="self_attn_layer_norm",
@@ -23,14 +23,14 @@ OPT = Family(
             config=(Setting("num_attention_heads", fills="hidden_size"),),
         ),
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("fc1"),),
             readers=("fc2",),
             stream="final_layer_norm",
             config=(Setting("ffn_dim"),),
         ),
     ),
-    width=Width(
+    hidden_size=HiddenSize(
         tables=("decoder.embed_tokens", "decoder.embed_positions"),
         norms=Norms(within=("self_attn_layer_norm", "final_layer_norm"), above=("decoder.final_layer_norm",)),
         heads=("lm_head", "score", "qa_outputs"),

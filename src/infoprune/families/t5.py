@@ -1,4 +1,4 @@
-"""T5: pre-norm encoder and decoder, gated or not; relative positions are one bias for all heads of all layers."""
+"""T5: pre-norm encoder and decoder, gated or not; relative positions are one bias for all layers."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from infoprune.families.table import Family, Rows, Setting, SiteRow, Stack
 def _ffn(module: str, norm: str) -> SiteRow:
     producers = (f"{module}.wi", f"{module}.wi_0", f"{module}.wi_1")
     return SiteRow(
-        kind="ffn",
+        structure="ffn",
         producers=tuple(Rows(path, optional=True) for path in producers),
         readers=(f"{module}.wo",),
         stream=norm,

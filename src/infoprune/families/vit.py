@@ -1,8 +1,8 @@
-"""ViT and DeiT: pre-norm encoders of picture patches."""
+"""ViT and DeiT: pre-norm encoders of image patches."""
 
 from dataclasses import replace
 
-from infoprune.families.table import Attribute, Family, Norms, Rows, Setting, SiteRow, Width
+from infoprune.families.table import Attribute, Family, HiddenSize, Norms, Rows, Setting, SiteRow
 
 VIT = Family(
     model_type="vit",
@@ -11,7 +11,7 @@ VIT = Family(
     layers="layers",
     sites=(
         SiteRow(
-            kind="heads",
+            structure="heads",
             producers=(Rows("attention.q_proj"), Rows("attention.k_proj"), Rows("attention.v_proj")),
             readers=("attention.o_proj",),
             stream="layernorm_before",
@@ -21,14 +21,14 @@ VIT = Family(
             config=(Setting("num_attention_heads"), Setting("head_dim", each="attention:head_dim", fixed=True)),
         ),
         SiteRow(
-            kind="ffn",
+            structure="ffn",
             producers=(Rows("mlp.fc1"),),
             readers=("mlp.fc2",),
             stream="layernorm_after",
             config=(Setting("intermediate_size"),),
         ),
     ),
-    width=Width(
+    hidden_size=HiddenSize(
         tables=("embeddings", "embeddings.patch_embeddings.projection"),
         norms=Norms(within=("layernorm_before", "layernorm_after"), above=("layernorm",)),
         heads=("classifier",),

@@ -1,4 +1,4 @@
-"""Whisper: pre-norm encoder of sound and pre-norm decoder of text; layers are put together as those of BART."""
+"""Whisper: pre-norm encoder of audio and pre-norm decoder of text, with the layers of BART."""
 
 from infoprune.families.bart import decoder, encoder
 from infoprune.families.table import Family
@@ -10,5 +10,5 @@ WHISPER = Family(
     layers="encoder.layers",
     sites=encoder("self_attn_layer_norm", "final_layer_norm"),
     decoder=decoder("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"),
-    # one convolution writes what another reads, both as wide as the stream: no table says that yet
+    # no `hidden_size`: one convolution reads another's output, both of the hidden size, which no field describes yet
 )

@@ -1,4 +1,4 @@
-"""Estimators of mutual information and selections by it, in nats; tensors in, tensors out, and no model anywhere.
+"""Estimators of mutual information and selections by it, in nats; they take and return tensors and need no model.
 
 | you have | use |
 |---|---|

@@ -1,4 +1,4 @@
-"""Information of variables whose dependence is Gaussian whatever their own distributions are: the Gaussian copula."""
+"""Gaussian copula: information of variables whose dependence is Gaussian whatever their own distributions are."""
 
 import torch
 from jaxtyping import Float
@@ -9,12 +9,12 @@ from infoprune.information.gaussian import gaussian_information
 
 
 def normal_scores(x: Float[Tensor, "t n"]) -> Float[Tensor, "t n"]:
-    r"""Every column's ranks as quantiles of the standard normal distribution, Phi^-1(rank / (t + 1)).
+    r"""Return every column's ranks as quantiles of the standard normal distribution, Phi^-1(rank / (t + 1)).
 
     Equal values share the mean of their ranks, so that the order of the rows does not matter.
 
     Args:
-        x: t samples of n variables.
+        x: Samples of n variables, (t, n).
 
     Source:
         Ince et al. 2017, "Gaussian copula"; there ties are broken by position.
@@ -29,22 +29,22 @@ def normal_scores(x: Float[Tensor, "t n"]) -> Float[Tensor, "t n"]:
 
 
 def copula_information(x: Float[Tensor, "t n"], y: Float[Tensor, "_ m"], *, correct: bool = True) -> float:
-    r"""Information of two vectors by their normal scores taken as Gaussian, in nats.
+    r"""Estimate the information of two vectors from their normal scores, taken as Gaussian, in nats.
 
-    Unchanged by any increasing map of any column. Of two variables it is a lower bound of the true information, up to
-    estimation: of all dependences with that correlation of the scores the Gaussian one says least.
+    No increasing map of any column changes it. For two variables it is a lower bound of the true information, up to
+    estimation: of all dependences with that correlation of the scores the Gaussian one has the least information.
 
     Args:
-        x: t samples of n variables.
-        y: the same t samples of m others.
-        correct: subtract the bias of the plug-in entropies of Gaussian vectors from t samples,
+        x: Samples of n variables, (t, n).
+        y: The same t samples of m other variables, (t, m).
+        correct: Subtract the bias of the plug-in entropies of Gaussian vectors from t samples,
 
             1/2 sum_{i=1..d} psi((t - i) / 2) + d/2 log(2 / (t - 1))    nats for d variables;
 
-            then independent variables have about zero, and sometimes less.
+            the estimate for independent variables is then about zero, and sometimes less.
 
     Raises:
-        InputError: the numbers of samples differ, or there are not more of them than variables.
+        InputError: The numbers of samples differ, or there are at most n + m + 1 of them.
 
     Source:
         R. A. A. Ince, B. L. Giordano, C. Kayser, G. A. Rousselet, J. Gross and P. G. Schyns, *A statistical framework
@@ -65,6 +65,6 @@ def copula_information(x: Float[Tensor, "t n"], y: Float[Tensor, "_ m"], *, corr
 
 
 def _bias(samples: int, variables: int) -> float:
-    """Of the plug-in entropy of Gaussian variables, without its logarithm, which cancels in an information."""
+    """Return the bias of a Gaussian plug-in entropy, without its logarithm, which cancels in an information."""
     i = torch.arange(1, variables + 1, dtype=torch.float64)
     return float(torch.special.digamma((samples - i) / 2).sum()) / 2

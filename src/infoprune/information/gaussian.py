@@ -8,7 +8,7 @@ are the canonical correlations r_k of X and Y, and
 
     I(X; Y) = -1/2 logdet(1 - R R^T) = -1/2 sum_k log(1 - r_k^2).
 
-Whitening leaves no determinant of a large matrix to cancel against another one.
+After whitening no two large determinants have to cancel each other.
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from infoprune.errors import InputError
 
 
 def correlation_information(correlation: Float[Tensor, "*pairs"]) -> Float[Tensor, "*pairs"]:
-    r"""Information of two Gaussian variables by their correlation, I = -1/2 log(1 - rho^2), element by element.
+    r"""Return the information of two Gaussian variables by their correlation, I = -1/2 log(1 - rho^2), elementwise.
 
-    Infinite at a correlation of one: one variable then says the other.
+    It is infinite at a correlation of one, where one variable determines the other.
 
     Args:
-        correlation: any shape, within [-1, 1].
+        correlation: Correlations of any shape, within [-1, 1].
 
     Source:
         T. M. Cover and J. A. Thomas, *Elements of Information Theory*, 2nd edition 2006, equation (8.56).
@@ -40,25 +40,25 @@ def gaussian_information(
     y: Sequence[int] | Int[Tensor, " q"],
     given: Sequence[int] | Int[Tensor, " r"] = (),
 ) -> float:
-    r"""Information I(X; Y) or I(X; Y | Z) of jointly Gaussian vectors, in nats.
+    r"""Return the information I(X; Y) or I(X; Y | Z) of jointly Gaussian vectors, in nats.
 
         I(X; Y | Z) = 1/2 log( |C_XZ| |C_YZ| / (|C_Z| |C_XYZ|) ),
 
     which is I(X; Y) under the covariance that is left when Z is known.
 
     Args:
-        covariance: of all variables, (n, n).
-        x: indices of X.
-        y: indices of Y.
-        given: indices of Z; none for the unconditional information.
+        covariance: Covariance of all variables, (n, n).
+        x: Indices of X.
+        y: Indices of Y.
+        given: Indices of Z; none for the unconditional information.
 
     Raises:
-        InputError: a block is not positive definite.
+        InputError: A block is not positive definite.
 
     Source:
         Cover and Thomas 2006, theorems 8.4.1 (entropy of a Gaussian vector) and 2.5.2 (chain rule).
 
-    Example:
+    Examples:
         >>> gaussian_information(covariance, [0, 1], [2, 3], given=[4])
         0.1327...
     """
@@ -72,7 +72,7 @@ def gaussian_information(
 def conditional_covariance(
     xx: Float[Tensor, "n n"], xy: Float[Tensor, "n m"], yy: Float[Tensor, "m m"]
 ) -> Float[Tensor, "n n"]:
-    """Cov(X | Y) = C_xx - C_xy C_yy^-1 C_yx of jointly Gaussian vectors, by one Cholesky of C_yy.
+    """Return Cov(X | Y) = C_xx - C_xy C_yy^-1 C_yx of jointly Gaussian vectors, by one Cholesky of C_yy.
 
     Raises:
         InputError: C_yy is not positive definite.
@@ -89,28 +89,28 @@ def block_information(
     x_size: int = 1,
     y_size: int | None = None,
 ) -> Float[Tensor, "u v"]:
-    r"""Information of every unit of X with every unit of Y, all at once, in nats.
+    r"""Return the information of every unit of X with every unit of Y, all at once, in nats.
 
     Units are consecutive blocks of `x_size` and `y_size` coordinates. By default all of Y is one unit, and Y costs one
     Cholesky for all units of X together; with single coordinates the result is -1/2 log(1 - R2_i), R2_i the squared
     multiple correlation of x_i on Y, and there is no determinant at all.
 
     Args:
-        xx: covariance of X, (n, n); only its diagonal blocks are read.
-        xy: of X with Y, (n, m).
-        yy: of Y, (m, m); only its diagonal blocks are read.
-        x_size: coordinates of a unit of X.
-        y_size: coordinates of a unit of Y; None means all of them.
+        xx: Covariance of X, (n, n); only its diagonal blocks are read.
+        xy: Covariance of X with Y, (n, m).
+        yy: Covariance of Y, (m, m); only its diagonal blocks are read.
+        x_size: Number of coordinates of a unit of X.
+        y_size: Number of coordinates of a unit of Y; None means all of them.
 
     Returns:
-        (units of X, units of Y), float64.
+        Information, (units of X, units of Y), float64.
 
     Raises:
-        InputError: a diagonal block is not positive definite.
+        InputError: A diagonal block is not positive definite.
 
-    Example:
+    Examples:
         >>> block_information(xx, xy, yy)[:, 0]  # of every coordinate of X with Y jointly
-        >>> block_information(xx, xy, yy, y_size=1).amax(1)  # with the one coordinate of Y that says most
+        >>> block_information(xx, xy, yy, y_size=1).amax(1)  # with the most informative coordinate of Y
     """
     y_size = y_size or len(yy)
     white = _whitened(xy.double(), xx.double(), x_size)
@@ -126,7 +126,7 @@ def block_information(
 
 
 def _whitened(rows: Float[Tensor, "n m"], covariance: Float[Tensor, "n n"], size: int) -> Float[Tensor, "n m"]:
-    """L^-1 rows, L the Cholesky factors of the covariance's diagonal blocks."""
+    """Return L^-1 rows, L the Cholesky factors of the covariance's diagonal blocks."""
     units = len(covariance) // size
     blocks = covariance.reshape(units, size, units, size).diagonal(dim1=0, dim2=2).movedim(-1, 0)
     if size == 1:
@@ -146,6 +146,6 @@ def _factor(matrix: Float[Tensor, "*units n n"]) -> Float[Tensor, "*units n n"]:
 def _check_positive(positive: bool) -> None:
     if not positive:
         raise InputError(
-            "a covariance is not positive definite, expected variables of which none is constant or says another; "
+            "a covariance is not positive definite, expected no variable that is constant or determined by others; "
             "add a small multiple of the identity"
         )

@@ -1,6 +1,6 @@
-"""Information by nearest neighbours: no shape of distribution assumed, few dimensions wanted; nats.
+"""Nearest neighbours: information of variables of any distribution, in few dimensions, in nats.
 
-The estimates are nearly unbiased and so fall below zero at times where the truth is zero; they are not clamped.
+The estimates are nearly unbiased and are therefore sometimes below zero where the truth is zero; they are not clamped.
 Distances are those of the maximum norm, kept as matrices: memory and time grow with the square of the samples.
 """
 
@@ -14,7 +14,7 @@ from infoprune.errors import InputError
 
 
 def max_distances(x: Float[Tensor, "t n"]) -> Float[Tensor, "t t"]:
-    """Largest difference over the coordinates of every pair of samples, float64; infinite with itself."""
+    """Return the largest difference over the coordinates of every pair of samples, float64; infinite with itself."""
     x = x.double()
     distances = torch.cdist(x, x, p=torch.inf)
     return distances.fill_diagonal_(torch.inf)
@@ -23,7 +23,7 @@ def max_distances(x: Float[Tensor, "t n"]) -> Float[Tensor, "t t"]:
 def ksg_information(
     x: Float[Tensor, "t n"], y: Float[Tensor, "_ m"], *, neighbours: int = 3, variant: Literal[1, 2] = 1
 ) -> float:
-    r"""Kraskov, Stoegbauer and Grassberger's estimate of I(X; Y) for continuous variables, in nats.
+    r"""Estimate I(X; Y) of continuous variables as Kraskov, Stoegbauer and Grassberger do, in nats.
 
     Around every sample the k nearest ones are taken in the joint space (maximum norm). Variant 1 counts in each margin
     the samples nearer than the k-th neighbour, variant 2 those within the smallest rectangle that holds all k:
@@ -34,13 +34,13 @@ def ksg_information(
     Scale x and y to comparable spreads first: the truth does not depend on it, the estimate does a little.
 
     Args:
-        x: t samples of n variables.
-        y: the same t samples of m others.
-        neighbours: k; more of them mean less variance and more bias.
-        variant: 1 or 2; the second has less systematic error in more dimensions.
+        x: Samples of n variables, (t, n).
+        y: The same t samples of m other variables, (t, m).
+        neighbours: Number k of neighbours; more of them mean less variance and more bias.
+        variant: Variant 1 or 2; the second has less systematic error in more dimensions.
 
     Raises:
-        InputError: fewer than k + 1 samples, other numbers of them in x and y, or no such variant.
+        InputError: There are fewer than k + 1 samples, other numbers of them in x and y, or no such variant.
 
     Source:
         A. Kraskov, H. Stoegbauer and P. Grassberger, *Estimating mutual information*, Phys. Rev. E 69 (2004) 066138,
@@ -54,15 +54,15 @@ def ksg_information(
 def ksg_of_distances(
     dx: Float[Tensor, "t t"], dy: Float[Tensor, "t t"], *, neighbours: int = 3, variant: Literal[1, 2] = 1
 ) -> float:
-    """The estimate of `ksg_information` from `max_distances`, for many x against the same y.
+    """Return the estimate of `ksg_information` from `max_distances`, for many x with the same y.
 
     Raises:
-        InputError: see there.
+        InputError: As from `ksg_information`.
     """
     samples, k = len(dx), neighbours
     _check_neighbours(k, samples)
     if variant not in (1, 2):
-        raise InputError(f"variant is {variant}, expected 1 or 2")
+        raise InputError(f"`variant` is {variant}, expected 1 or 2")
     near = torch.maximum(dx, dy).topk(k, 1, largest=False)
     if variant == 1:
         radius = _just_below(near.values[:, -1:])
@@ -75,21 +75,21 @@ def ksg_of_distances(
 
 
 def ross_information(x: Float[Tensor, "t n"], labels: Int[Tensor, " _"], *, neighbours: int = 3) -> float:
-    r"""Ross's estimate of I(X; C) for continuous x and discrete labels, in nats.
+    r"""Estimate I(X; C) of continuous x and discrete labels as Ross does, in nats.
 
         I = psi(t) - < psi(t_c) > + < psi(k) > - < psi(m) >
 
     where t_c counts the samples with the label of a sample, and m those of any label, itself included, that are
-    nearer than its k-th neighbour of the same label. Labels that stand alone are left out; a label with fewer than
+    nearer than its k-th neighbour of the same label. Labels that occur once are left out; a label with fewer than
     k + 1 samples uses as many neighbours as it has.
 
     Args:
-        x: t samples of n variables.
-        labels: (t,) integers.
-        neighbours: k.
+        x: Samples of n variables, (t, n).
+        labels: Integer labels, (t,).
+        neighbours: Number k of neighbours.
 
     Raises:
-        InputError: the numbers differ, or no label occurs twice.
+        InputError: The numbers of samples and labels differ, or no label occurs twice.
 
     Source:
         B. C. Ross, *Mutual information between discrete and continuous data sets*, PLoS ONE 9 (2014) e87357, equation
@@ -101,10 +101,10 @@ def ross_information(x: Float[Tensor, "t n"], labels: Int[Tensor, " _"], *, neig
 
 
 def ross_of_distances(distances: Float[Tensor, "t t"], labels: Int[Tensor, " _"], *, neighbours: int = 3) -> float:
-    """The estimate of `ross_information` from `max_distances`.
+    """Return the estimate of `ross_information` from `max_distances`.
 
     Raises:
-        InputError: see there.
+        InputError: As from `ross_information`.
     """
     _check_neighbours(neighbours, None)
     same = labels[:, None] == labels
@@ -123,7 +123,7 @@ def ross_of_distances(distances: Float[Tensor, "t t"], labels: Int[Tensor, " _"]
 
 
 def _just_below(radius: Tensor) -> Tensor:
-    """The largest number below; zero stays, where equal samples are as near as can be."""
+    """Return the largest number below; zero stays zero, since equal samples cannot be nearer."""
     return torch.nextafter(radius, torch.zeros_like(radius))
 
 
@@ -134,4 +134,4 @@ def _psi(number: int) -> float:
 def _check_neighbours(neighbours: int, samples: int | None) -> None:
     if neighbours < 1 or (samples is not None and neighbours >= samples):
         there = "" if samples is None else f" among {samples} samples"
-        raise InputError(f"neighbours is {neighbours}{there}, expected at least 1 and fewer than samples; 3 is usual")
+        raise InputError(f"`neighbours` is {neighbours}{there}, expected at least 1 and fewer than samples; 3 is usual")

@@ -1,4 +1,4 @@
-"""Greedy selections of features by information: what is said jointly, or relevance against redundancy."""
+"""Greedy selection of features by information: joint information, or relevance minus redundancy."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Selection:
-    """What was taken, first to last, and what each brought.
+    """Selected units, first to last, and the gain of each.
 
     Args:
-        order: (steps,) indices of units.
-        gains: (steps,) in nats; for `mrmr` relevance less redundancy.
+        order: Unit indices, (steps,).
+        gains: Gains in nats, (steps,); for `mrmr` relevance minus redundancy.
     """
 
     order: Int[Tensor, " steps"]
@@ -23,7 +23,7 @@ class Selection:
 def select_jointly(
     covariance: Float[Tensor, "n n"], conditional: Float[Tensor, "n n"], size: int = 1, count: int | None = None
 ) -> Selection:
-    r"""Takes again and again the unit that adds most to I(X_S; Y), for jointly Gaussian X and Y.
+    r"""Select again and again the unit that adds most to I(X_S; Y), for jointly Gaussian X and Y.
 
     With A = Cov(X) and B = Cov(X | Y), I(X_S; Y) = 1/2 log(|A_SS| / |B_SS|), so that unit j adds
 
@@ -33,10 +33,10 @@ def select_jointly(
     pivots, a row at a time: O(n k^2) for k units, and no inverse. The gains add up to I(X_S; Y).
 
     Args:
-        covariance: A, positive definite.
-        conditional: B, positive definite; see `conditional_covariance`.
-        size: coordinates of a unit; units are consecutive blocks.
-        count: how many units to take; None means all.
+        covariance: Covariance A, positive definite.
+        conditional: Conditional covariance B, positive definite; see `conditional_covariance`.
+        size: Number of coordinates of a unit; units are consecutive blocks.
+        count: Number of units to select; None means all.
 
     Source:
         The gain is the conditional mutual information I(x_j; Y | X_S) of Gaussians (Cover and Thomas 2006, theorem
@@ -44,18 +44,18 @@ def select_jointly(
     """
     units = len(covariance) // size
     least = len(covariance) * torch.finfo(torch.float64).eps * float(covariance.diagonal().amax())
-    twins = [_Pivoted(matrix.double(), size, least) for matrix in (covariance, conditional)]
+    factors = [_Pivoted(matrix.double(), size, least) for matrix in (covariance, conditional)]
     taken = torch.zeros(units, dtype=torch.bool, device=covariance.device)
     order, gains = [], []
     for _ in range(units if count is None else count):
-        a, b = (twin.half_log_volumes() for twin in twins)
+        a, b = (factor.half_log_volumes() for factor in factors)
         gain = (a - b).masked_fill(taken, -torch.inf)
         j = int(gain.argmax())
         order.append(j)
         gains.append(float(gain[j].clamp_min(0)))  # rounding, where nothing is left to gain
         taken[j] = True
-        for twin in twins:
-            twin.take(j)
+        for factor in factors:
+            factor.take(j)
     device = covariance.device
     return Selection(
         torch.tensor(order, dtype=torch.long, device=device), torch.tensor(gains, dtype=torch.float64, device=device)
@@ -63,7 +63,7 @@ def select_jointly(
 
 
 class _Pivoted:
-    """A Cholesky factor, built by blocks in any order, and the diagonal blocks of what it leaves over."""
+    """A Cholesky factor, built by blocks in any order, and the diagonal blocks of the remainder."""
 
     def __init__(self, matrix: Float[Tensor, "n n"], size: int, least: float) -> None:
         n = len(matrix)
@@ -73,7 +73,7 @@ class _Pivoted:
         self._least = least  # what rounding leaves of a variance of zero
 
     def half_log_volumes(self) -> Float[Tensor, " units"]:
-        """1/2 logdet of every unit's block, given the units taken."""
+        """Return 1/2 logdet of every unit's block, given the units taken."""
         if self._size == 1:
             volumes: Tensor = self._rest[:, 0, 0].clamp_min(self._least).log()
         else:
@@ -81,7 +81,7 @@ class _Pivoted:
         return volumes / 2
 
     def take(self, unit: int) -> None:
-        """Makes a unit known."""
+        """Add a unit to those that are given."""
         block = slice(unit * self._size, (unit + 1) * self._size)
         known = self._factor[: self._rows]
         row = torch.addmm(self._matrix[block], known[:, block].T, known, alpha=-1)
@@ -99,23 +99,23 @@ class _Pivoted:
 def mrmr(
     relevance: Float[Tensor, " units"], redundancy: Float[Tensor, "units units"], count: int | None = None
 ) -> Selection:
-    r"""Minimal redundancy, maximal relevance: takes again and again the unit with the largest difference of the two.
+    r"""Select again and again the unit with the largest relevance minus redundancy (mRMR).
 
         I(x_j; Y) - 1/|S| sum_{s in S} I(x_j; x_s)
 
-    S are the units taken so far; the first one is the most relevant.
+    S are the units selected so far; the first one is the most relevant.
 
     Args:
-        relevance: I(x_j; Y), (units,) nats.
-        redundancy: I(x_i; x_j), (units, units) nats; the diagonal is not read.
-        count: how many units to take; None means all.
+        relevance: Relevance I(x_j; Y) in nats, (units,).
+        redundancy: Redundancy I(x_i; x_j) in nats, (units, units); the diagonal is not read.
+        count: Number of units to select; None means all.
 
     Source:
         H. Peng, F. Long and C. Ding, *Feature selection based on mutual information: criteria of max-dependency,
         max-relevance, and min-redundancy*, IEEE Trans. PAMI 27 (2005), 1226-1238, equation (7).
     """
     units = len(relevance)
-    redundancy = redundancy.double().clamp(max=torch.finfo(torch.float32).max)  # of copies it is infinite
+    redundancy = redundancy.double().clamp(max=torch.finfo(torch.float32).max)  # infinite between duplicates
     shared = torch.zeros_like(relevance, dtype=torch.float64)
     taken = torch.zeros(units, dtype=torch.bool, device=relevance.device)
     order, gains = [], []

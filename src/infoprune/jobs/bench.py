@@ -1,4 +1,4 @@
-"""The job of `infoprune bench`."""
+"""Bench: the job of `infoprune bench`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import transformers
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from infoprune.checkpoint import load, read_config
-from infoprune.clock import StageProgress
+from infoprune.checkpoint import load
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
+from infoprune.files.model_folder import read_config
 from infoprune.jobs.inputs import (
     Columns,
     Packing,
@@ -28,7 +28,8 @@ from infoprune.jobs.inputs import (
 from infoprune.jobs.models import chosen_task, open_tokenizer
 from infoprune.jobs.tasks import targets
 from infoprune.measuring.measure import count_bytes, example_batch
-from infoprune.serving.bench import Judged, Timed, common_config, judge_models, time_models
+from infoprune.pipeline.clock import StageProgress
+from infoprune.serving.bench import Evaluated, Timed, common_config, evaluate_models, time_models
 from infoprune.serving.memory import peak_memory
 from infoprune.serving.onnx_model import SUFFIX, OnnxModel, extra
 from infoprune.tasks.evaluate import Progress
@@ -36,17 +37,17 @@ from infoprune.tasks.evaluate import Progress
 
 @dataclass(frozen=True)
 class Load:
-    """What the models are given to do.
+    """Batches and rounds of a benchmark.
 
     Args:
-        batch_sizes: inputs in a batch.
-        lengths: tokens of an input; every batch size is timed with every length.
-        repeats: timed rounds for each shape.
-        threads: of a model on the CPU; None means as many as PyTorch takes.
-        memory: whether the peak memory is measured too, in a fresh process for each model.
+        batch_sizes: Inputs per batch.
+        lengths: Tokens per input; every batch size is timed with every length.
+        repeats: Timed rounds for each shape.
+        threads: Threads of a model on the CPU; None means as many as PyTorch uses.
+        memory: Whether to measure the peak memory too, in a new process for each model.
 
     Raises:
-        InputError: a number is below 1, or there is none.
+        InputError: A number is below 1, or a list is empty.
     """
 
     batch_sizes: Sequence[int] = (1, 32)
@@ -56,9 +57,9 @@ class Load:
     memory: bool = True
 
     def __post_init__(self) -> None:
-        for option, numbers in (("batch-size", self.batch_sizes), ("length", self.lengths)):
+        for option, numbers in (("batch_size", self.batch_sizes), ("length", self.lengths)):
             if not numbers:
-                raise InputError(f"--{option} is empty, expected numbers; pass e.g. --{option} 32")
+                raise InputError(f"`{option}` is empty, expected numbers; pass e.g. `{option}=32`")
             for number in numbers:
                 check_positive(option, number)
         check_positive("repeats", self.repeats)
@@ -72,33 +73,33 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Judges:
-    """Texts on which the answers of classifiers are compared.
+class EvalTexts:
+    """Texts on which classifiers are scored and compared.
 
     Args:
-        data: file of texts, with labels or without.
-        columns: of that file.
-        packing: batch size and length.
+        eval: File of evaluation texts, with labels or without.
+        columns: Columns of that file.
+        packing: Batch size and length.
     """
 
-    data: StrPath
+    eval: StrPath
     columns: Columns = field(default_factory=Columns)
     packing: Packing = field(default_factory=Packing)
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Models side by side.
+    """Result of a benchmark.
 
     Args:
-        device: that PyTorch computed on.
-        threads: of a model on the CPU.
-        repeats: timed rounds for each shape.
-        bytes: of each model's weights, or of its .onnx file, on disk.
-        peak_memory: bytes that opening a model and answering the largest batch take at the peak, beyond the
+        device: Device of PyTorch.
+        threads: Threads of a model on the CPU.
+        repeats: Timed rounds for each shape.
+        bytes: Size of each model's weights, or of its .onnx file, on disk.
+        peak_memory: Peak memory in bytes of loading each model and running it on the largest batch, beyond that of the
             libraries; None where it was not measured.
-        timed: each model on each shape.
-        judged: each model on the texts; empty where there were none.
+        timed: Timing of each model on each shape.
+        evaluated: Metrics of each model on the texts; empty without texts.
     """
 
     device: str
@@ -107,68 +108,70 @@ class Benchmark:
     bytes: dict[str, int]
     peak_memory: dict[str, int | None]
     timed: list[Timed]
-    judged: list[Judged]
+    evaluated: list[Evaluated]
 
 
 def bench_models(
     paths: Sequence[StrPath],
     work: Load | None = None,
     *,
-    judges: Judges | None = None,
+    eval_texts: EvalTexts | None = None,
     device: str = "auto",
     progress: StageProgress | None = None,
 ) -> Benchmark:
-    """Compares models in folders and .onnx files; the first is what the others are compared with.
+    """Compare models in folders and .onnx files with the first of them.
 
     Args:
-        paths: folders, dense or pruned, and .onnx files.
-        work: batches, lengths and rounds.
-        judges: texts to compare the answers on; needs a folder with a tokenizer among the models.
-        device: of PyTorch: "auto", "cpu", "cuda", "mps"; .onnx files are run on the CPU, and so are then all.
-        progress: called with (stage, done, of).
+        paths: Folders of dense or pruned models, and .onnx files.
+        work: Batches, lengths and rounds.
+        eval_texts: Texts on which the models are scored; needs a folder with a tokenizer among the models.
+        device: Device of PyTorch: "auto", "cpu", "cuda", "mps"; with .onnx files all models run on the CPU.
+        progress: Called with (stage, done, of).
 
     Raises:
-        InputError: something about models or options is wrong; the message says what to do.
+        InputError: A model or an option is not valid; the message gives the remedy.
 
-    Example:
+    Examples:
         >>> bench_models(["my-classifier", "half", "half.onnx"]).timed[1].speedup.median
         1.9
     """
     work = work or Load()
     names = [str(path) for path in paths]
     if not names or len(set(names)) < len(names):
-        raise InputError(f"the models are {', '.join(names) or 'none'}, expected different ones; name each once")
+        raise InputError(f"the models are {', '.join(names) or 'none'}, expected different ones; pass each once")
     graphs = any(name.endswith(SUFFIX) for name in names)
-    place = device_named("cpu" if graphs and device == "auto" else device)
-    if graphs and place.type != "cpu":
-        raise InputError(f"--device is {device}, expected cpu where {SUFFIX} files are among the models; leave it out")
+    torch_device = device_named("cpu" if graphs and device == "auto" else device)
+    if graphs and torch_device.type != "cpu":
+        raise InputError(f"`device` is {device}, expected cpu where {SUFFIX} files are among the models; leave it out")
     folder = next((name for name in names if not name.endswith(SUFFIX)), "")
-    if judges is not None:
+    if eval_texts is not None:
         if not folder:
-            raise InputError("--eval needs a tokenizer, expected a folder among the models; add the one exported from")
+            raise InputError(
+                "`eval` needs a tokenizer, expected a folder among the models; add the folder that was exported"
+            )
         chosen_task(folder, "classification")
-        texts = judges.columns.read(judges.data)
+        texts = eval_texts.columns.read(eval_texts.eval)
     with _threads(work.threads) as threads:
-        models = {name: open_any(name, place) for name in names}
-        judged: list[Judged] = []
-        if judges is not None:
-            judged = _judged(models, folder, texts, judges.packing, progress)
+        models = {name: open_any(name, torch_device) for name in names}
+        evaluated: list[Evaluated] = []
+        if eval_texts is not None:
+            evaluated = _evaluated(models, folder, texts, eval_texts.packing, progress)
         timed = time_models(models, work.shapes, repeats=work.repeats, progress=_stage("time", progress))
     peaks: dict[str, int | None] = dict.fromkeys(names)
-    if work.memory and place.type == "cpu":
+    if work.memory and torch_device.type == "cpu":
         largest = example_batch(common_config(models), *max(work.shapes, key=lambda shape: shape[0] * shape[1]))
-        models.clear()  # the machine may have no room for two
+        models.clear()  # the memory may not hold two of them
         for done, name in enumerate(names):
             if progress is not None:
                 progress("memory", done, len(names))
             measure = partial(_open_and_answer, name, largest, threads)
             peaks[name] = peak_memory(partial(_import_libraries, name), measure)
     sizes = {name: Path(name).stat().st_size if name.endswith(SUFFIX) else count_bytes(name) for name in names}
-    return Benchmark(str(place), threads, work.repeats, sizes, peaks, timed, judged)
+    return Benchmark(str(torch_device), threads, work.repeats, sizes, peaks, timed, evaluated)
 
 
 def open_any(path: StrPath, device: torch.device) -> nn.Module:
-    """A model in a folder, dense or pruned, or a graph in a file."""
+    """Load a dense or pruned model from a folder, or a graph from an .onnx file."""
     if str(path).endswith(SUFFIX):
         return OnnxModel(path)  # with as many threads as PyTorch has
     read_config(path)
@@ -177,12 +180,12 @@ def open_any(path: StrPath, device: torch.device) -> nn.Module:
     return model
 
 
-def _judged(
+def _evaluated(
     models: Mapping[str, nn.Module], folder: str, texts: TextData, packing: Packing, progress: StageProgress | None
-) -> list[Judged]:
+) -> list[Evaluated]:
     model = cast(PreTrainedModel, models[folder])
     batches = packing.pack(texts, model, open_tokenizer(folder), labels=targets(model, texts))
-    return judge_models(models, batches, progress=_stage("evaluate", progress))
+    return evaluate_models(models, batches, progress=_stage("evaluate", progress))
 
 
 def _stage(name: str, progress: StageProgress | None) -> Progress | None:
@@ -191,7 +194,7 @@ def _stage(name: str, progress: StageProgress | None) -> Progress | None:
 
 @contextmanager
 def _threads(wanted: int | None) -> Iterator[int]:
-    """Gives PyTorch a number of threads, and what it had before back at the end."""
+    """Set the number of PyTorch's threads within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(wanted or before)
     try:

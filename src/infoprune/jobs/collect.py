@@ -1,4 +1,4 @@
-"""The job of `infoprune collect`."""
+"""Collect: the job of `infoprune collect`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infoprune.archive import save_statistics
-from infoprune.clock import StageProgress
 from infoprune.jobs.inputs import Columns, Packing, StrPath, check_apart, check_positive, device_named
 from infoprune.jobs.models import check_family, chosen_task, open_model
-from infoprune.jobs.tasks import check_columns, inputs_of, parted, read
+from infoprune.jobs.tasks import check_columns, inputs_of, read, split_samples
 from infoprune.measuring.measure import count_bytes
+from infoprune.pipeline.clock import StageProgress
+from infoprune.pipeline.settings import Settings
 from infoprune.processes import process_index, share_of
-from infoprune.settings import Settings
+from infoprune.statistics.archive import save_statistics
 from infoprune.statistics.calibration import warn_few_tokens, with_targets
 from infoprune.statistics.collect import collect
 from infoprune.structure.sites import find_sites
@@ -22,19 +22,19 @@ from infoprune.tasks.sentence import read_sentence_folder
 
 @dataclass(frozen=True)
 class Collection:
-    """What is to be collected.
+    """Statistics to collect.
 
     Args:
-        sites: kinds of site; None means all that the layers of the family have.
-        samples: texts to draw.
-        settings: floor, shrinkage and memory of the statistics.
-        seed: of everything that draws.
+        structures: Types of structure; None means all that the layers of the family have.
+        samples: Number of texts to sample.
+        settings: Smoothing, shrinkage and memory of the statistics.
+        seed: Seed of everything that is random.
 
     Raises:
-        InputError: no samples are asked for.
+        InputError: `samples` is below 1.
     """
 
-    sites: tuple[str, ...] | None = None
+    structures: tuple[str, ...] | None = None
     samples: int = 1024
     settings: Settings = field(default_factory=Settings)
     seed: int = 0
@@ -45,13 +45,13 @@ class Collection:
 
 @dataclass(frozen=True)
 class Collected:
-    """What was collected.
+    """Collected statistics.
 
     Args:
-        inputs: texts.
-        tokens: of these, without padding.
-        sites: names, bottom to top.
-        bytes: of the folder.
+        inputs: Number of texts.
+        tokens: Number of their tokens, without padding.
+        sites: Names of the sites, bottom to top.
+        bytes: Size of the folder.
     """
 
     inputs: int
@@ -73,48 +73,48 @@ def collect_folder(
     force: bool = False,
     progress: StageProgress | None = None,
 ) -> Collected:
-    """Collects the statistics of the model in a folder and writes them as a new folder.
+    """Collect the statistics of the model in a folder and write them as a new folder.
 
-    In a process group every process takes its share of the texts, and the first alone writes.
+    In a process group every process runs on its share of the texts, and only the first writes.
 
     Args:
-        folder: with the model and its tokenizer.
-        out: new folder; it appears whole or not at all.
-        data: file of texts.
-        columns: of the file.
-        collection: what to collect.
-        task: what the model is for; by default what its class is for.
-        packing: batch size and length.
+        folder: Folder with the model and its tokenizer.
+        out: New folder; it is written completely or not at all.
+        data: File of texts.
+        columns: Columns of the file.
+        collection: Statistics to collect.
+        task: Task of the model; by default that of its class.
+        packing: Batch size and length.
         device: "auto", "cpu", "cuda", "mps".
-        force: replace `out` if it is there.
-        progress: called with (stage, done, of).
+        force: Whether to replace `out` if it exists.
+        progress: Called with (stage, done, of).
 
     Raises:
-        InputError: something about folder, data or options is wrong; the message says what to do.
+        InputError: The folder, the data or an option is not valid; the message gives the remedy.
 
-    Example:
+    Examples:
         >>> collect_folder("my-classifier", "my-classifier.statistics", "train.csv").inputs
         1024
     """
     collection, packing, columns = collection or Collection(), packing or Packing(), columns or Columns()
-    place = device_named(device)
+    torch_device = device_named(device)
     check_apart(out, folder, data, force=force)
     aim = chosen_task(folder, task)
     sentence = read_sentence_folder(folder)
-    check_family(folder if sentence is None else sentence.transformer, collection.sites)
+    check_family(folder if sentence is None else sentence.transformer, collection.structures)
     check_columns(aim, columns)
     texts = read(aim, columns, data, scored=False)
-    model, tokenizer = open_model(folder, place, aim)
-    sample, _ = parted(texts, collection.samples, collection.seed)
+    model, tokenizer = open_model(folder, torch_device, aim)
+    sample, _ = split_samples(texts, collection.samples, collection.seed)
     batches = with_targets(model, share_of(inputs_of(sample, aim, model, tokenizer, packing)))
-    sites = find_sites(model, collection.sites)
+    sites = find_sites(model, collection.structures)
     warn_few_tokens(sites, batches)
     statistics = collect(
         model,
         batches,
         sites=sites,
-        floor=collection.settings.floor,
-        ridge=collection.settings.shrinkage,
+        smoothing=collection.settings.smoothing,
+        shrinkage=collection.settings.shrinkage,
         seed=collection.seed,
         memory=collection.settings.memory,
         progress=None if progress is None else lambda done, of: progress("collect", done, of),

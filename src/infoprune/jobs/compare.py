@@ -1,4 +1,4 @@
-"""The job of `infoprune compare`."""
+"""Compare: the job of `infoprune compare`."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Keep
 from infoprune.budgets.costs import Costs, find_costs
-from infoprune.clock import StageProgress
 from infoprune.errors import InputError
-from infoprune.folders import new_folder
+from infoprune.files.folders import new_folder
 from infoprune.jobs.cut import Sources
 from infoprune.jobs.grid import CELLS, CellStore, Goal, Grid, digest_of
 from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
 from infoprune.jobs.models import check_family, chosen_task, open_model
-from infoprune.jobs.tasks import check_columns, inputs_of, parted, questions_of, read
+from infoprune.jobs.tasks import check_columns, eval_batches_of, inputs_of, read, split_samples
 from infoprune.measuring.measure import count_flops, count_parameters, example_batch, measure_latency
 from infoprune.methods.apply import collect_for, prune_by, rank_once
 from infoprune.methods.finish import finished
+from infoprune.methods.rotate import rotatable_stream
 from infoprune.methods.table import Finish, Method, method_named
+from infoprune.pipeline.clock import StageProgress
 from infoprune.plan import Plan
 from infoprune.ranking.rank import Rankings
-from infoprune.repair.repair import check_repairable
-from infoprune.reports.comparison import Cell, markdown
-from infoprune.reports.curves import draw_curves
-from infoprune.rotate import rotatable_stream
+from infoprune.repairing.repair import check_repairable
+from infoprune.reports.comparison import Cell, comparison_markdown
+from infoprune.reports.curves import plot_curves
 from infoprune.statistics.calibration import typical_shape, with_targets
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import find_sites
@@ -41,7 +41,7 @@ from infoprune.tasks.sentence import read_sentence_folder
 
 @dataclass(frozen=True)
 class Outlook:
-    """What is known before the work begins: cells in all, and those that an interrupted run has left."""
+    """Number of cells in total, and of those already computed by an interrupted run."""
 
     cells: int
     found: int
@@ -60,33 +60,33 @@ def compare_folder(
     started: Callable[[Outlook], None] | None = None,
     progress: StageProgress | None = None,
 ) -> list[Cell]:
-    """Prunes the model in a folder by several methods to several sizes, and writes what each loses as a new folder.
+    """Prune the model in a folder by several methods to several sizes, and write the results as a new folder.
 
-    Statistics are collected once for a draw and shared. Cells are kept in `out`.unfinished as they are computed: the
-    same call goes on from there, also after a kill.
+    Statistics are collected once per seed and shared. Computed cells are stored in `out`.unfinished: the same call
+    resumes from there, also after a kill.
 
     Args:
-        folder: with the model and its tokenizer.
-        out: new folder for cells.jsonl, comparison.md and curves.png; it appears whole or not at all.
-        sources: calibration and evaluation texts.
-        grid: methods, sizes, draws.
-        task: what the model is for; by default what its class is for.
-        packing: batch size and length.
+        folder: Folder with the model and its tokenizer.
+        out: New folder for cells.jsonl, comparison.md and curves.png; it is written completely or not at all.
+        sources: Calibration and evaluation texts.
+        grid: Methods, sizes and seeds.
+        task: Task of the model; by default that of its class.
+        packing: Batch size and length.
         device: "auto", "cpu", "cuda", "mps".
-        force: replace `out` if it is there.
-        started: called once all input is checked, before the work begins.
-        progress: called with (stage, done, of).
+        force: Whether to replace `out` if it exists.
+        started: Called once all input is checked, before the work begins.
+        progress: Called with (stage, done, of).
 
     Raises:
-        InputError: something about folder, data or options is wrong; the message says what to do.
+        InputError: The folder, the data or an option is not valid; the message gives the remedy.
 
-    Example:
-        >>> cells = compare_folder("mine", "rivals", Sources("train.csv", "valid.csv"), Grid(("kwon",), (0.5,)))
+    Examples:
+        >>> cells = compare_folder("mine", "compared", Sources("train.csv", "valid.csv"), Grid(("kwon",), (0.5,)))
         >>> cells[0].metrics["kl"]
         0.021
     """
     packing = packing or Packing()
-    place = device_named(device)
+    torch_device = device_named(device)
     check_apart(out, folder, sources.data, sources.eval, force=force)
     aim = chosen_task(folder, task)
     sentence = read_sentence_folder(folder)
@@ -94,36 +94,36 @@ def compare_folder(
     check_columns(aim, sources.columns)
     texts = read(aim, sources.columns, sources.data, scored=False)
     if sources.eval is None:
-        raise InputError("a comparison needs texts to measure it on, expected --eval; pass --eval FILE")
-    judges = read(aim, sources.columns, sources.eval, scored=True)
-    model, tokenizer = open_model(folder, place, aim)
+        raise InputError("a comparison is scored on evaluation texts, but none were given; pass `eval=FILE`")
+    eval_texts = read(aim, sources.columns, sources.eval, scored=True)
+    model, tokenizer = open_model(folder, torch_device, aim)
     _check_fit(model, grid)
-    questions = questions_of(judges, aim, model, tokenizer, packing, grid.seed)
-    cells = CellStore(unfinished(out) / CELLS, digest_of(model, texts, judges, sources, packing))
-    wanted = [(seed, *key) for seed in grid.draws for key in grid.keys]
+    eval_batches = eval_batches_of(eval_texts, aim, model, tokenizer, packing, grid.seed)
+    cells = CellStore(unfinished(out) / CELLS, digest_of(model, texts, eval_texts, sources, packing))
+    wanted = [(seed, *key) for seed in grid.seed_range for key in grid.keys]
     if started is not None:
         started(Outlook(len(wanted), sum(key in cells.found for key in wanted)))
-    dense = _Dense(model, questions)
-    for seed in grid.draws:
+    dense = _Dense(model, eval_batches)
+    for seed in grid.seed_range:
         missing = [key for key in grid.keys if (seed, *key) not in cells.found]
         if missing:
-            sample, _ = parted(texts, sources.samples, seed)
-            draw = _Draw(dense, inputs_of(sample, aim, model, tokenizer, packing), seed, grid, progress)
+            sample, _ = split_samples(texts, sources.samples, seed)
+            seed_run = _SeedRun(dense, inputs_of(sample, aim, model, tokenizer, packing), seed, grid, progress)
             for key in missing:
-                cells.add(draw.cell(*key))
+                cells.add(seed_run.cell(*key))
                 if progress is not None:
                     progress("cells", len(cells.among(wanted)), len(wanted))
     result = cells.among(wanted)
     with new_folder(out, force=force) as draft:
         (draft / CELLS).write_text("".join(f"{json.dumps(asdict(cell))}\n" for cell in result), encoding="utf-8")
-        (draft / "comparison.md").write_text(markdown(result), encoding="utf-8")
-        draw_curves(result, draft / "curves.png")
+        (draft / "comparison.md").write_text(comparison_markdown(result), encoding="utf-8")
+        plot_curves(result, draft / "curves.png")
     forget_unfinished(out)
     return result
 
 
 def _check_fit(model: PreTrainedModel, grid: Grid) -> None:
-    """Raises InputError where some method or goal cannot be had of the model."""
+    """Raise InputError where the model does not support some method or goal."""
     check_repairable(find_sites(model))
     if any(method_named(name).rotates for name in grid.criteria):
         rotatable_stream(model)
@@ -135,24 +135,24 @@ def _check_fit(model: PreTrainedModel, grid: Grid) -> None:
 
 @dataclass
 class _Dense:
-    """The dense model, and what it answers."""
+    """The dense model and its outputs on the evaluation texts."""
 
     model: PreTrainedModel
-    questions: Batches
+    eval_batches: Batches
 
     @cached_property
     def answers(self) -> Evaluation:
-        return evaluate(self.model, self.questions)
+        return evaluate(self.model, self.eval_batches)
 
     def beside(self, small: PreTrainedModel) -> Comparison:
-        """Answers at every token would fill the memory, so that the dense model is asked again."""
+        """Compare with a small model; the dense model runs again where its outputs at every token were not kept."""
         if len(self.answers.logits):
-            return between(self.answers, evaluate(small, self.questions))
-        return compare(self.model, small, self.questions)
+            return between(self.answers, evaluate(small, self.eval_batches))
+        return compare(self.model, small, self.eval_batches)
 
 
-class _Draw:
-    """One draw of calibration texts, and what its cells share."""
+class _SeedRun:
+    """Calibration texts of one seed, with the statistics, costs and rankings that its cells share."""
 
     def __init__(self, dense: _Dense, batches: Batches, seed: int, grid: Grid, progress: StageProgress | None) -> None:
         self._dense, self._seed, self._grid, self._progress = dense, seed, grid, progress
@@ -182,7 +182,7 @@ class _Draw:
         return self._costs[goal.quantity]
 
     def _rankings(self, method: Method) -> tuple[Rankings | None, float]:
-        """What all goals share, and the seconds that it took, which count in each of their cells."""
+        """Return the rankings that all goals share, and their seconds, which count in each of the cells."""
         if method.name not in self._ranked:
             statistics = self._statistics
             began = time.perf_counter()
@@ -191,13 +191,13 @@ class _Draw:
         return self._ranked[method.name]
 
     def _chosen(self, method: Method, name: str) -> tuple[PreTrainedModel, Plan, float]:
-        """What a method makes, with its own repair; the latest is remembered for the other repair."""
+        """Prune by a method with its own repair; the latest result is cached for the other repair."""
         if self._last is None or self._last[0] != (method.name, name):
             goal = self._grid.goals[name]
             statistics, costs = self._statistics, self._cost(goal)
             rankings, ranking = self._rankings(method)
             began = time.perf_counter()
-            # where our repair is all that is asked for, the method's own is not computed
+            # where only our repair is requested, the method's own is not computed
             finish: Finish | None = None if not method.ranks or "own" in self._grid.repairs else "cut"
             small, plan = prune_by(
                 method,
@@ -214,7 +214,7 @@ class _Draw:
         return self._last[1:]
 
     def _repaired(self, method: Method, name: str, plan: Plan) -> PreTrainedModel:
-        """The same choice with our repair; a plan of a rotated model means nothing to this one."""
+        """Return the same choice with our repair; the plan of a rotated model does not apply to the original one."""
         if not method.rotates:
             return finished(self._dense.model, plan, self._statistics, self._batches, "repair")
         goal = self._grid.goals[name]
@@ -222,22 +222,22 @@ class _Draw:
         return prune_by(method, self._dense.model, self._batches, self._statistics, goal, costs, finish="repair")[0]
 
     def cell(self, goal: str, criterion: str, repair: str) -> Cell:
-        """Prunes, evaluates, counts and times."""
+        """Prune, evaluate, count and time for one cell."""
         method, model = method_named(criterion), self._dense.model
         small, plan, seconds = self._chosen(method, goal)
         if repair == "ours" and (method.finish != "repair" or "own" not in self._grid.repairs):
             began = time.perf_counter()
             small = self._repaired(method, goal, plan)
             seconds += time.perf_counter() - began
-        said = self._dense.beside(small)
+        comparison = self._dense.beside(small)
         before, after = measure_latency([model, small], self._example)
         return Cell(
             criterion=criterion,
             repair=repair,
             goal=goal,
             seed=self._seed,
-            metrics={name: value for name, value in said.metrics().items() if math.isfinite(value)},
-            dense=said.dense,
+            metrics={name: value for name, value in comparison.metrics().items() if math.isfinite(value)},
+            dense=comparison.dense,
             parameters=count_parameters(small) / count_parameters(model),
             flops=count_flops(small, self._example) / self._dense_flops,
             latency_ms=after.median,

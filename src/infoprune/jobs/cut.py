@@ -1,18 +1,18 @@
-"""What `infoprune prune` is told: where the texts come from, and what is to be cut."""
+"""Cut: the options of `infoprune prune`: its texts, and what is pruned how."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from infoprune.archive import load_statistics
-from infoprune.budgets.budget import Budget, Keep
+from infoprune.budgets.budget import Budget
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import Columns, StrPath, check_positive
+from infoprune.pipeline.settings import Settings
+from infoprune.pipeline.size import MaxLoss, Size, size_of
 from infoprune.plan import VOCABULARY
 from infoprune.ranking.criteria import criterion_named
-from infoprune.search import Tolerance
-from infoprune.settings import Settings
+from infoprune.statistics.archive import load_statistics
 from infoprune.statistics.merge import merge_statistics
 from infoprune.statistics.statistics import Statistics
 from infoprune.tasks.table import Task
@@ -22,19 +22,19 @@ from infoprune.vocabulary.dropped import Dropped
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the texts come from.
+    """Files of texts and statistics.
 
     Args:
-        data: file of calibration texts; labels are not needed.
-        eval: file of texts to compare the dense and the pruned model on, with labels or without. By default as many of
-            the calibration file's other texts as were drawn, unless these are trained on.
-        columns: of both files.
-        samples: calibration texts to draw.
-        statistics: folders from `infoprune collect` to choose the units by, merged where there are several; the
-            calibration texts are then for the repair and the report.
+        data: File of calibration texts; labels are not needed.
+        eval: File of texts on which the dense and the pruned model are scored, with labels or without. By default as
+            many further texts of the calibration file as were sampled, unless these are trained on.
+        columns: Columns of both files.
+        samples: Number of calibration texts to sample.
+        statistics: Folders from `infoprune collect` by which the units are chosen, merged where there are several; the
+            calibration texts are then only for the repair and the report.
 
     Raises:
-        InputError: no samples are asked for.
+        InputError: `samples` is below 1.
     """
 
     data: StrPath
@@ -47,37 +47,37 @@ class Sources:
         check_positive("samples", self.samples)
 
     def given(self) -> Statistics | None:
-        """The statistics, if there are any."""
+        """Load the given statistics, merged; None where none were given."""
         found = [load_statistics(folder) for folder in self.statistics]
         return merge_statistics(*found) if found else None
 
 
 @dataclass(frozen=True)
 class Cut:
-    """What is to be cut, and how that is chosen.
+    """Size, structures and method of a cut.
 
     Args:
-        keep: share of the units of every site that stays; one half where nothing else is said.
-        budget: what the result may cost, instead of `keep`.
-        tolerance: what it may lose on the evaluation texts, instead of both: the smallest that holds it is searched.
-        sites: kinds of site; None means all that the layers of the family have. "vocabulary" is cut before all others.
-        min_count: how often a token must occur in the data to stay, with the site vocabulary; 1 by default.
-        extra_tokens: how many more tokens stay, the likeliest in new texts; none by default.
-        dropped_tokens: what becomes of the others in a text, "nearest" or "pieces"; None as in `prune_vocabulary`.
-        criterion: name of what chooses the units.
-        settings: rounds and repair.
-        distill: training on all of the data after the cut, or None.
-        seed: of everything that draws.
+        keep: Share of the units of every site to keep.
+        budget: Limit on the cost of the result, instead of `keep`; half of the FLOPs where no size is given.
+        max_loss: Largest loss on the evaluation texts, instead of both; the smallest model within it is searched.
+        structures: Types of structure; None means all that the layers of the family have. "vocabulary" is cut first.
+        min_count: Occurrences in the data that a token needs to be kept, where the vocabulary is cut; 1 by default.
+        extra_tokens: Number of further tokens to keep, the likeliest in new texts; 0 by default.
+        dropped_tokens: How removed tokens are handled, "remap" or "pieces"; None as in `prune_vocabulary`.
+        criterion: Name of the criterion that chooses the units.
+        settings: Rounds and repair.
+        distill: Distillation on all of the data after the cut, or None.
+        seed: Seed of everything that is random.
 
     Raises:
-        InputError: the share is out of range, more than one of the three is given, there is no such criterion, or what
-            is given would change nothing.
+        InputError: The share is out of range, more than one size is given, the criterion is not known, or an option
+            would have no effect.
     """
 
     keep: float | None = None
     budget: Budget | None = None
-    tolerance: Tolerance | None = None
-    sites: tuple[str, ...] | None = None
+    max_loss: MaxLoss | None = None
+    structures: tuple[str, ...] | None = None
     min_count: int | None = None
     extra_tokens: int | None = None
     dropped_tokens: Dropped | None = None
@@ -87,59 +87,48 @@ class Cut:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if sum(each is not None for each in (self.keep, self.budget, self.tolerance)) > 1:
+        if self.max_loss is not None and self.distill is not None:
+            raise InputError("`distill` was given with a largest loss, but the search does not train; pass `budget`")
+        for name in ("min_count", "extra_tokens", "dropped_tokens"):
+            if getattr(self, name) is not None and self.tokens is None:
+                raise InputError(f"`{name}` was given, but no tokens are cut; add vocabulary to `structures`")
+        if self.dropped_tokens == "remap" and self.settings.shape == "uniform":
             raise InputError(
-                "more than one of keep, budget and the largest loss was given, expected one; leave one out"
+                "`shape=uniform` and `dropped_tokens=remap` were given, but plain transformers cannot open a model "
+                "with remapped tokens; pass `shape=free`, or `dropped_tokens=pieces`"
             )
-        if self.tolerance is not None and self.distill is not None:
+        if self.layers == () and self.structures and (self.keep or self.budget or self.max_loss or self.distill):
             raise InputError(
-                "a largest loss and distillation were given, but a search does not train; distill with a budget"
+                "only the vocabulary is cut, so `keep`, `budget`, a largest loss and `distill` have no effect; "
+                "leave them out, or add e.g. ffn to `structures`"
             )
-        of_tokens = {
-            "min-count": self.min_count,
-            "extra-tokens": self.extra_tokens,
-            "dropped-tokens": self.dropped_tokens,
-        }
-        for name, given in of_tokens.items():
-            if given is not None and self.tokens is None:
-                raise InputError(f"{name} was given, but no tokens are cut; add vocabulary to --sites")
-        if self.dropped_tokens == "nearest" and self.settings.shape == "uniform":
-            raise InputError(
-                "shape uniform and dropped-tokens nearest were given, but plain transformers cannot open a model whose "
-                "tokens read the rows of others; use shape free, or dropped-tokens pieces"
-            )
-        if self.layers == () and self.sites and (self.keep or self.budget or self.tolerance or self.distill):
-            raise InputError(
-                "only the vocabulary is cut, so keep, budget, a largest loss and distill have nothing to decide; "
-                "leave them out, or add e.g. ffn to --sites"
-            )
-        Keep(self.share)
+        size_of(self.keep, self.budget, self.max_loss)
         criterion_named(self.criterion)
 
     @property
+    def size(self) -> Size:
+        """Size of the result."""
+        return size_of(self.keep, self.budget, self.max_loss)
+
+    @property
     def layers(self) -> tuple[str, ...] | None:
-        """Kinds of site in the layers; None means all."""
-        return None if self.sites is None else tuple(kind for kind in self.sites if kind != VOCABULARY)
+        """Types of structure in the layers; None means all."""
+        return None if self.structures is None else tuple(name for name in self.structures if name != VOCABULARY)
 
     @property
     def tokens(self) -> int | None:
-        """How often a token must occur to stay; None where the vocabulary is not cut."""
-        return (1 if self.min_count is None else self.min_count) if VOCABULARY in (self.sites or ()) else None
-
-    @property
-    def share(self) -> float:
-        """Of the units, where neither a budget nor a tolerance decides."""
-        return 0.5 if self.keep is None else self.keep
+        """Occurrences that a token needs to be kept; None where the vocabulary is not cut."""
+        return (1 if self.min_count is None else self.min_count) if VOCABULARY in (self.structures or ()) else None
 
 
 def check_cut(cut: Cut, task: Task) -> None:
-    """Raises InputError where a cut is not for a task."""
-    if cut.tolerance is not None and task.name != "classification":
-        raise InputError(f"a largest loss was given for {task.name}, expected a classifier; pass --keep or --budget")
+    """Raise InputError where a task does not support a cut."""
+    if cut.max_loss is not None and task.name != "classification":
+        raise InputError(f"a largest loss was given for {task.name}, expected a classifier; pass `keep` or `budget`")
     if cut.distill is not None and task.name == "seq2seq":
-        raise InputError("there is no distillation of encoder-decoders, expected another task; leave --distill out")
+        raise InputError("encoder-decoders cannot be distilled, expected another task; leave `distill` out")
     if cut.tokens is not None and task.name not in ("classification", "embedding"):
         raise InputError(
-            f"vocabulary is cut for {task.name}, expected a task with one answer an input, since answers at other "
-            "tokens cannot be compared; leave vocabulary out of --sites, or use infoprune.prune_vocabulary"
+            f"vocabulary is cut for {task.name}, expected a task with one answer per input, since answers at different "
+            "tokens cannot be compared; leave vocabulary out of `structures`, or use infoprune.prune_vocabulary"
         )

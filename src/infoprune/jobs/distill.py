@@ -1,10 +1,10 @@
-"""The job of `infoprune finetune --teacher`."""
+"""Distill: the job of `infoprune finetune --teacher`."""
 
 from __future__ import annotations
 
 from infoprune.checkpoint import write_model
 from infoprune.errors import InputError
-from infoprune.folders import new_folder
+from infoprune.files.folders import new_folder
 from infoprune.jobs.inputs import (
     Batches,
     Columns,
@@ -16,7 +16,7 @@ from infoprune.jobs.inputs import (
     unfinished,
 )
 from infoprune.jobs.models import chosen_task, open_model
-from infoprune.jobs.tasks import check_columns, inputs_of, questions_of, read, targets
+from infoprune.jobs.tasks import check_columns, eval_batches_of, inputs_of, read, targets
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import Progress
 from infoprune.tasks.sentence import read_sentence_folder
@@ -30,7 +30,7 @@ def distill_folder(
     data: StrPath,
     teacher: StrPath,
     *,
-    eval_data: StrPath | None = None,
+    eval: StrPath | None = None,
     task: str | None = None,
     columns: Columns | None = None,
     packing: Packing | None = None,
@@ -40,59 +40,59 @@ def distill_folder(
     force: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Trains a small model to answer as a large one does and writes it as a new folder, as small as it is.
+    """Train a small model on the outputs of a large one and write it as a new folder; its size does not change.
 
     Args:
-        folder: with the small model, pruned or not, and its tokenizer.
-        out: new folder. Until it is there, checkpoints are kept beside it in `out`.unfinished: the same call goes on
-            from them.
-        data: file of texts; labels are read only where `how` gives them a weight.
-        teacher: folder with the large model; it must understand the tokens of the small one, or those that this one
-            had before its vocabulary was cut.
-        eval_data: file of texts, and labels if the task has any, to score the trained model on.
-        task: what the models are for; by default what the class of the small one is for.
-        columns: of both files.
-        packing: batch size and length.
-        how: epochs, losses, stopping.
-        seed: of the order and of what is held out.
+        folder: Folder with the small model, pruned or not, and its tokenizer.
+        out: New folder. Until it is written, checkpoints are stored beside it in `out`.unfinished; the same call
+            resumes from them.
+        data: File of texts; labels are read only where `how` gives them a weight.
+        teacher: Folder with the large model; it must have the tokens of the small one, or those that the small one had
+            before its vocabulary was cut.
+        eval: File of texts, and labels if the task has any, on which the trained model is scored.
+        task: Task of the models; by default that of the small model's class.
+        columns: Columns of both files.
+        packing: Batch size and length.
+        how: Epochs, losses, stopping.
+        seed: Seed of the order and of the held-out texts.
         device: "auto", "cpu", "cuda", "mps".
-        force: replace `out` if it is there.
-        progress: called with (steps done, steps in all).
+        force: Whether to replace `out` if it exists.
+        progress: Called with (steps done, steps in total).
 
     Returns:
-        `seconds`; `kl_before` and `kl`, nats an input on held-out texts; and the metrics on `eval_data`.
+        `seconds`; `kl_before` and `kl`, in nats per input on held-out texts; and the metrics on `eval`.
 
     Raises:
-        InputError: something about folders, data or options is wrong; the message says what to do.
+        InputError: A folder, the data or an option is not valid; the message gives the remedy.
 
-    Example:
+    Examples:
         >>> distill_folder("half", "half-better", "texts.csv", "my-classifier")["kl"]
         0.017
     """
     columns, packing, how = columns or Columns(), packing or Packing(), how or Distillation()
-    place = device_named(device)
+    torch_device = device_named(device)
     aim = chosen_task(folder, task)
     chosen_task(teacher, aim.name)
     if aim.name == "seq2seq":
-        raise InputError("there is no distillation of encoder-decoders, expected another task")
+        raise InputError("encoder-decoders cannot be distilled, expected another task; leave `teacher` out")
     check_columns(aim, columns)
-    check_apart(out, folder, teacher, data, eval_data, force=force)
+    check_apart(out, folder, teacher, data, eval, force=force)
     sentence = read_sentence_folder(folder)
     labelled = how.labels > 0
     if labelled and aim.truth != "labels":
-        raise InputError(f"labels were given a weight, but {aim.name} has none; leave the weight at 0")
+        raise InputError(f"`labels` has a weight, but {aim.name} has no labels; leave the weight at 0")
     texts = read(aim, columns, data, scored=labelled, needed=labelled)
-    judges = None if eval_data is None else read(aim, columns, eval_data, scored=True)
-    small, tokenizer = open_model(folder, place, aim)
-    dense = with_tokens_of(open_model(teacher, place, aim)[0], small)
+    eval_texts = None if eval is None else read(aim, columns, eval, scored=True)
+    small, tokenizer = open_model(folder, torch_device, aim)
+    dense = with_tokens_of(open_model(teacher, torch_device, aim)[0], small)
     batches: Batches
     if labelled:
         batches = packing.pack(texts, small, tokenizer, labels=targets(small, texts))
     else:
         batches = inputs_of(texts, aim, small, tokenizer, packing)
-    questions = None if judges is None else questions_of(judges, aim, small, tokenizer, packing, seed)
+    eval_batches = None if eval_texts is None else eval_batches_of(eval_texts, aim, small, tokenizer, packing, seed)
     result = distill(small, dense, batches, how=how, seed=seed, folder=unfinished(out), progress=progress)
-    metrics = {} if questions is None else compare(dense, result.model, questions).small
+    metrics = {} if eval_batches is None else compare(dense, result.model, eval_batches).small
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)
         if sentence is not None:

@@ -1,4 +1,4 @@
-"""The job of `infoprune evaluate`."""
+"""Evaluate: the job of `infoprune evaluate`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import Columns, Packing, StrPath, device_named
 from infoprune.jobs.models import chosen_task, open_model
-from infoprune.jobs.tasks import check_columns, questions_of, read
+from infoprune.jobs.tasks import check_columns, eval_batches_of, read
 from infoprune.measuring.measure import count_parameters
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import Progress, evaluate
@@ -18,13 +18,13 @@ from infoprune.tasks.evaluate import Progress, evaluate
 
 @dataclass(frozen=True)
 class Scores:
-    """How good the model in a folder is.
+    """Scores of the model in a folder.
 
     Args:
-        model: the folder.
-        inputs: how many texts it answered.
-        parameters: of the model.
-        metrics: name to value, as from `evaluate`; with another model also `agreement` (for embeddings `cosine`) and
+        model: The folder.
+        inputs: Number of texts.
+        parameters: Number of the model's parameters.
+        metrics: Name to value, as from `evaluate`; with another model also `agreement` (for embeddings `cosine`) and
             `kl`, as from `compare`.
     """
 
@@ -36,7 +36,7 @@ class Scores:
 
 def evaluate_folder(
     folder: StrPath,
-    data: StrPath,
+    eval: StrPath,
     *,
     against: StrPath | None = None,
     task: str | None = None,
@@ -46,36 +46,36 @@ def evaluate_folder(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Scores:
-    """Scores a dense or pruned model on texts, or compares it with another.
+    """Score a dense or pruned model on texts, or compare it with another.
 
     Args:
-        folder: with the model and its tokenizer.
-        data: file of texts, with labels or whatever else the task is scored by; with `against` it needs none.
-        against: folder of the model that counts as right, such as the dense one; it must have the same tokens.
-        task: what the model is for; by default what its class is for.
-        columns: of that file.
-        packing: batch size and length.
-        seed: of the tokens that are masked for a masked language model.
+        folder: Folder with the model and its tokenizer.
+        eval: File of texts, with the labels or targets by which the task is scored; with `against` none are needed.
+        against: Folder of the reference model, such as the dense one; it must have the same tokens.
+        task: Task of the model; by default that of its class.
+        columns: Columns of that file.
+        packing: Batch size and length.
+        seed: Seed of the masked tokens for a masked language model.
         device: "auto", "cpu", "cuda", "mps".
-        progress: called with (batches done, batches in all).
+        progress: Called with (batches done, batches in total).
 
     Raises:
-        InputError: something about folder, data or options is wrong; the message says what to do.
+        InputError: A folder, the texts or an option is not valid; the message gives the remedy.
 
-    Example:
+    Examples:
         >>> evaluate_folder("my-classifier", "test.csv").metrics
         {'accuracy': 0.84, 'macro_f1': 0.84}
     """
     columns, packing = columns or Columns(), packing or Packing()
-    place = device_named(device)
+    torch_device = device_named(device)
     aim = chosen_task(folder, task)
     if against is not None:
         chosen_task(against, aim.name)
     check_columns(aim, columns)
-    texts = read(aim, columns, data, scored=True, needed=against is None)
-    model, tokenizer = open_model(folder, place, aim)
-    dense = None if against is None else open_model(against, place, aim)[0]
-    batches = questions_of(texts, aim, dense or model, tokenizer, packing, seed)
+    texts = read(aim, columns, eval, scored=True, needed=against is None)
+    model, tokenizer = open_model(folder, torch_device, aim)
+    dense = None if against is None else open_model(against, torch_device, aim)[0]
+    batches = eval_batches_of(texts, aim, dense or model, tokenizer, packing, seed)
     if dense is None:
         metrics = evaluate(model, batches, progress).metrics
     else:
@@ -85,10 +85,10 @@ def evaluate_folder(
 
 
 def check_outputs(model: PreTrainedModel, dense: PreTrainedModel) -> None:
-    """Raises InputError unless two models read the same tokens and give as many numbers."""
+    """Raise InputError unless two models have the same class and as many tokens and outputs."""
     ours, theirs = ((type(each).__name__, each.config.vocab_size, each.config.num_labels) for each in (model, dense))
     if ours != theirs:
         raise InputError(
             f"the models are a {ours[0]} of {ours[1]} tokens and {ours[2]} outputs and a {theirs[0]} of {theirs[1]} "
-            f"and {theirs[2]}, expected the same; pass the model that it was cut from"
+            f"and {theirs[2]}, expected the same; pass the model that it was pruned from"
         )

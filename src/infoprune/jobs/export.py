@@ -1,4 +1,4 @@
-"""The job of `infoprune export`."""
+"""Export: the job of `infoprune export`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXTS = (
     "Please tell me where my parcel is: it should have come on Tuesday, and nobody answers the phone.",
     "An open window lets in the noise of the street. " * 8,
 )
-"""What a graph is compared on where no data are given: from one word to a hundred."""
+"""Texts on which a graph is compared where no data are given: from one word to a hundred."""
 
 
 def export_folder(
@@ -33,23 +33,23 @@ def export_folder(
     seed: int = 0,
     force: bool = False,
 ) -> Exported:
-    """Writes the model in a folder, dense or pruned, as one .onnx file, compared with PyTorch on real texts.
+    """Write the dense or pruned model in a folder as one .onnx file, compared with PyTorch on real texts.
 
     Args:
-        folder: with the model and its tokenizer.
-        file: the .onnx file; it appears whole or not at all.
-        data: file of texts to compare on; a few sentences are built in.
-        columns: of that file.
-        packing: batch size and length of the comparison.
-        samples: texts that are drawn from it.
-        int8: quantise weights and activations to 8 bits.
-        seed: of that draw.
-        force: replace `file` if it is there.
+        folder: Folder with the model and its tokenizer.
+        file: The .onnx file; it is written completely or not at all.
+        data: File of texts to compare on; by default a few built-in sentences.
+        columns: Columns of that file.
+        packing: Batch size and length of the comparison.
+        samples: Number of texts to sample from it.
+        int8: Whether to quantise weights and activations to 8 bits.
+        seed: Seed of that sample.
+        force: Whether to replace `file` if it exists.
 
     Raises:
-        InputError: something about folder, data or options is wrong; the message says what to do.
+        InputError: The folder, the data or an option is not valid; the message gives the remedy.
 
-    Example:
+    Examples:
         >>> export_folder("half", "half.onnx", data="valid.csv", int8=True).agreement
         0.996
     """

@@ -1,4 +1,4 @@
-"""The job of `infoprune finetune`."""
+"""Fine-tune: the job of `infoprune finetune`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedModel
 
-from infoprune.checkpoint import PLAN, load, read_config, save
+from infoprune.checkpoint import load, save
 from infoprune.data.batches import label_ids
 from infoprune.errors import InputError
+from infoprune.files.model_folder import PLAN, read_config
 from infoprune.jobs.inputs import (
     Columns,
     Packing,
@@ -23,7 +24,7 @@ from infoprune.tasks.evaluate import Progress
 from infoprune.training.finetune import finetune, load_for_finetuning
 
 LONGEST = 128
-"""Tokens of a training text unless asked otherwise."""
+"""Default limit of the tokens of a training text."""
 
 
 def finetune_folder(
@@ -31,7 +32,7 @@ def finetune_folder(
     out: StrPath,
     data: StrPath,
     *,
-    eval_data: StrPath | None = None,
+    eval: StrPath | None = None,
     columns: Columns | None = None,
     packing: Packing | None = None,
     epochs: float = 2,
@@ -41,43 +42,43 @@ def finetune_folder(
     force: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Trains a classifier on labelled texts and writes it as a new folder; a pruned model stays as small as it is.
+    """Train a classifier on labelled texts and write it as a new folder; the size of a pruned model does not change.
 
     Args:
-        folder: with a base model, a classifier or a pruned classifier, and its tokenizer.
-        out: new folder.
-        data: file of texts and labels.
-        eval_data: file of texts and labels to score the trained model on.
-        columns: of both files.
-        packing: batch size and length; at most 128 tokens unless given.
-        epochs: passes over the data.
-        learning_rate: the highest, after warm-up.
-        seed: of a new head, of order and of dropout.
+        folder: Folder with a base model, a classifier or a pruned classifier, and its tokenizer.
+        out: New folder.
+        data: File of texts and labels.
+        eval: File of texts and labels on which the trained model is scored.
+        columns: Columns of both files.
+        packing: Batch size and length; by default at most 128 tokens.
+        epochs: Passes over the data.
+        learning_rate: Highest learning rate, after warm-up.
+        seed: Seed of a new head, of order and of dropout.
         device: "auto", "cpu", "cuda", "mps".
-        force: replace `out` if it is there.
-        progress: called with (steps done, steps in all).
+        force: Whether to replace `out` if it exists.
+        progress: Called with (steps done, steps in total).
 
     Returns:
-        `seconds`, `train_loss` in nats, and the metrics on `eval_data`.
+        `seconds`, `train_loss` in nats, and the metrics on `eval`.
 
     Raises:
-        InputError: something about folder, data or options is wrong; the message says what to do.
+        InputError: The folder, the data or an option is not valid; the message gives the remedy.
 
-    Example:
-        >>> finetune_folder("minilm", "my-classifier", "train.csv", eval_data="valid.csv")["accuracy"]
+    Examples:
+        >>> finetune_folder("minilm", "my-classifier", "train.csv", eval="valid.csv")["accuracy"]
         0.84
     """
     columns, packing = columns or Columns(), packing or Packing()
     check_positive("epochs", epochs)
-    check_positive("learning-rate", learning_rate)
-    place = device_named(device)
+    check_positive("learning_rate", learning_rate)
+    torch_device = device_named(device)
     read_config(folder)
-    check_apart(out, folder, data, eval_data, force=force)
+    check_apart(out, folder, data, eval, force=force)
     train = columns.read(data, need_labels=True)
-    valid = None if eval_data is None else columns.read(eval_data, need_labels=True)
+    valid = None if eval is None else columns.read(eval, need_labels=True)
     tokenizer = open_tokenizer(folder)
     model = _classifier(Path(folder), train.labels or (), seed)
-    model.to(place)  # type: ignore[arg-type]
+    model.to(torch_device)  # type: ignore[arg-type]
     length = packing.length(model, tokenizer)
     metrics = finetune(
         model,
@@ -96,7 +97,7 @@ def finetune_folder(
 
 
 def _classifier(folder: Path, labels: Sequence[str], seed: int) -> PreTrainedModel:
-    # A head that knows these labels keeps its numbering of them; any other is replaced by a new one.
+    # A head with these labels keeps their numbers; any other head is replaced by a new one.
     if (folder / PLAN).is_file() or _knows(folder, labels):
         return load(folder)
     return load_for_finetuning(folder, labels, seed=seed)

@@ -1,4 +1,4 @@
-"""Grid: what `infoprune compare` compares with what, and the cells that are there."""
+"""Grid: the methods, sizes and seeds of `infoprune compare`, and the cells that are already computed."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ Goal = Keep | Budget
 
 @dataclass(frozen=True)
 class Grid:
-    """What is compared with what.
+    """Methods, sizes and seeds to compare.
 
     Args:
-        criteria: names of methods.
-        keeps: shares of the units of every site.
-        budgets: what the results may cost.
+        criteria: Names of methods.
+        keeps: Shares of the units of every site to keep.
+        budgets: Limits on the cost of the results.
         repairs: "own", as published, "ours", or both.
-        seeds: how many draws of calibration texts.
-        seed: of the first; the others follow.
+        seeds: Number of seeds; each samples other calibration texts.
+        seed: First seed; the others follow.
 
     Raises:
-        InputError: one of these is empty or makes no sense.
+        InputError: One of these is empty or not valid.
     """
 
     criteria: tuple[str, ...]
@@ -48,41 +48,44 @@ class Grid:
 
     def __post_init__(self) -> None:
         if not self.criteria:
-            raise InputError("no criteria were given, expected at least one; pass e.g. --criteria information,wanda")
+            raise InputError("`criteria` is empty, expected at least one; pass e.g. `criteria=information,wanda`")
         for name in self.criteria:
             method_named(name)
         for share in self.keeps:
             Keep(share)
         if not self.keeps and not self.budgets:
-            raise InputError("neither keep nor budget was given, expected some goal; pass e.g. --keep 0.5,0.25")
+            raise InputError("neither `keep` nor `budget` was given, expected a size; pass e.g. `keep=0.5,0.25`")
         if not self.repairs or set(self.repairs) - set(REPAIRS):
-            raise InputError(f"repair is {', '.join(self.repairs) or 'none'}, expected own, ours or both")
+            raise InputError(
+                f"`repair_method` is {', '.join(self.repairs) or 'none'}, expected own, ours or both; "
+                "pass e.g. `repair_method=both`"
+            )
         check_positive("seeds", self.seeds)
 
     @property
     def goals(self) -> dict[str, Goal]:
-        """By name, in order."""
+        """Sizes by name, in order."""
         keeps: dict[str, Goal] = {f"keep={share:g}": Keep(share) for share in self.keeps}
         return keeps | {f"{budget.quantity}={budget.amount:g}": budget for budget in self.budgets}
 
     @property
-    def draws(self) -> range:
-        """Seeds of the draws."""
+    def seed_range(self) -> range:
+        """All seeds."""
         return range(self.seed, self.seed + self.seeds)
 
     @property
     def keys(self) -> list[tuple[str, str, str]]:
-        """(goal, criterion, repair) of every cell of a draw; both repairs of a choice follow one another."""
+        """(goal, criterion, repair) of every cell of a seed; both repairs of a choice follow one another."""
         names, repairs = dict.fromkeys(self.criteria), [each for each in REPAIRS if each in self.repairs]
         return [(goal, name, repair) for goal in self.goals for name in names for repair in repairs]
 
 
 class CellStore:
-    """Cells on disk, a line each, of runs on the same inputs; what a kill has cut off in the middle is dropped.
+    """Cells on disk, one per line, of runs on the same inputs; a line cut short by a kill is ignored.
 
     Args:
-        path: of the file; it is made with the first cell.
-        digest: names the inputs.
+        path: Path of the file; it is created with the first cell.
+        digest: Digest of the inputs.
     """
 
     def __init__(self, path: Path, digest: str) -> None:
@@ -103,21 +106,21 @@ class CellStore:
         self.found[cell.seed, cell.goal, cell.criterion, cell.repair] = cell
 
     def add(self, cell: Cell) -> None:
-        """Keeps a cell, on disk too."""
+        """Store a cell, on disk too."""
         self._note(cell)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"run": self._digest, **asdict(cell)}) + "\n")
 
     def among(self, keys: Sequence[tuple[int, str, str, str]]) -> list[Cell]:
-        """The cells of these keys that are there, in their order."""
+        """Return the stored cells of these keys, in their order."""
         return [self.found[key] for key in keys if key in self.found]
 
 
-def digest_of(model: PreTrainedModel, texts: TextData, judges: TextData, sources: Sources, packing: Packing) -> str:
-    """Names the inputs of a run, so that it goes on from no other's cells."""
+def digest_of(model: PreTrainedModel, texts: TextData, eval_texts: TextData, sources: Sources, packing: Packing) -> str:
+    """Return a digest of the inputs of a run, so that it resumes only from its own cells."""
     digest = hashlib.sha256(f"{type(model).__name__} {sources.samples} {packing}".encode())
-    for data in (texts, judges):
+    for data in (texts, eval_texts):
         digest.update(repr((data.texts, data.pairs, data.labels)).encode())
     for name, tensor in model.named_parameters():
         digest.update(f"{name} {tuple(tensor.shape)} {float(tensor.detach().double().sum())!r}".encode())

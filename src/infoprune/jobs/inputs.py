@@ -1,4 +1,4 @@
-"""What every job is given: files with columns, how texts are packed, a place for the result, a device."""
+"""Inputs: arguments that jobs share: columns of files, batches, result folders and devices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from infoprune.data.batches import default_max_length, make_batches
 from infoprune.data.texts import TextData, read_texts
 from infoprune.errors import InputError
-from infoprune.folders import check_new
+from infoprune.files.folders import check_new
 from infoprune.tasks.table import Task
 
 StrPath = str | PathLike[str]
@@ -24,28 +24,28 @@ Batches = Sequence[Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a file are read; None means the usual ones, see `read_texts`."""
+    """Columns of a file to read; None means the default ones, see `read_texts`."""
 
     text: str | None = None
     text_pair: str | None = None
     label: str | None = None
 
     def read(self, path: StrPath, *, labels: bool = True, need_labels: bool = False) -> TextData:
-        """The texts of a file, and its labels where there are any and they are of interest."""
+        """Read the texts of a file, and with `labels` its labels where there are any."""
         label = self.label if labels else None
         return read_texts(Path(path), text=self.text, text_pair=self.text_pair, label=label, need_labels=need_labels)
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How texts become batches.
+    """Batch size and length of inputs.
 
     Args:
-        batch_size: inputs a batch; None means 32, and 4 where an answer is as large as the vocabulary.
-        max_length: tokens after which an input is cut; None means what tokenizer and model allow, at most 512.
+        batch_size: Inputs per batch; None means 32, or 4 where the model outputs logits over the vocabulary.
+        max_length: Tokens at which an input is truncated; None means the limit of tokenizer and model, at most 512.
 
     Raises:
-        InputError: a number is below 1.
+        InputError: A number is below 1.
     """
 
     batch_size: int | None = None
@@ -53,25 +53,25 @@ class Packing:
 
     def __post_init__(self) -> None:
         if self.batch_size is not None:
-            check_positive("batch-size", self.batch_size)
+            check_positive("batch_size", self.batch_size)
         if self.max_length is not None:
-            check_positive("max-length", self.max_length)
+            check_positive("max_length", self.max_length)
 
     def size(self, task: Task | None = None) -> int:
-        """Inputs a batch."""
+        """Return the inputs per batch."""
         return self.batch_size or (4 if task is not None and task.vocabulary else 32)
 
     def length(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-        """Tokens after which an input of this model is cut.
+        """Return the number of tokens at which an input of this model is truncated.
 
         Raises:
-            InputError: more were asked for than the model has positions.
+            InputError: `max_length` is above the number of the model's positions.
         """
         positions = getattr(model.config, "max_position_embeddings", None)
         if self.max_length is not None and positions is not None and self.max_length > positions:
             raise InputError(
-                f"max length {self.max_length} is more than the {positions} positions of this model; "
-                f"pass --max-length {positions} or less"
+                f"`max_length` is {self.max_length}, expected at most the {positions} positions of this model; "
+                f"pass `max_length={positions}` or less"
             )
         return self.max_length or default_max_length(tokenizer, model.config)
 
@@ -87,7 +87,7 @@ class Packing:
         seed: int = 0,
         sort: bool = True,
     ) -> list[dict[str, Tensor]]:
-        """Batches of a file's texts for a model; see `make_batches`."""
+        """Make batches of texts for a model; see `make_batches`."""
         return make_batches(
             data,
             tokenizer,
@@ -101,36 +101,36 @@ class Packing:
 
 
 def check_positive(option: str, number: float) -> None:
-    """Raises InputError unless a number is above zero."""
+    """Raise InputError unless a number is above zero."""
     if not number > 0:
-        raise InputError(f"--{option} is {number}, expected a number above 0; pass a larger one")
+        raise InputError(f"`{option}` is {number}, expected a number above 0; pass a larger one")
 
 
 def check_apart(out: StrPath, *inputs: StrPath | None, force: bool) -> None:
-    """Raises InputError where `out` must not be written: it is not empty, or replacing it would destroy an input."""
+    """Raise InputError where `out` must not be written: it is not empty, or replacing it would delete an input."""
     check_new(out, force=force)
-    place = Path(out).resolve()
+    folder = Path(out).resolve()
     for given in inputs:
-        if given is not None and Path(given).resolve().is_relative_to(place):
-            raise InputError(f"{out} holds the input {given}, expected a folder apart from it; choose another name")
+        if given is not None and Path(given).resolve().is_relative_to(folder):
+            raise InputError(f"{out} contains the input {given}, expected a separate folder; choose another name")
 
 
 def unfinished(out: StrPath) -> Path:
-    """The folder beside `out` where a training keeps its checkpoints until `out` is written."""
-    place = Path(out).absolute()
-    return place.with_name(f"{place.name}.unfinished")
+    """Return the folder beside `out` for checkpoints and cells until `out` is written."""
+    folder = Path(out).absolute()
+    return folder.with_name(f"{folder.name}.unfinished")
 
 
 def forget_unfinished(out: StrPath) -> None:
-    """Removes the checkpoints, once `out` is written."""
+    """Remove the folder of `unfinished`, once `out` is written."""
     shutil.rmtree(unfinished(out), ignore_errors=True)
 
 
 def device_named(name: str) -> torch.device:
-    """The device of that name; "auto" is the GPU where there is one.
+    """Return the device with a name; "auto" is the GPU where there is one.
 
     Raises:
-        InputError: there is no such device.
+        InputError: There is no such device.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
@@ -141,6 +141,6 @@ def device_named(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or (device.index or 0) >= there.get(device.type, 0):
-        present = ", ".join(kind for kind, count in there.items() if count)
-        raise InputError(f"device {name!r} is not there, expected auto or one of: {present}; pass --device auto")
+        present = ", ".join(device_type for device_type, count in there.items() if count)
+        raise InputError(f"`device` is {name!r}, expected auto or one of: {present}; pass `device=auto`")
     return device

@@ -1,4 +1,4 @@
-"""What is known of a cut before the work begins."""
+"""Preview: the sizes and inputs of a cut that are known before the work begins."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
+from infoprune.budgets.budget import Keep
 from infoprune.budgets.shape import share_counts
-from infoprune.compress import shape_of
 from infoprune.jobs.cut import Cut
 from infoprune.jobs.inputs import Batches
+from infoprune.pipeline.options import shape_of
 from infoprune.plan import VOCABULARY, plan_of
 from infoprune.processes import total
 from infoprune.statistics.calibration import real_tokens
@@ -21,15 +22,15 @@ from infoprune.tasks.table import task_of
 
 @dataclass(frozen=True)
 class Preview:
-    """What is known before the work begins.
+    """Model, texts and sizes of a cut before the work begins.
 
     Args:
-        family: the model_type.
-        task: what the model is for.
-        texts: that the units are chosen on.
-        tokens: of these, without padding.
-        kept: (units kept, of) for every site that will be cut; empty where a budget or a search will tell.
-        loads_in: "transformers" or "infoprune": what will open the result.
+        family: The model_type.
+        task: Task of the model.
+        texts: Number of texts by which the units are chosen.
+        tokens: Number of their tokens, without padding.
+        kept: (units kept, of) for every site that will be cut; empty where a budget or a search determines it.
+        loads_in: "transformers" or "infoprune": the library that can load the result.
     """
 
     family: str
@@ -41,13 +42,13 @@ class Preview:
 
 
 def preview(model: PreTrainedModel, batches: Batches, cut: Cut, given: Statistics | None) -> Preview:
-    """Of a cut of a model, whose vocabulary is cut already.
+    """Return the preview of a cut of a model whose vocabulary is already cut.
 
     Args:
-        model: that is cut.
-        batches: this process's calibration inputs.
-        cut: what is to be cut.
-        given: statistics to choose the units by, instead of those of the batches.
+        model: Model to cut.
+        batches: Calibration inputs of this process.
+        cut: Options of the cut.
+        given: Statistics by which the units are chosen, instead of those of the batches.
     """
     plan = plan_of(model)
     kept = _kept(model, cut)
@@ -66,27 +67,27 @@ def preview(model: PreTrainedModel, batches: Batches, cut: Cut, given: Statistic
 
 
 def opens_in(model: PreTrainedModel, cut: Cut) -> str:
-    """What will open a model after a cut of its layers: "transformers" or "infoprune"."""
+    """Return the library that can load a model after a cut of its layers: "transformers" or "infoprune"."""
     plan = plan_of(model)
-    if plan is not None and plan.stand_ins is not None:
+    if plan is not None and plan.token_map is not None:
         return "infoprune"
     if _is_free(cut):
         return "infoprune" if cut.settings.shape == "free" else "transformers"
-    # What was cut away before this cut counts as well.
+    # Units that earlier cuts removed count as well.
     earlier = {} if plan is None else plan.counts
     now = {name: (left, earlier.get(name, (of, of))[1]) for name, (left, of) in _kept(model, cut).items()}
     return loads_in(every_site(model), {**earlier, **now})
 
 
 def _is_free(cut: Cut) -> bool:
-    """Whether the sizes are not known before the work is done."""
-    return cut.budget is not None or cut.tolerance is not None
+    """Return whether the sizes are known only after the work."""
+    return cut.layers != () and not isinstance(cut.size, Keep)
 
 
 def _kept(model: PreTrainedModel, cut: Cut) -> dict[str, tuple[int, int]]:
-    """(kept, of) of the sites in the layers, as far as it is known."""
-    if cut.layers == () or _is_free(cut):
+    """Return (kept, of) for the sites in the layers, where the sizes are known."""
+    if cut.layers == () or not isinstance(cut.size, Keep):
         return {}
-    kinds, shape = shape_of(model, cut.layers, cut.settings)
-    counts = share_counts(model, kinds, cut.share, shape)
-    return {site.name: (counts[site.name], site.units) for site in find_sites(model, kinds)}
+    structures, shape = shape_of(model, cut.layers, cut.settings)
+    counts = share_counts(model, structures, cut.size.share, shape)
+    return {site.name: (counts[site.name], site.units) for site in find_sites(model, structures)}

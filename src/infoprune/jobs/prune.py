@@ -1,4 +1,4 @@
-"""The job of `infoprune prune`."""
+"""Prune: the job of `infoprune prune`."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from dataclasses import replace
 from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget
-from infoprune.checkpoint import PLAN, read_config, write_model
-from infoprune.clock import StageProgress
-from infoprune.compress import Result, compress
+from infoprune.checkpoint import write_model
 from infoprune.errors import InputError
-from infoprune.folders import new_folder
+from infoprune.files.folders import new_folder
+from infoprune.files.model_folder import PLAN, read_config
 from infoprune.jobs.cut import Cut, Sources, check_cut
 from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
 from infoprune.jobs.models import check_family, chosen_task, open_model
 from infoprune.jobs.preview import Preview, preview
 from infoprune.jobs.reload import check_reload
 from infoprune.jobs.report import REPORT
-from infoprune.jobs.tasks import check_columns, inputs_of, parted, read
-from infoprune.jobs.vocabulary import Questions, Start, alone, from_dense, of_dense, questions_for, start
+from infoprune.jobs.tasks import check_columns, inputs_of, read, split_samples
+from infoprune.jobs.vocabulary import EvalBatches, Start, alone, eval_batches_for, from_dense, of_dense, start
+from infoprune.pipeline.clock import StageProgress
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.result import Result
+from infoprune.pipeline.search import search
+from infoprune.pipeline.training import Training
 from infoprune.processes import process_index, share_of
 from infoprune.ranking.criteria import criterion_named
 from infoprune.reports.card import base_model, card
 from infoprune.reports.page import page
-from infoprune.reports.picture import draw_sizes
+from infoprune.reports.picture import plot_sizes
 from infoprune.reports.render import SIZES, markdown
 from infoprune.reports.report import Report, compared, timed
-from infoprune.search import search
 from infoprune.statistics.statistics import Statistics
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import evaluate
 from infoprune.tasks.sentence import read_sentence_folder
-from infoprune.training.distill import Recovery
 
 MISSED = 0.1
-"""By what share of it a budget of latency may be missed without a word."""
+"""Share by which a latency budget may be missed without a warning."""
 
 
 def prune_folder(
@@ -54,65 +56,66 @@ def prune_folder(
     started: Callable[[Preview], None] | None = None,
     progress: StageProgress | None = None,
 ) -> Report:
-    """Prunes the model in a folder and writes the smaller one, with plan and report, as a new folder.
+    """Prune the model in a folder and write the smaller one, with plan and report, as a new folder.
 
-    In a process group every process takes its share of the calibration texts, and the first alone evaluates and writes.
+    In a process group every process runs on its share of the calibration texts, and only the first evaluates and
+    writes.
 
     Args:
-        folder: with the model and its tokenizer.
-        out: new folder; it appears whole or not at all. A training keeps its checkpoints beside it until the end, in
-            `out`.unfinished: the same call goes on from there.
-        sources: calibration and evaluation texts.
-        cut: what to cut.
-        task: what the model is for; by default what its class is for.
-        packing: batch size and length.
+        folder: Folder with the model and its tokenizer.
+        out: New folder; it is written completely or not at all. Until then a training stores its checkpoints beside it
+            in `out`.unfinished; the same call resumes from there.
+        sources: Calibration and evaluation texts.
+        cut: Size, structures and method of the cut.
+        task: Task of the model; by default that of its class.
+        packing: Batch size and length.
         device: "auto", "cpu", "cuda", "mps".
-        plan_only: write only plan.json, the same that a full run would write.
-        force: replace `out` if it is there.
-        started: called once all input is checked, before the work begins.
-        progress: called with (stage, done, of).
+        plan_only: Whether to write only plan.json, the same that a full run would write.
+        force: Whether to replace `out` if it exists.
+        started: Called once all input is checked, before the work begins.
+        progress: Called with (stage, done, of).
 
     Raises:
-        InputError: something about folder, data or options is wrong; the message says what to do.
+        InputError: The folder, the data or an option is not valid; the message gives the remedy.
 
-    Example:
+    Examples:
         >>> prune_folder("my-classifier", "half", Sources("train.csv", eval="valid.csv"), cut=Cut(keep=0.5)).kl
         0.021
     """
     cut, packing = cut or Cut(), packing or Packing()
-    place = device_named(device)
+    torch_device = device_named(device)
     check_apart(out, folder, sources.data, sources.eval, *sources.statistics, force=force)
     aim = chosen_task(folder, task)
     sentence = read_sentence_folder(folder)
-    kinds = None if cut.tokens is not None and not cut.layers else cut.layers
-    check_family(folder if sentence is None else sentence.transformer, kinds)
+    structures = None if cut.tokens is not None and not cut.layers else cut.layers
+    check_family(folder if sentence is None else sentence.transformer, structures)
     check_cut(cut, aim)
     check_columns(aim, sources.columns)
     texts = read(aim, sources.columns, sources.data, scored=False)
-    if cut.tolerance is not None and sources.eval is None:
-        raise InputError("a largest loss needs texts to measure it on, expected --eval; pass --eval FILE")
-    judges = None if sources.eval is None else read(aim, sources.columns, sources.eval, scored=True)
-    if judges is None and sources.columns.label is not None:
+    if cut.max_loss is not None and sources.eval is None:
+        raise InputError("a largest loss is measured on evaluation texts, but none were given; pass `eval=FILE`")
+    eval_texts = None if sources.eval is None else read(aim, sources.columns, sources.eval, scored=True)
+    if eval_texts is None and sources.columns.label is not None:
         warnings.warn(
-            f"label column {sources.columns.label!r} is not read: labels serve the evaluation alone; pass --eval FILE",
+            f"label column {sources.columns.label!r} is not read: only the evaluation uses labels; pass `eval=FILE`",
             stacklevel=2,
         )
     given = sources.given()
-    begin = start(*open_model(folder, place, aim), texts, cut, packing, sources.samples)
+    begin = start(*open_model(folder, torch_device, aim), texts, cut, packing, sources.samples)
     model, tokenizer = begin.model, begin.tokenizer
-    sample, rest = parted(texts, sources.samples, cut.seed)
-    if judges is None and cut.distill is None and not plan_only:
-        judges = rest
+    sample, rest = split_samples(texts, sources.samples, cut.seed)
+    if eval_texts is None and cut.distill is None and not plan_only:
+        eval_texts = rest
     batches = share_of(inputs_of(sample, aim, model, tokenizer, packing))
-    recovery = None
-    # After the only round training changes no plan.
+    training = None
+    # Training after the only round does not change the plan.
     if cut.distill is not None and not (plan_only and cut.settings.rounds == 1):
-        recovery = Recovery(inputs_of(texts, aim, model, tokenizer, packing), cut.distill, unfinished(out))
-    questions = Questions() if judges is None else questions_for(judges, aim, begin, packing, cut.seed)
+        training = Training(cut.distill, inputs_of(texts, aim, model, tokenizer, packing), unfinished(out))
+    eval_batches = EvalBatches() if eval_texts is None else eval_batches_for(eval_texts, aim, begin, packing, cut.seed)
     known = preview(model, batches, cut, given)
     if started is not None:
         started(known)
-    result = _result(begin, batches, questions, cut, recovery, given, progress)
+    result = _result(begin, batches, eval_batches, cut, training, given, progress)
     if process_index() > 0:
         return result.report
     if plan_only:
@@ -121,7 +124,7 @@ def prune_folder(
         forget_unfinished(out)
         return result.report
     report = _timed(result, begin.dense, cut.budget, progress)
-    report = _compared(report, begin.dense, result.model, questions, progress)
+    report = _compared(report, begin.dense, result.model, eval_batches, progress)
     report = replace(report, base_model=base_model(read_config(folder if sentence is None else sentence.transformer)))
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)
@@ -133,7 +136,7 @@ def prune_folder(
         (draft / "report.md").write_text(markdown(report), encoding="utf-8")
         (draft / "report.html").write_text(page(report), encoding="utf-8")
         (draft / "README.md").write_text(card(report), encoding="utf-8")
-        draw_sizes(report.kept, draft / SIZES)
+        plot_sizes(report.kept, draft / SIZES)
     forget_unfinished(out)
     return report
 
@@ -141,39 +144,41 @@ def prune_folder(
 def _result(
     begin: Start,
     batches: Batches,
-    questions: Questions,
+    eval_batches: EvalBatches,
     cut: Cut,
-    recovery: Recovery | None,
+    training: Training | None,
     given: Statistics | None,
     progress: StageProgress | None,
 ) -> Result:
     criterion = criterion_named(cut.criterion)
     if begin.cut and not cut.layers:
         result = alone(begin, batches)
-    elif cut.tolerance is not None:
+    elif cut.max_loss is not None:
         result = search(
             begin.model,
             batches,
-            questions.small,
-            cut.tolerance,
+            eval_batches.small,
+            cut.max_loss,
             criterion=criterion,
-            sites=cut.layers,
+            structures=cut.layers,
             settings=cut.settings,
             seed=cut.seed,
-            reference=evaluate(begin.dense, questions.dense) if begin.cut else None,
+            reference=evaluate(begin.dense, eval_batches.dense) if begin.cut else None,
             statistics=given,
             progress=progress,
         )
     else:
-        result = compress(
+        result = prune(
             begin.model,
             batches,
             keep=cut.keep,
-            budget=of_dense(cut.budget, begin),
+            budget=of_dense(cut.size, begin) if isinstance(cut.size, Budget) else None,
             criterion=criterion,
-            sites=cut.layers,
+            structures=cut.layers,
             settings=cut.settings,
-            recovery=recovery,
+            distill=None if training is None else training.how,
+            distill_batches=None if training is None else training.batches,
+            checkpoints=None if training is None else training.checkpoints,
             statistics=given,
             seed=cut.seed,
             progress=progress,
@@ -192,14 +197,14 @@ def _timed(result: Result, dense: PreTrainedModel, budget: Budget | None, progre
 
 
 def _warn_slow(report: Report, budget: Budget | None) -> None:
-    """Says so where a budget of latency is missed by more than a tenth."""
+    """Warn where a latency budget is missed by more than a tenth."""
     before, after = report.dense.latency_ms, report.pruned.latency_ms
     if budget is None or budget.quantity != "latency" or before is None or after is None:
         return
     share = after.median / before.median
     if abs(share / budget.amount - 1) > MISSED:
         warnings.warn(
-            f"latency={budget.amount:g} was asked for, but {share:.2f} was measured at the end: times vary on this "
+            f"the budget is latency={budget.amount:g}, but {share:.2f} was measured at the end: times vary on this "
             "machine; compare the folders with infoprune bench, and prune again when nothing else runs",
             stacklevel=2,
         )
@@ -209,15 +214,15 @@ def _compared(
     report: Report,
     dense: PreTrainedModel,
     small: PreTrainedModel,
-    questions: Questions,
+    eval_batches: EvalBatches,
     progress: StageProgress | None,
 ) -> Report:
-    """The report with what evaluation texts say, if there are any; a search has asked them already."""
-    if not questions.dense or report.kl is not None:
+    """Return the report with the scores on evaluation texts, if there are any; a search has scored them already."""
+    if not eval_batches.dense or report.kl is not None:
         return report
 
     def step(done: int, of: int) -> None:
         if progress is not None:
             progress("evaluate", done, of)
 
-    return compared(report, compare(dense, small, questions.dense, translated=questions.small, progress=step))
+    return compared(report, compare(dense, small, eval_batches.dense, translated=eval_batches.small, progress=step))

@@ -1,4 +1,4 @@
-"""Reload: a saved folder is opened by plain transformers in a process of its own, and has to answer the same."""
+"""Reload: load a saved folder with plain transformers in a separate process, and compare the outputs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 from infoprune.statistics.calibration import Batch, model_inputs
 
 TOLERANCE = 1e-5
-"""Of the largest number: memory is aligned otherwise in another process, on which the last bits depend."""
+"""Largest difference, as a share of the largest output: the last bits depend on memory alignment, which differs."""
 
-# knows nothing of infoprune
+# does not import infoprune
 _CHILD = """
 import sys
 import torch, transformers
@@ -33,30 +33,30 @@ save_file({"answer": answer.contiguous()}, outputs)
 
 
 def check_reload(folder: Path, model: PreTrainedModel, batch: Batch) -> None:
-    """Opens a folder as anybody would who has transformers alone, and compares one batch's answers.
+    """Load a folder with plain transformers, and compare its outputs on one batch with the model's.
 
     Args:
-        folder: as it was written.
-        model: what was written there.
-        batch: a question.
+        folder: Written folder.
+        model: Model that was written there.
+        batch: Tokenised inputs.
 
     Raises:
-        RuntimeError: it cannot be opened there, or answers otherwise: a fault of this library.
+        RuntimeError: The folder cannot be loaded, or the outputs differ: a fault of this library.
     """
     here = copy.deepcopy(model).cpu().eval()
-    question = model_inputs(batch, torch.device("cpu"))
+    example = model_inputs(batch, torch.device("cpu"))
     with torch.no_grad():
-        expected = here(**question)[0]
-    with tempfile.TemporaryDirectory() as place:
-        asked, said = Path(place) / "asked.safetensors", Path(place) / "said.safetensors"
-        save_file({name: value.contiguous() for name, value in question.items()}, asked)
-        arguments = [str(folder), str(asked), str(said), str(torch.get_num_threads())]
+        expected = here(**example)[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        inputs, outputs = Path(scratch) / "inputs.safetensors", Path(scratch) / "outputs.safetensors"
+        save_file({name: value.contiguous() for name, value in example.items()}, inputs)
+        arguments = [str(folder), str(inputs), str(outputs), str(torch.get_num_threads())]
         run = subprocess.run([sys.executable, "-c", _CHILD, *arguments], capture_output=True, text=True, check=False)
         if run.returncode:
-            raise RuntimeError(f"plain transformers cannot open {folder}: {run.stderr.strip()[-500:]}")
-        answer = load_file(said)["answer"]
+            raise RuntimeError(f"plain transformers cannot load {folder}: {run.stderr.strip()[-500:]}")
+        answer = load_file(outputs)["answer"]
     if answer.shape != expected.shape or not _same(answer, expected):
-        raise RuntimeError(f"{folder} gives other answers in plain transformers than here")
+        raise RuntimeError(f"{folder} has other outputs in plain transformers than in infoprune")
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:

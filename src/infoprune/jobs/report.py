@@ -1,22 +1,22 @@
-"""The job of `infoprune report`."""
+"""Report: the job of `infoprune report`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from infoprune.errors import InputError
+from infoprune.files.json_file import read_text
 from infoprune.jobs.inputs import StrPath
-from infoprune.json_file import read_text
 from infoprune.reports.report import Report
 
 REPORT = "report.json"
 
 
 def read_report(folder: StrPath) -> Report:
-    """The report in a folder that `prune_folder` wrote.
+    """Read the report in a folder that `prune_folder` wrote.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: There is none, or it is damaged.
     """
     file = Path(folder) / REPORT
     if not file.is_file():

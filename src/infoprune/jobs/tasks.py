@@ -1,4 +1,4 @@
-"""What a job does otherwise from task to task: which columns are read, what is asked, what is right."""
+"""Tasks: the columns, inputs and correct answers of each task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.data.batches import drawn, label_ids, label_numbers, label_rows
+from infoprune.data.batches import label_ids, label_numbers, label_rows, sampled
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import Batches, Columns, Packing, StrPath
@@ -19,10 +19,10 @@ from infoprune.tasks.targets import with_masks, with_tags, with_texts
 def targets(
     model: PreTrainedModel, data: TextData
 ) -> Sequence[int] | Sequence[float] | Sequence[Sequence[float]] | None:
-    """What a classifier should answer to each text; None where the data has no labels.
+    """Return the correct answer of a classifier for each text; None where the data has no labels.
 
     Raises:
-        InputError: a label is unknown to the model.
+        InputError: A label is unknown to the model.
     """
     if data.labels is None:
         return None
@@ -35,17 +35,17 @@ def targets(
 
 
 def check_columns(task: Task, columns: Columns) -> None:
-    """Raises InputError where the columns do not fit the task."""
+    """Raise InputError where the columns do not match the task."""
     if columns.label is not None and task.truth not in ("labels", "tags"):
-        raise InputError(f"--label is {columns.label!r}, but {task.name} reads no labels; leave --label out")
+        raise InputError(f"`label` is {columns.label!r}, but {task.name} reads no labels; leave `label` out")
     if task.name == "question-answering" and columns.text_pair is None:
         raise InputError(
-            "question-answering needs questions and the texts with the answers; "
-            "pass their columns as --text and --text-pair"
+            "question-answering reads two texts per input, but no second one was given; "
+            "pass the columns of question and context as `text` and `text_pair`"
         )
     if columns.text_pair is not None and task.name not in PAIRED:
         raise InputError(
-            f"--text-pair is {columns.text_pair!r}, but {task.name} reads one text an input; leave --text-pair out"
+            f"`text_pair` is {columns.text_pair!r}, but {task.name} reads one text per input; leave `text_pair` out"
         )
 
 
@@ -53,26 +53,26 @@ PAIRED = ("classification", "question-answering", "seq2seq")
 
 
 def read(task: Task, columns: Columns, path: StrPath, *, scored: bool, needed: bool = False) -> TextData:
-    """The texts of a file, with what a score of this task needs.
+    """Read the texts of a file, with the labels or targets of the task.
 
     Args:
-        task: says which columns.
-        columns: their names.
-        path: of the file.
-        scored: read the labels, if the task has any.
-        needed: a file without what a score needs is refused.
+        task: Task that decides which columns are read.
+        columns: Names of the columns.
+        path: Path of the file.
+        scored: Whether to read the labels, if the task has any.
+        needed: Whether a file without the labels or targets is an error.
 
     Raises:
-        InputError: the file cannot be read, or lacks a column.
+        InputError: The file cannot be read, or lacks a column.
     """
     labelled = task.truth in ("labels", "tags")
     if needed and task.truth == "none":
         raise InputError(
-            f"a model for {task.name} has no score of its own; pass the model to compare it with as --against DIR"
+            f"a model for {task.name} has no score of its own; pass the model to compare it with as `against=DIR`"
         )
     if needed and task.truth == "targets" and columns.text_pair is None:
         raise InputError(
-            "seq2seq is scored on target texts; pass their column as --text-pair, or a model to compare as --against"
+            "seq2seq is scored on target texts; pass their column as `text_pair`, or a model to compare as `against`"
         )
     data = columns.read(path, labels=scored and labelled, need_labels=needed and labelled)
     return data if scored and labelled else replace(data, labels=None)
@@ -81,17 +81,17 @@ def read(task: Task, columns: Columns, path: StrPath, *, scored: bool, needed: b
 def inputs_of(
     data: TextData, task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, packing: Packing
 ) -> Batches:
-    """All texts as batches without labels: to train on."""
+    """Make batches of all texts without labels, for calibration and training."""
     if task.truth == "targets" and data.pairs is not None:
         size, length = packing.size(task), packing.length(model, tokenizer)
         return with_texts(data, tokenizer, model.config, batch_size=size, max_length=length)
     return packing.pack(data, model, tokenizer, task=task)
 
 
-def questions_of(
+def eval_batches_of(
     data: TextData, task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, packing: Packing, seed: int
 ) -> Batches:
-    """All texts as batches, with the right answers where they are known: to score models on."""
+    """Make evaluation batches of all texts, with the correct answers where they are known."""
     if task.truth == "tags" and data.labels is not None:
         size, length = packing.size(task), packing.length(model, tokenizer)
         return with_tags(data, tokenizer, model.config, batch_size=size, max_length=length)
@@ -103,8 +103,8 @@ def questions_of(
     return with_targets(model, batches)
 
 
-def parted(data: TextData, samples: int, seed: int) -> tuple[TextData, TextData | None]:
-    """The texts that are drawn, and as many of the others, if there are any."""
-    rows = drawn(len(data), len(data), seed)
+def split_samples(data: TextData, samples: int, seed: int) -> tuple[TextData, TextData | None]:
+    """Return the sampled texts, and as many of the others, if there are any."""
+    rows = sampled(len(data), len(data), seed)
     rest = sorted(rows[samples : 2 * samples])
     return data.among(rows[:samples]), data.among(rest) if rest else None

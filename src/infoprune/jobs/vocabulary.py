@@ -1,4 +1,4 @@
-"""The part of `infoprune prune` that comes before all others: the site vocabulary."""
+"""Vocabulary: the first part of `infoprune prune`, which prunes the vocabulary before the layers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.budgets.budget import Budget
-from infoprune.compress import Result
 from infoprune.data.texts import TextData
 from infoprune.jobs.cut import Cut
 from infoprune.jobs.inputs import Batches, Packing
 from infoprune.jobs.preview import opens_in
-from infoprune.jobs.tasks import questions_of, targets
+from infoprune.jobs.tasks import eval_batches_of, targets
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.pipeline.result import Result
 from infoprune.plan import plan_of
 from infoprune.processes import share_of
 from infoprune.reports.report import Report, describe
@@ -26,15 +26,16 @@ from infoprune.vocabulary.tokens import prune_vocabulary
 
 @dataclass(frozen=True)
 class Start:
-    """What the sites in the layers are cut from.
+    """Model and tokenizer before the layers are cut.
 
     Args:
-        dense: the model as it was opened, by which the result is measured.
-        words: its tokenizer.
-        model: the same model, or one with fewer tokens.
-        tokenizer: of that.
-        seconds: that the cut of the vocabulary took.
-        missing: share of the tokens of new texts that will be none of those that stayed; None where none went.
+        dense: Model as loaded; the result is compared with it.
+        words: Its tokenizer.
+        model: The same model, or one with fewer tokens.
+        tokenizer: Tokenizer of `model`.
+        seconds: Duration of the cut of the vocabulary.
+        missing: Estimated share of the tokens of new texts that are none of the kept tokens; None where none were
+            removed.
     """
 
     dense: PreTrainedModel
@@ -46,12 +47,12 @@ class Start:
 
     @property
     def cut(self) -> bool:
-        """Whether tokens went."""
+        """Whether tokens were removed."""
         return self.model is not self.dense
 
     @property
     def renumbered(self) -> bool:
-        """Whether the two models read different numbers."""
+        """Whether the two models read different token numbers."""
         return self.tokenizer is not self.words
 
 
@@ -63,71 +64,71 @@ def start(
     packing: Packing,
     samples: int,
 ) -> Start:
-    """The model with the tokens that the cut keeps for the texts; as it is where the cut is not of its vocabulary.
+    """Return the model with the kept tokens; unchanged where the vocabulary is not cut.
 
-    So many of the texts, those that the units are chosen on, tell which rows are nearest.
+    Token remapping measures the output Fisher information on `samples` of the texts, those by which units are chosen.
     """
     if cut.tokens is None:
         return Start(model, tokenizer, model, tokenizer)
     began = time.perf_counter()
     dropped = cut.dropped_tokens or default_for(model, opens_in(model, cut))
     batches = None
-    if dropped == "nearest":
+    if dropped == "remap":
         batches = share_of(packing.pack(texts, model, tokenizer, samples=samples, seed=cut.seed))
     small = prune_vocabulary(
         model,
         tokenizer,
         texts,
         min_count=cut.tokens,
-        extra=cut.extra_tokens or 0,
-        dropped=dropped,
+        extra_tokens=cut.extra_tokens or 0,
+        dropped_tokens=dropped,
         batches=batches,
     )
     return Start(model, tokenizer, small.model, small.tokenizer, time.perf_counter() - began, small.missing)
 
 
 @dataclass(frozen=True)
-class Questions:
-    """The same evaluation texts in the same order, as the dense model reads them and as the small one does."""
+class EvalBatches:
+    """The same evaluation texts in the same order, tokenised for the dense model and for the small one."""
 
     dense: Batches = ()
     small: Batches = ()
 
 
-def questions_for(judges: TextData, task: Task, start: Start, packing: Packing, seed: int) -> Questions:
-    """Evaluation texts as batches, with labels where there are any."""
+def eval_batches_for(eval_texts: TextData, task: Task, start: Start, packing: Packing, seed: int) -> EvalBatches:
+    """Make evaluation batches for both models, with labels where there are any."""
     if not start.renumbered:
-        batches = questions_of(judges, task, start.dense, start.words, packing, seed)
-        return Questions(batches, batches)
-    # By characters, since the two count tokens differently.
-    rows = judges.among(sorted(range(len(judges)), key=lambda row: len(judges.texts[row])))
+        batches = eval_batches_of(eval_texts, task, start.dense, start.words, packing, seed)
+        return EvalBatches(batches, batches)
+    # Sorted by characters, since the two models split the texts into different tokens.
+    rows = eval_texts.among(sorted(range(len(eval_texts)), key=lambda row: len(eval_texts.texts[row])))
     labels = targets(start.dense, rows)
-    return Questions(
+    return EvalBatches(
         packing.pack(rows, start.dense, start.words, labels=labels, sort=False),
         packing.pack(rows, start.model, start.tokenizer, labels=labels, sort=False),
     )
 
 
-def of_dense(budget: Budget | None, start: Start) -> Budget | None:
-    """A share of the dense model's parameters or bytes, as a share of what the other sites are cut from."""
-    count = {"params": count_parameters, "bytes": count_bytes}.get("" if budget is None else budget.quantity)
-    if budget is None or count is None or budget.amount > 1:
+def of_dense(budget: Budget, start: Start) -> Budget:
+    """Convert a share of the dense model's parameters or bytes to a share of the model whose layers are cut."""
+    count = {"params": count_parameters, "bytes": count_bytes}.get(budget.quantity)
+    if count is None or budget.amount > 1:
         return budget
     return replace(budget, amount=min(1.0, budget.amount * count(start.dense) / count(start.model)))
 
 
 def alone(start: Start, batches: Batches) -> Result:
-    """The result where nothing but the vocabulary is cut."""
+    """Return the result where only the vocabulary is cut."""
     plan = plan_of(start.model)
     if plan is None:
-        raise ValueError("the model carries no plan: expected one with fewer tokens; see start")
+        raise ValueError("the model has no plan, expected one with fewer tokens; see start")
     shape = typical_shape(batches, start.model.config)
     samples = sum(len(batch["input_ids"]) for batch in batches)
     return Result(start.model, plan, describe(start.dense, start.model, plan, samples=samples, shape=shape, seconds={}))
 
 
 def from_dense(report: Report, start: Start) -> Report:
-    """The report of a cut after that of the vocabulary, counted from the model with all tokens."""
+    """Return the report relative to the model with all tokens."""
     if not start.cut:
         return report
     dense = replace(

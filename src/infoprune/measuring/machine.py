@@ -1,4 +1,4 @@
-"""Machine: what is measured on the machine at hand, once, and remembered on disk."""
+"""Machine: store what is measured on this machine on disk, so that it is measured once."""
 
 import json
 import os
@@ -17,15 +17,15 @@ Json = dict[str, object]
 
 
 def remembered(what: str, key: Json, device: torch.device, measure: Callable[[], list[float]]) -> list[float]:
-    """What was measured before under this key on this machine, or else what is measured now.
+    """Return the stored measurement with this key and machine; where there is none, measure and store it.
 
     Args:
-        what: is measured; a folder in the assets cache of huggingface_hub (HF_ASSETS_CACHE moves it).
-        key: everything that the result depends on, but for the machine.
-        device: that is measured.
-        measure: gives the numbers.
+        what: Name of the measurement: a folder in the assets cache of huggingface_hub (HF_ASSETS_CACHE moves it).
+        key: Everything that the result depends on, except for the machine.
+        device: The device that is measured.
+        measure: Function that measures and returns the numbers.
 
-    Example:
+    Examples:
         >>> remembered("rounding", {"dtype": "float32"}, torch.device("cpu"), measure)
         [8.0]
     """
@@ -42,7 +42,7 @@ def remembered(what: str, key: Json, device: torch.device, measure: Callable[[],
 
 
 def fingerprint(device: torch.device) -> Json:
-    """What tells this machine from others: processor, threads, and versions of the software that computes."""
+    """Return what identifies this machine: device, threads, cores, and the versions of torch and transformers."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "device": device.type,
@@ -68,11 +68,11 @@ def _read(file: Path, key: Json) -> list[float] | None:
         stored = json.loads(file.read_text(encoding="utf-8"))
         return [float(value) for value in stored["values"]] if stored["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or damaged: to be measured
+        return None  # missing or damaged: measure anew
 
 
 def _write(file: Path, content: Json) -> None:
-    # a cache that cannot be written costs time at the next run, and is no reason to lose this one
+    # a cache that cannot be written only costs time at the next run, so this run goes on
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False, encoding="utf-8") as draft:

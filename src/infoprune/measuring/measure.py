@@ -1,4 +1,4 @@
-"""What a model costs: parameters, bytes, FLOPs and time."""
+"""Measure: the parameters, bytes, FLOPs and time of a model."""
 
 import statistics
 import time
@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PretrainedConfig
 
 from infoprune.errors import InputError
+from infoprune.structure.modes import evaluation_mode
 from infoprune.structure.offload import is_offloaded
 
 _WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt")
@@ -20,7 +21,13 @@ _WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt")
 
 @dataclass(frozen=True)
 class Latency:
-    """The time of one forward pass in milliseconds: the median and the quartiles around it."""
+    """Time of one forward pass in milliseconds.
+
+    Args:
+        median: Median of the timed runs.
+        low: Lower quartile.
+        high: Upper quartile.
+    """
 
     median: float
     low: float
@@ -30,7 +37,7 @@ class Latency:
 def count_parameters(model: nn.Module) -> int:
     """Count a model's parameters; those that modules share count once.
 
-    Example:
+    Examples:
         >>> count_parameters(nn.Linear(3, 2))
         8
     """
@@ -46,7 +53,7 @@ def count_bytes(model: nn.Module | str | Path) -> int:
     Raises:
         InputError: The folder has no weight file.
 
-    Example:
+    Examples:
         >>> count_bytes(nn.Linear(3, 2))
         32
     """
@@ -69,21 +76,17 @@ def count_flops(model: nn.Module, batch: Mapping[str, Tensor]) -> int:
         model: The model; it runs once on its own device, and its mode is restored afterwards.
         batch: Its inputs; ``labels`` is left out.
 
-    Example:
+    Examples:
         >>> count_flops(model, example_batch(model.config, batch_size=1, length=128))
         2869200384
     """
     inputs = _inputs(model, batch)
-    training = model.training
-    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval().requires_grad_(False)  # the counter trips over a parameter that goes from module to module
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
-            model(**inputs)
-    finally:
-        model.train(training)
-        for parameter in asking:
-            parameter.requires_grad_(True)
+    with (
+        evaluation_mode(model, freeze=True),  # the counter fails where a parameter goes from module to module
+        torch.no_grad(),
+        FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter,
+    ):
+        model(**inputs)
     return int(counter.get_total_flops())
 
 
@@ -104,7 +107,7 @@ def measure_latency(
     Raises:
         ValueError: ``repeats`` is below 1 or ``warmup`` below 0.
 
-    Example:
+    Examples:
         >>> dense, pruned = measure_latency([model, small], batch)
         >>> dense.median / pruned.median
         1.93
@@ -115,34 +118,27 @@ def measure_latency(
 def time_rounds(
     models: Sequence[nn.Module], batch: Mapping[str, Tensor], *, repeats: int = 10, warmup: int = 2
 ) -> list[list[float]]:
-    """Every single time, in milliseconds, that `measure_latency` summarises: a list for each model, a time a round.
+    """Return every time that `measure_latency` summarises, in milliseconds: for each model one time per round.
 
-    The least of them is the best guess of what a model takes where nothing else runs.
+    The least of them is the best estimate of a model's time on a machine that runs nothing else.
     """
     if repeats < 1 or warmup < 0:
         raise ValueError(
             f"repeats={repeats}, warmup={warmup}: expected repeats >= 1 and warmup >= 0; pass e.g. 10 and 2"
         )
     inputs = [_inputs(model, batch) for model in models]
-    modes = [model.training for model in models]
     times: list[list[float]] = [[] for _ in models]
-    try:
-        for model in models:
-            model.eval()
-        with torch.inference_mode():
-            for _ in range(warmup + repeats):
-                for model, given, taken in zip(models, inputs, times, strict=True):
-                    taken.append(_milliseconds(model, given))
-    finally:
-        for model, mode in zip(models, modes, strict=True):
-            model.train(mode)
+    with evaluation_mode(*models), torch.inference_mode():
+        for _ in range(warmup + repeats):
+            for model, given, taken in zip(models, inputs, times, strict=True):
+                taken.append(_milliseconds(model, given))
     return [taken[warmup:] for taken in times]
 
 
 def summarise(times: Sequence[float]) -> Latency:
-    """The median of some times and the quartiles around it, in their unit.
+    """Return the median of some times and the quartiles around it, in their unit.
 
-    Example:
+    Examples:
         >>> summarise([3.0, 1.0, 2.0])
         Latency(median=2.0, low=1.5, high=2.5)
     """
@@ -155,19 +151,19 @@ def summarise(times: Sequence[float]) -> Latency:
 def example_batch(
     config: PretrainedConfig, batch_size: int = 32, length: int = 64, device: torch.device | str = "cpu"
 ) -> dict[str, Tensor]:
-    """Make random inputs, the same at every call, to count and time: tokens without padding, pictures or sound.
+    """Return random inputs, the same at every call, to count and time: tokens without padding, pictures or sound.
 
     Args:
         config: The model's configuration, for its vocabulary, or the size of its pictures or of its sound.
         batch_size: Inputs.
-        length: Tokens of each; a picture has as many as the model makes of it, and sound those of the decoder.
-        device: Where the tensors are put.
+        length: Tokens of each; pictures ignore it, and for sound these are the tokens of the decoder.
+        device: Device of the tensors.
 
     Returns:
         ``input_ids`` and ``attention_mask``, both (batch_size, length), for an encoder-decoder ``decoder_input_ids``
         too; or ``pixel_values``; or ``input_features`` with ``decoder_input_ids``.
 
-    Example:
+    Examples:
         >>> example_batch(model.config, batch_size=2, length=5)["attention_mask"].shape
         torch.Size([2, 5])
     """
@@ -184,29 +180,29 @@ def example_batch(
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where a model's inputs go: to its parameters; to the CPU where there are none (ONNX) or they are offloaded."""
+    """Return the device of a model's inputs: that of its parameters; the CPU for ONNX models and offloaded weights."""
     parameter = next(model.parameters(), None)
     return torch.device("cpu") if parameter is None or is_offloaded(model) else parameter.device
 
 
 def takes_pictures(config: PretrainedConfig) -> bool:
-    """Whether a model's inputs are pictures."""
+    """Return whether a model's inputs are pictures."""
     return getattr(config, "image_size", None) is not None and getattr(config, "patch_size", None) is not None
 
 
 def takes_sound(config: PretrainedConfig) -> bool:
-    """Whether a model's inputs are sound: columns of mel bins, two of which make a frame."""
+    """Return whether a model's inputs are sound: columns of mel bins, two of which make a frame."""
     return hasattr(config, "num_mel_bins") and hasattr(config, "max_source_positions")
 
 
 def example_length(config: PretrainedConfig, length: int) -> int:
-    """Tokens of an example input: as asked, but not more than the model has positions; a picture's patches and one.
+    """Return the tokens of an example input: `length`, at most the model's positions; for a picture its patches + 1.
 
-    Where the encoder reads sound they are those of the decoder.
+    Where the encoder reads sound, these are the tokens of the decoder.
     """
     if takes_pictures(config):
-        (height, width), (rows, columns) = _pair(config.image_size), _pair(config.patch_size)
-        return (height // rows) * (width // columns) + 1
+        picture, patch = _pair(config.image_size), _pair(config.patch_size)
+        return (picture[0] // patch[0]) * (picture[1] // patch[1]) + 1
     positions = "max_target_positions" if takes_sound(config) else "max_position_embeddings"
     return min(length, int(getattr(config, positions, None) or length))
 
@@ -220,14 +216,14 @@ def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[i
     return 2 * inputs * heads * queries * key[-2] * (size + value[-1])
 
 
-# PyTorch's counter knows the fused attention of GPUs but not the CPU's, and would count its products as nothing.
+# PyTorch's counter supports the fused attention of GPUs but not the CPU's, whose products it would count as 0.
 _CPU_ATTENTION: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
 }
 
 
 def _inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What a model is given: where it stands, and pictures and sound in its precision."""
+    """Return a batch on the model's device, without labels; pictures and sound in the model's precision."""
     device, dtype = device_of(model), getattr(model, "dtype", None)
     return {
         name: tensor.to(device, dtype if tensor.is_floating_point() else None)

@@ -1,4 +1,4 @@
-"""Apply: a method, a model and a goal become a smaller model; the statistics are those of all methods."""
+"""Apply: prune a model by a published method."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from infoprune.statistics.statistics import SiteStatistics, Statistics
 
 @runtime_checkable
 class SettlingCriterion(Criterion, Protocol):
-    """A criterion that chooses anew once the number of units is known."""
+    """Criterion that chooses the units anew once their number is known."""
 
     def settle(self, statistics: SiteStatistics, kept: int) -> tuple[int, ...]:
-        """Which units a site keeps."""
+        """Return the units that a site keeps, so many as given."""
 
 
 def collect_for(
@@ -43,18 +43,26 @@ def collect_for(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Statistics:
-    """What all of these methods need to know, in one pass."""
+    """Collect the statistics that all of some methods need, in one pass.
+
+    Args:
+        methods: Methods from `METHODS`.
+        model: The dense model.
+        batches: Tokenised calibration inputs.
+        seed: Seed of the sampled directions.
+        progress: Called with (batches done, batches in all).
+    """
     criteria = [criterion_named(method.name) for method in methods if method.ranks]
     return collect(model, batches, extras=extras_of(*criteria), seed=seed, progress=progress)
 
 
 def rank_once(method: Method, statistics: Statistics, *, seed: int = 0) -> Rankings | None:
-    """The rankings of a method that serve every goal; None where it ranks anew for each.
+    """Return the rankings of a method that serve every goal; None where it ranks anew for each.
 
     Args:
-        method: from `METHODS`.
-        statistics: from `collect_for`.
-        seed: of criteria that draw.
+        method: A method from `METHODS`.
+        statistics: Statistics from `collect_for`.
+        seed: Seed of criteria that are random.
     """
     if not method.ranks or isinstance(criterion := criterion_named(method.name), PairedCriterion):
         return None
@@ -74,24 +82,28 @@ def prune_by(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[PreTrainedModel, Plan]:
-    """Prunes a model as a method was published, or with its choice and another finish.
+    """Prune a model by a method as published, or by its choice of units with another finish.
 
     Args:
-        method: from `METHODS`.
-        model: dense; it is left as it is.
-        batches: tokenised calibration inputs.
-        statistics: from `collect_for`, of this model and these batches.
-        goal: the same share of every site, or a budget, which the method divides in its own way.
-        costs: for a budget.
-        finish: instead of the method's own.
-        rankings: from `rank_once`, where several goals share them; None ranks here.
-        seed: of criteria that draw.
-        progress: called with (steps done, steps in all) by methods that take long.
+        method: A method from `METHODS`.
+        model: The dense model; it is not changed.
+        batches: Tokenised calibration inputs.
+        statistics: Statistics from `collect_for`, of this model and these batches.
+        goal: The same share of every site, or a budget, which the method divides among the sites.
+        costs: Costs of the model, for a budget.
+        finish: Finish to use instead of the method's own.
+        rankings: Rankings from `rank_once`, where several goals share them; None ranks here.
+        seed: Seed of criteria that are random.
+        progress: Called with (steps done, steps in all) by methods that take long.
+
+    Returns:
+        The smaller model and its plan.
 
     Raises:
-        InputError: a budget without costs, statistics that lack what the method needs, or a model that it does not fit.
+        InputError: A budget has no costs, the statistics lack what the method needs, or the method does not support the
+            model.
 
-    Example:
+    Examples:
         >>> statistics = collect_for([METHODS["kwon"]], model, batches)
         >>> small, plan = prune_by(METHODS["kwon"], model, batches, statistics, Keep(0.5))
     """
@@ -118,7 +130,7 @@ def choose(
     rankings: Rankings | None = None,
     seed: int = 0,
 ) -> Plan:
-    """The plan of a method that ranks the dense model once; see `prune_by`."""
+    """Return the plan of a method that ranks the dense model once; for the arguments see `prune_by`."""
     criterion = criterion_named(method.name)
     if rankings is None:
         rankings = rank_once(method, statistics, seed=seed)
@@ -141,7 +153,9 @@ def choose(
 
 def _needed(costs: Costs | None, goal: Budget) -> Costs:
     if costs is None:
-        raise InputError(f"a budget of {goal.quantity} needs to know what the model costs; pass find_costs(…)")
+        raise InputError(
+            f"a budget of {goal.quantity} needs the costs of the model, expected `costs`; pass find_costs(…)"
+        )
     return costs
 
 

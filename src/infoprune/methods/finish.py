@@ -1,4 +1,4 @@
-"""Finish: what methods do after the cut."""
+"""Finish: what a method does after the cut."""
 
 from __future__ import annotations
 
@@ -11,52 +11,59 @@ from transformers import PreTrainedModel
 
 from infoprune.methods.table import Finish
 from infoprune.plan import Plan
-from infoprune.repair.copies import with_copies
-from infoprune.repair.masks import tune_masks
-from infoprune.repair.repair import repair
+from infoprune.repairing.augmentation import with_augmentations
+from infoprune.repairing.mask_tuning import tune_masks
+from infoprune.repairing.repair import repair
 from infoprune.statistics.calibration import Batch
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import find_sites
 from infoprune.structure.slices import unit_coordinates
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 DAMPING = 1e-2
-"""Of least squares, a fraction of the inputs' mean variance, as in SparseGPT and what follows it."""
+"""Ridge of the least squares, a fraction of the inputs' mean variance, as in SparseGPT and its successors."""
 
 
 def finished(
     model: PreTrainedModel, plan: Plan, statistics: Statistics, batches: Sequence[Batch], finish: Finish
 ) -> PreTrainedModel:
-    """The model after a plan's cut, and after what a method does then.
+    """Return a model that is cut along a plan and then treated by a method's finish.
 
     Args:
-        model: dense.
-        plan: for it.
-        statistics: of it, from these batches.
-        batches: tokenised inputs.
-        finish: "cut": nothing; "means": biases take up what the lost units say on average; "least-squares": readers are
-            re-fitted from the bottom to the top, all tokens alike; "masks": a factor for every unit; "repair": this
-            library's compensation and repair, with its defaults.
+        model: The dense model.
+        plan: A plan for it.
+        statistics: Statistics of it, from these batches.
+        batches: Tokenised inputs.
+        finish: "cut": nothing. "means": the biases take up the mean outputs of the removed units. "least-squares": the
+            readers are re-fitted from the bottom to the top, with the same weight for all tokens. "masks": every unit
+            gets a fitted factor. "repair": this library's compensation and repair, with its defaults.
     """
     if finish == "repair":
-        small = prune(model, plan, statistics)
-        copied, worth = with_copies(model, batches, statistics, sites=find_sites(model))
-        return repair(small, model, copied, statistics=worth, own=len(batches))
-    small = prune(model, plan)
+        small = apply_plan(model, plan, statistics)
+        augmented, importance = with_augmentations(model, batches, statistics, sites=find_sites(model))
+        return repair(small, model, augmented, statistics=importance, own=len(batches))
+    small = apply_plan(model, plan)
     if finish == "means":
         take_up_means(small, model, plan, statistics)
     if finish == "least-squares":
-        return repair(small, model, batches, statistics=statistics, floor=math.inf, ridge=DAMPING, producers=False)
+        return repair(small, model, batches, statistics=statistics, smoothing=math.inf, ridge=DAMPING, producers=False)
     if finish == "masks":
         return tune_masks(small, model, batches, statistics)
     return small
 
 
 def take_up_means(small: PreTrainedModel, dense: PreTrainedModel, plan: Plan, statistics: Statistics) -> None:
-    """Adds to every reader's bias, in place, what the lost units say on average: W_D E[x_D]; one without bias gets one.
+    """Add the mean output of the removed units, W_D E[x_D], to every reader's bias, in place.
 
-    Plain transformers has no such bias in a Llama and would leave it out: `load` opens what is saved of it.
+    A reader without a bias gets one. Plain transformers has no such bias in a Llama and would ignore it; `load`
+    restores it.
+
+    Args:
+        small: The cut model, which is changed.
+        dense: The model that it was cut from.
+        plan: The plan of the cut.
+        statistics: Statistics of the dense model.
 
     Source:
         Y. An et al., *Fluctuation-based adaptive structured pruning for large language models* (FLAP), AAAI 2024,
@@ -67,8 +74,8 @@ def take_up_means(small: PreTrainedModel, dense: PreTrainedModel, plan: Plan, st
         reader = linear(small, each.site.reader)
         lost = torch.tensor(sorted(set(range(each.site.units)) - set(kept)), dtype=torch.long)
         columns = unit_coordinates(lost, each.site.size).to(each.reader.device)
-        said = (each.reader[:, columns] @ each.tokens.mean[columns]).to(reader.weight)
+        shift = (each.reader[:, columns] @ each.tokens.mean[columns]).to(reader.weight)
         if reader.bias is None:
-            reader.module.bias = nn.Parameter(torch.zeros_like(said), reader.module.weight.requires_grad)
+            reader.module.bias = nn.Parameter(torch.zeros_like(shift), reader.module.weight.requires_grad)
         with torch.no_grad():
-            reader.module.bias.add_(said)
+            reader.module.bias.add_(shift)

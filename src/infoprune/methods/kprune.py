@@ -1,4 +1,4 @@
-"""K-prune: from the bottom to the top, each site is cut and re-fitted before the units above it are scored anew."""
+"""K-prune: from the bottom to the top, cut and re-fit each site before the units above it are scored anew."""
 
 from __future__ import annotations
 
@@ -19,38 +19,42 @@ from infoprune.measuring.measure import device_of
 from infoprune.plan import Plan, plan_of
 from infoprune.ranking.eliminate import by_score
 from infoprune.ranking.rank import Ranking, Rankings
-from infoprune.repair.repair import repair
+from infoprune.repairing.repair import repair
 from infoprune.statistics.answer import Answer, answer_of
 from infoprune.statistics.calibration import Batch, Progress, model_inputs, real_tokens
-from infoprune.statistics.masks import mask_gradients
+from infoprune.statistics.extras import mask_gradients
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics
-from infoprune.statistics.taps import Tap, frozen, tapped
+from infoprune.statistics.taps import Tap, tapped
 from infoprune.structure.linear import linear
+from infoprune.structure.modes import evaluation_mode
 from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import prune
+from infoprune.surgery import apply_plan
 
 MEMORY = 256 * 2**20
-"""Bytes of dense answers that are remembered from site to site; of what is beyond, the dense model is asked again."""
+"""Bytes of dense answers that are kept from site to site; the dense model computes the others again."""
 RIDGE = 1e-6
-"""Of the least squares, which have none in the source: enough for the digits."""
+"""Ridge of the least squares, for numerical stability alone: the source has none."""
 
 
 @dataclass(frozen=True)
 class KPrune:
-    r"""What a unit knows: of the dense model's answer, and of the output that reads it.
+    r"""Knowledge score of a unit: of the dense model's answer, and of its reader's output.
 
         score_i = predictive * 1/2 mean over inputs of (dKL / dm_i)^2 + representational * E[x_i^2] mean_o W_oi^2
 
     with KL from the dense model's answer to that of the model as it is cut so far, both at a temperature, and m_i a
-    factor on coordinate i. A head has `heads` times the mean over its coordinates.
+    factor on coordinate i. The score of a head is `heads` times the mean over its coordinates.
 
     Args:
-        predictive: weight of the first term.
-        representational: weight of the second.
-        heads: what a head counts beside a neuron.
-        temperature: of both answers.
+        predictive: Weight of the first term.
+        representational: Weight of the second term.
+        heads: Factor of a head's score over a neuron's.
+        temperature: Temperature of both answers.
+
+    Raises:
+        InputError: A number is out of range.
 
     Source:
         S. Park et al., *Accurate retraining-free pruning for pretrained encoder-based language models*, ICLR 2024,
@@ -63,7 +67,6 @@ class KPrune:
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
-        """Raises InputError where a number is out of range."""
         for option in ("predictive", "representational"):
             if not getattr(self, option) >= 0:
                 raise InputError(f"{option} is {getattr(self, option)}, expected 0 or more")
@@ -82,26 +85,31 @@ def prune_knowing(
     method: KPrune | None = None,
     progress: Progress | None = None,
 ) -> tuple[PreTrainedModel, Plan]:
-    """Cuts a model by K-prune: the sites one after the other, each re-fitted by least squares to the dense output.
+    """Prune a model by K-prune: cut one site after the other, and re-fit each by least squares to the dense output.
 
-    Under a budget the units of the site and of all above it compete for what is left of it, by score for the cost;
-    those of the site that fall go, those above are scored anew.
+    The rest of a budget is divided among the site and all sites above it, by score per cost. Then the site is cut to
+    its part, and the units above it are scored anew.
 
     Args:
-        model: dense.
-        batches: tokenised inputs.
-        statistics: of the model on these batches; only the shapes of its tokens are used.
-        goal: the same share of every site, or a budget.
-        costs: of the budget's quantity.
-        method: weights of the score.
-        progress: called with (sites done, sites in all).
+        model: The dense model.
+        batches: Tokenised inputs.
+        statistics: Statistics of the model on these batches; only the shapes of its tokens are used.
+        goal: The same share of every site, or a budget.
+        costs: Costs in the budget's quantity.
+        method: Weights of the score.
+        progress: Called with (sites done, sites in all).
+
+    Returns:
+        The smaller model and its plan.
 
     Raises:
-        InputError: a budget without costs.
+        InputError: A budget has no costs.
     """
     method = method or KPrune()
     if isinstance(goal, Budget) and costs is None:
-        raise InputError(f"a budget of {goal.quantity} needs to know what the model costs; pass find_costs(…)")
+        raise InputError(
+            f"a budget of {goal.quantity} needs the costs of the model, expected `costs`; pass find_costs(…)"
+        )
     names = list(statistics.sites)
     whole = {name: statistics.sites[name].site for name in names}
     current, settled, known = model, dict[str, int](), dict[int, Tensor]()
@@ -120,11 +128,11 @@ def prune_knowing(
         kept = tuple(sorted(rankings.sites[name].order[site.units - settled[name] :].tolist()))
         step = Plan(model.config.model_type, {name: site.units}, {name: kept}, "kprune", 0)
         current = repair(
-            prune(current, step),
+            apply_plan(current, step),
             model,
             batches,
             statistics=statistics,
-            floor=math.inf,
+            smoothing=math.inf,
             ridge=RIDGE,
             producers=False,
             sites=[name],
@@ -143,27 +151,32 @@ def rank_by_knowledge(
     method: KPrune,
     known: dict[int, Tensor] | None = None,
 ) -> Rankings:
-    """The units of some sites from the least knowing to the most.
+    """Rank the units of some sites by their knowledge score, the lowest first.
 
     Args:
-        model: as it is cut so far.
-        dense: what it was cut from.
-        batches: tokenised inputs.
-        names: of the sites.
-        method: weights of the score.
-        known: what the dense model has answered to a batch, by its number; what is missing is asked, and added as far
-            as the memory goes, which answers at every token of a language model would fill.
+        model: The model as it is cut so far.
+        dense: The model that it was cut from.
+        batches: Tokenised inputs.
+        names: Names of the sites.
+        method: Weights of the score.
+        known: Answers of the dense model by the number of the batch. Missing ones are computed, and added while they
+            fit into `MEMORY` bytes, which a language model's answers at every token may exceed.
     """
     sites = {site.name: site for site in find_sites(model) if site.name in names}
     readers = {name: exact(linear(model, site.reader).weight) for name, site in sites.items()}
-    felt = {name: weight.new_zeros(weight.shape[1]) for name, weight in readers.items()}
-    loud = {name: weight.new_zeros(weight.shape[1]) for name, weight in readers.items()}
+    squares = {name: weight.new_zeros(weight.shape[1]) for name, weight in readers.items()}
+    norms = {name: weight.new_zeros(weight.shape[1]) for name, weight in readers.items()}
     inputs = tokens = 0
-    with frozen(dense), frozen(model), tapped(model, sites.values()) as lists, torch.enable_grad():
+    with (
+        evaluation_mode(dense, freeze=True),
+        evaluation_mode(model, freeze=True),
+        tapped(model, sites.values()) as lists,
+        torch.enable_grad(),
+    ):
         taps = {name: tap for name, (tap,) in lists.items()}
         for index, batch in enumerate(batches):
             mean = _known(known if known is not None else {}, index, dense, batch, method.temperature)
-            for tap in taps.values():  # which have heard this too, where both are one model
+            for tap in taps.values():  # where both are one model, they have recorded the dense pass too
                 tap.passed.clear()
             answer = _answer(model, batch)
             # the gradient of T^2 KL at temperature T with respect to the numbers
@@ -176,20 +189,20 @@ def rank_by_knowledge(
                 for x, gradient in gradients:
                     rows += mask_gradients(x, gradient, readers[name], count, 1)
                     flat = exact(x).reshape(count, -1, x.shape[-1])
-                    loud[name] += (flat.square() * mask.expand(flat.shape[:2])[..., None]).sum((0, 1))
-                felt[name] += rows.square().sum(0)
+                    norms[name] += (flat.square() * mask.expand(flat.shape[:2])[..., None]).sum((0, 1))
+                squares[name] += rows.square().sum(0)
                 taps[name].passed.clear()
             inputs, tokens = inputs + count, tokens + int(real_tokens(batch).sum())
     ranked = {}
     for name, site in sites.items():
-        knows = method.predictive * felt[name] / inputs / 2
-        knows += method.representational * loud[name] / tokens * readers[name].square().mean(0)
-        ranked[name] = _ranking(site, knows, method.heads)
+        knowledge = method.predictive * squares[name] / inputs / 2
+        knowledge += method.representational * norms[name] / tokens * readers[name].square().mean(0)
+        ranked[name] = _ranking(site, knowledge, method.heads)
     return Rankings(ranked, model.config.model_type, "kprune", 0, nats=False)
 
 
-def _ranking(site: Site, knows: Float[Tensor, " n"], heads: float) -> Ranking:
-    scores = knows.reshape(-1, site.size).mean(1) * (1.0 if site.kind == "ffn" else heads)
+def _ranking(site: Site, knowledge: Float[Tensor, " n"], heads: float) -> Ranking:
+    scores = knowledge.reshape(-1, site.size).mean(1) * (1.0 if site.structure == "ffn" else heads)
     elimination = by_score(scores.cpu())
     return Ranking(site, elimination.order, elimination.losses)
 
@@ -203,12 +216,12 @@ def _answer(model: PreTrainedModel, batch: Batch) -> Answer:
 def _means(answer: Answer, temperature: float) -> Tensor:
     values = exact(answer.values)
     if answer.law == "gaussian":
-        return values / temperature  # so that the error below is that of the numbers
+        return values / temperature  # so that the gradient's error is that of the numbers
     return (values / temperature).softmax(-1) if answer.law == "softmax" else (values / temperature).sigmoid()
 
 
 def _known(known: dict[int, Tensor], index: int, dense: PreTrainedModel, batch: Batch, temperature: float) -> Tensor:
-    """The means of the dense answer to a batch, remembered as far as the memory goes."""
+    """Return the means of the dense answer to a batch, and keep them while they fit into `MEMORY` bytes."""
     if index in known:
         return known[index]
     with torch.no_grad():
@@ -219,7 +232,7 @@ def _known(known: dict[int, Tensor], index: int, dense: PreTrainedModel, batch: 
 
 
 def _gradients(objective: Tensor, taps: Mapping[str, Tap]) -> dict[str, list[tuple[Tensor, Tensor]]]:
-    """(x, gradient at the reader's output) of every application of every reader."""
+    """Return (x, gradient at the reader's output) of every application of every reader."""
     passes = [(name, each) for name, tap in taps.items() for each in tap.passed]
     gradients = torch.autograd.grad(objective, [each.y for _, each in passes])
     found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in taps}

@@ -1,4 +1,4 @@
-"""Search: the masks of most importance within a cost, over units of two prices; Kwon et al. 2022."""
+"""Search: choose the most important units of two prices within a cost; Kwon et al. 2022."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from infoprune.ranking.rank import Rankings
 
 
 def search_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str, int]:
-    """How many units of every site stay, so that the cost is at most the limit and the sum of the losses is least.
+    """Return how many units every site keeps, such that the cost is at most the limit and the losses' sum is least.
 
-    For every number of dear units (heads) the most important ones, and as many of the cheap ones (neurons) as the rest
-    of the limit pays for; the best of these. Exact where a unit's loss does not depend on others and there are two
-    prices. Otherwise, as for latencies, the sizes come from the common division by the least loss.
+    For every number of expensive units (heads), take the most important ones, and as many of the cheap units (neurons)
+    as fit into the rest of the limit; keep the best combination. This is exact where a unit's loss does not depend on
+    others and there are two prices. Otherwise, as for latencies, `least_counts` chooses the sizes.
 
     Args:
-        rankings: whose losses are comparable between sites.
-        costs: of the same sites.
-        limit: in the unit of the costs.
+        rankings: Rankings whose losses are comparable between sites.
+        costs: Costs of the same sites.
+        limit: Largest cost, in the unit of the costs.
 
     Source:
         W. Kwon et al., *A fast post-training pruning framework for transformers*, NeurIPS 2022, algorithm 1; here every
@@ -43,22 +43,22 @@ def search_counts(rankings: Rankings, costs: Costs, limit: float) -> dict[str, i
         if rest < 0:
             break
         neurons = min(len(cheap), int(rest / levels[0]))
-        worth = float(dear_sums[heads] + cheap_sums[neurons])
-        if worth > best:
-            best, chosen = worth, (heads, neurons)
+        importance = float(dear_sums[heads] + cheap_sums[neurons])
+        if importance > best:
+            best, chosen = importance, (heads, neurons)
     kept = Counter(dict.fromkeys(rankings.sites, 1))
     kept.update(name for _, name in dear[: chosen[0]] + cheap[: chosen[1]])
     return dict(kept)
 
 
 def _price(curve: Float[Tensor, " _"]) -> float | None:
-    """What a unit costs, where all cost the same."""
+    """Return the cost of a unit, where all units cost the same; otherwise None."""
     steps = curve.diff()
     return float(steps[0]) if bool(((steps - steps[0]).abs() <= 1e-9 * steps[0].abs()).all()) else None
 
 
 def _pooled(rankings: Rankings, prices: dict[str, float | None], level: float) -> list[tuple[float, str]]:
-    """(loss, site) of the units of one price, the most important first, but for the last of each site, which stays."""
+    """Return (loss, site) of the units of one price, the most important first, without the best unit of each site."""
     units = [
         (float(loss), name)
         for name, ranking in rankings.sites.items()

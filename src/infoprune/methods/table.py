@@ -1,4 +1,4 @@
-"""Methods as a table: what chooses the units, how a budget is divided, and what is done after the cut."""
+"""Methods as a table: the criterion, how a budget is divided among sites, and the finish after the cut."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from infoprune.errors import InputError
 from infoprune.ranking.criteria import CRITERIA
 
 Division = Literal["uniform", "losses", "search", "threshold"]
-"""The same share everywhere; the least sum of losses for the cost, on convex curves, or unit by unit; or all below one
-threshold, whatever they cost."""
+"""How a budget is divided. "uniform": the same share everywhere. "losses": the least sum of losses within the cost, on
+convex curves. "search": the same, unit by unit. "threshold": one threshold for all losses, whatever the units cost."""
 Finish = Literal["cut", "means", "least-squares", "masks", "repair"]
-"""Nothing; biases take up means; readers are re-fitted in turn; factors on units; or this library's own repair."""
+"""What follows the cut: nothing, means in biases, re-fitted readers, factors on units, or this library's repair; see
+`finished`."""
 SEQUENTIAL = "kprune"
 ROTATED = "slicegpt"
 
 
 @dataclass(frozen=True)
 class Method:
-    """A published way to prune without training.
+    """Published way to prune without training.
 
     Args:
-        name: of the criterion; or "kprune", which ranks anew after every site, or "slicegpt", which ranks no units.
-        division: of a budget among the sites.
-        finish: after the cut, as published.
+        name: Name of the criterion; or "kprune", which ranks anew after every site, or "slicegpt", which ranks no
+            units.
+        division: How a budget is divided among the sites.
+        finish: What follows the cut, as published.
     """
 
     name: str
@@ -33,17 +35,17 @@ class Method:
 
     @property
     def sequential(self) -> bool:
-        """Whether what was cut below is repaired before the next site is ranked."""
+        """Whether every site is cut and re-fitted before the next one is ranked."""
         return self.name == SEQUENTIAL
 
     @property
     def rotates(self) -> bool:
-        """Whether directions of the residual stream go instead of units."""
+        """Whether directions of the residual stream are removed instead of units."""
         return self.name == ROTATED
 
     @property
     def ranks(self) -> bool:
-        """Whether it is a criterion, by which the units of the dense model are ranked."""
+        """Whether the name is a criterion that ranks the units of the dense model."""
         return not self.sequential and not self.rotates
 
 
@@ -69,10 +71,10 @@ METHODS = {
 
 
 def method_named(name: str) -> Method:
-    """The method of that name; a criterion that is in no publication is cut by the same share and left alone.
+    """Return the method of that name; for any other criterion, a uniform division and a plain cut.
 
     Raises:
-        InputError: there is none; the message lists those there are.
+        InputError: The name is neither a method nor a criterion; the message lists the known ones.
     """
     if name in METHODS:
         return METHODS[name]

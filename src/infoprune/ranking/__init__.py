@@ -1,1 +1,1 @@
-"""Ranking: the order in which the units of a site go, and what each costs."""
+"""Ranking: the order in which the units of a site are removed, and the loss of each removal."""

@@ -1,4 +1,4 @@
-"""Optimal brain surgeon: units go by what their reader's output loses when the others are re-fitted."""
+"""Optimal brain surgeon: rank units by the error of their reader's output when the reader is re-fitted without them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class BrainSurgeon:
     This is `ChannelInformation` with tau at infinity, all tokens alike and the mean counted as signal.
 
     Args:
-        damping: a fraction of the mean diagonal of H.
+        damping: Damping of H, as a fraction of its mean diagonal.
 
     Source:
         E. Kurtić et al., *ZipLM*, NeurIPS 2023, equations (2) and (3); X. Meng et al., *OSSCAR*, ICML 2024, whose
@@ -32,12 +32,12 @@ class BrainSurgeon:
     nats: bool = False
 
     def __post_init__(self) -> None:
-        """Raises InputError where the damping is not positive."""
+        """Raise InputError where the damping is not positive."""
         if not self.damping > 0:
-            raise InputError(f"damping is {self.damping}, expected a number above 0; 0.01 is a good choice")
+            raise InputError(f"`damping` is {self.damping}, expected a number above 0; 0.01 is a good choice")
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """The unit whose absence hurts the re-fitted reader least goes first; the losses are half squared errors."""
+        """Order the units by what the re-fitted reader loses without them; the losses are half squared errors."""
         second = statistics.second_moment
         level = float(second.diagonal().mean())
         second.diagonal().add_(self.damping * level if level > 0 else 1.0)

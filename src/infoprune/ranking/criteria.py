@@ -18,7 +18,7 @@ from infoprune.ranking.eliminate_jointly import eliminate_jointly
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.ranking.kwon import Kwon
 from infoprune.ranking.scores import Activation, Flap, Leverage, Magnitude, MagnitudeSum, Taylor, Wanda
-from infoprune.statistics.masks import Extra
+from infoprune.statistics.extras import Extra
 from infoprune.statistics.pairs import Pairing
 from infoprune.statistics.statistics import SiteStatistics
 
@@ -29,65 +29,77 @@ class Criterion(Protocol):
 
     @property
     def name(self) -> str:
-        """As the command line says it."""
+        """Name on the command line."""
 
     @property
     def nats(self) -> bool:
-        """Whether the losses are nats at the softmax, so that they may be added up over sites."""
+        """Whether the losses are nats at the softmax, so that they can be added up over sites."""
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """All units of one site in the order of removal, with the loss of each."""
+        """Return all units of one site in the order of removal, with the loss of each."""
 
 
 @runtime_checkable
 class JointCriterion(Criterion, Protocol):
-    """A criterion for which it matters where units are read that several places read; others take the first place."""
+    """A criterion that counts losses at every point where the residual stream is read; others take the first one."""
 
-    def rank_places(
-        self, places: Sequence[SiteStatistics], generator: torch.Generator, counted: int | None = None
+    def rank_points(
+        self, points: Sequence[SiteStatistics], generator: torch.Generator, counted: int | None = None
     ) -> Elimination:
-        """All coordinates of the residual stream in the order of removal, with the loss of each at all places.
+        """Return all coordinates of the residual stream in the order of removal, with the loss of each.
 
-        Or, where a number is given, with the loss at so many of the first places.
+        The loss is that at all read points, or, where `counted` is given, that at so many of the first ones.
         """
 
 
 @runtime_checkable
 class PairedCriterion(Criterion, Protocol):
-    """A criterion that has to see the units of a site beside those preserved above it, from the top down."""
+    """A criterion that compares the units of a site with those preserved above it, from the top down."""
 
     @property
     def pairing(self) -> Pairing:
-        """What `collect_pairs` is to collect for it."""
+        """What `collect_pairs` has to collect for it."""
 
 
 @runtime_checkable
-class CuriousCriterion(Criterion, Protocol):
-    """A criterion that wants `collect` to note more than moments and demand."""
+class CriterionWithExtras(Criterion, Protocol):
+    """A criterion that needs `collect` to accumulate more than moments and Fisher information."""
 
     @property
     def extras(self) -> frozenset[Extra]:
-        """What it wants."""
+        """Extras that it needs."""
 
 
 def extras_of(*criteria: Criterion) -> frozenset[Extra]:
-    """What `collect` has to note for some criteria beside moments and demand.
+    """Return what `collect` has to accumulate for some criteria beside moments and Fisher information.
 
-    Example:
+    Examples:
         >>> collect(model, batches, extras=extras_of(Taylor(), Activation()))
     """
-    wanted = [each.extras for each in criteria if isinstance(each, CuriousCriterion)]
+    wanted = [each.extras for each in criteria if isinstance(each, CriterionWithExtras)]
     return frozenset().union(*wanted)
 
 
 @dataclass(frozen=True)
 class ChannelInformation:
-    """Loss of what the preserved readers above can still receive (docs/method.md, section 5). The default.
+    """Loss of the information that the preserved readers still receive (docs/concepts/method.md, section 5).
+
+    It is the default criterion.
 
     Args:
-        sigma: tolerated noise, as a fraction of the mean output variance; inf is the trace limit, whose losses are the
-            expected KL divergence at the softmax in nats per input.
-        tau: floor of the metric, a fraction of its mean diagonal; inf forgets the task and gives optimal brain surgeon.
+        sigma: Tolerated noise: its variance is sigma^2 times the mean output variance. inf is the trace limit, whose
+            losses are the expected KL divergence at the softmax in nats per input.
+        tau: Ridge of the metric, as a fraction of its mean diagonal; inf ignores the task and gives optimal brain
+            surgeon.
+        name: Name on the command line.
+
+    Raises:
+        InputError: `sigma` or `tau` is not positive.
+
+    Examples:
+        >>> rankings = infoprune.rank(infoprune.collect(model, batches), ChannelInformation())
+        >>> rankings.nats
+        True
     """
 
     sigma: float = math.inf
@@ -95,62 +107,62 @@ class ChannelInformation:
     name: str = "information"
 
     def __post_init__(self) -> None:
-        """Raises InputError where sigma or tau is not positive."""
+        """Raise InputError where sigma or tau is not positive."""
         for option, value in (("sigma", self.sigma), ("tau", self.tau)):
             if not value > 0:
-                raise InputError(f"{option} is {value}, expected a number above 0; infinity is allowed")
+                raise InputError(f"`{option}` is {value}, expected a number above 0; infinity is allowed")
 
     @property
     def nats(self) -> bool:
-        """In the trace limit of the demand's own metric they are."""
+        """Whether the losses are nats: in the trace limit, with a finite tau."""
         return math.isinf(self.sigma) and math.isfinite(self.tau)
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """Greedy elimination under the Fisher metric of the reader's output."""
+        """Eliminate units greedily under the Fisher metric of the reader's output."""
         covariance = statistics.covariance
         gram, log = self._gram(statistics, covariance), math.isfinite(self.sigma)
         return eliminate(covariance, gram, size=statistics.site.size, log=log)
 
-    def rank_places(
-        self, places: Sequence[SiteStatistics], generator: torch.Generator, counted: int | None = None
+    def rank_points(
+        self, points: Sequence[SiteStatistics], generator: torch.Generator, counted: int | None = None
     ) -> Elimination:
-        """Greedy elimination of the coordinates of the residual stream, by the sum of the losses at all places."""
-        covariances = torch.stack([place.covariance for place in places])
-        grams = torch.stack([self._gram(*each) for each in zip(places, covariances, strict=True)])
+        """Eliminate coordinates of the residual stream greedily, by the sum of their losses at all read points."""
+        covariances = torch.stack([point.covariance for point in points])
+        grams = torch.stack([self._gram(*each) for each in zip(points, covariances, strict=True)])
         return eliminate_jointly(covariances, grams, log=math.isfinite(self.sigma), counted=counted)
 
     def _gram(self, statistics: SiteStatistics, covariance: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-        """W^T Q W."""
-        metric = demand_metric(statistics.demand, self.tau)
+        """Return W^T Q W."""
+        metric = fisher_metric(statistics.fisher, self.tau)
         reader = statistics.reader
         if math.isfinite(self.sigma):
             # noise of variance sigma^2 x mean output variance, in the metric scaled to a mean diagonal of one
             output = (reader @ covariance * reader).sum() / len(reader)
-            output = torch.where(output > 0, output, 1.0)  # nothing is read: any noise drowns it
+            output = torch.where(output > 0, output, 1.0)  # no output varies: any scale will do
             metric = metric / (metric.diagonal().mean() * self.sigma**2 * output)
         return reader.T @ metric @ reader
 
 
 @dataclass(frozen=True)
 class Random:
-    """A seeded shuffle: what any criterion has to beat."""
+    """A seeded shuffle: the baseline that any criterion has to beat."""
 
     name: str = "random"
     nats: bool = False
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """Uniformly random order; the losses are all one."""
+        """Return a uniformly random order; the losses are all one."""
         order = torch.randperm(statistics.site.units, generator=generator)
         return Elimination(order, torch.ones(len(order), dtype=torch.float64))
 
 
-def demand_metric(demand: Float[Tensor, "o o"], tau: float) -> Float[Tensor, "o o"]:
-    """G + tau mean(diag G) 1, in nats; the identity where tau is infinite or nothing is demanded."""
-    level = float(demand.diagonal().mean())
-    identity = torch.eye(len(demand), dtype=demand.dtype, device=demand.device)
+def fisher_metric(fisher: Float[Tensor, "o o"], tau: float) -> Float[Tensor, "o o"]:
+    """Return G + tau mean(diag G) 1, in nats; the identity where tau is infinite or G is zero."""
+    level = float(fisher.diagonal().mean())
+    identity = torch.eye(len(fisher), dtype=fisher.dtype, device=fisher.device)
     if math.isinf(tau) or level <= 0:
         return identity
-    return demand + tau * level * identity
+    return fisher + tau * level * identity
 
 
 CRITERIA: dict[str, Callable[[], Criterion]] = {
@@ -170,10 +182,10 @@ CRITERIA: dict[str, Callable[[], Criterion]] = {
 
 
 def criterion_named(name: str) -> Criterion:
-    """The criterion of that name with its defaults.
+    """Return the criterion of that name with its defaults.
 
     Raises:
-        InputError: no such criterion; the message lists those there are.
+        InputError: There is no such criterion; the message lists those there are.
     """
     if name not in CRITERIA:
         raise InputError(f"criterion {name!r} is not known; expected one of: {', '.join(CRITERIA)}")

@@ -1,4 +1,4 @@
-r"""Backward elimination: which unit can go at the least loss, again and again, with the readers re-fitted each time.
+r"""Backward elimination: remove the unit with the least loss, again and again, with the readers re-fitted each time.
 
 Readers y = W x, covariance C of x, metric Q at y. For the kept set S let M = C_SS^-1 and A = W^T Q W, with W the
 compensated reader. Removing unit j costs, in nats,
@@ -12,7 +12,7 @@ after which, with m = M_:j / M_jj, b = A_:j - A_jj m / 2, a = A_:j - A_jj m and 
     A <- A - m b^T - b m^T  [- c a a^T  for the log-determinant: Q has lost a direction too].
 
 Neither W nor Q is ever needed again, only A: two symmetric matrices and their diagonals. The updates are kept apart as
-vectors and applied in one matrix product every `panel` steps, when the matrices also shrink to the units still alive.
+vectors and applied in one matrix product every `panel` steps, when the matrices also shrink to the remaining units.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Elimination:
-    """What was removed, first to last, and what each removal cost.
+    """Units in the order of removal, and the loss of each removal.
 
     Args:
-        order: (steps,) unit indices.
-        losses: (steps,) nats; in the trace limit of a unit-variance metric, half the squared error.
+        order: Unit indices, (steps,).
+        losses: Losses in nats, (steps,); in the trace limit of a unit-variance metric, half the squared error.
     """
 
     order: Int[Tensor, " steps"]
@@ -44,19 +44,19 @@ def eliminate(
     log: bool = False,
     panel: int = 128,
 ) -> Elimination:
-    """Removes units greedily, cheapest first, until `keep` are left.
+    """Remove units greedily, the least loss first, until `keep` are left.
 
     Args:
-        covariance: C, positive definite (shrink it first).
+        covariance: Covariance C, positive definite (shrink it first).
         gram: W^T Q W: how strongly each pair of coordinates is read, in nats per squared unit of x.
-        size: coordinates that a unit owns; units are consecutive blocks.
-        keep: units to leave.
-        log: log-determinant losses instead of the trace limit.
-        panel: steps between two applications of the pending updates (single coordinates only).
+        size: Number of coordinates of a unit; units are consecutive blocks.
+        keep: Number of units to leave.
+        log: Use log-determinant losses instead of the trace limit.
+        panel: Number of steps between two applications of the pending updates (single coordinates only).
 
     Source:
         With Q = identity the trace limit is optimal brain surgeon for a least-squares objective (Hassibi and Stork,
-        NIPS 1993); the metric and the log-determinant are section 5 of docs/method.md.
+        NIPS 1993); the metric and the log-determinant are section 5 of docs/concepts/method.md.
     """
     precision = torch.cholesky_inverse(torch.linalg.cholesky(covariance.double()))
     if size == 1:
@@ -80,7 +80,7 @@ def _eliminate_units(m: Tensor, a: Tensor, keep: int, log: bool, panel: int) -> 
 
 
 def _panel(m: Tensor, a: Tensor, steps: int, log: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`steps` removals with the updates pending, then the updates applied to what is left."""
+    """Make `steps` removals with the updates pending, then apply the updates to what is left."""
     n = len(m)
     scaled, spread = m.new_empty(steps, n), m.new_empty(steps, n)  # m and b of every step
     shared = m.new_empty(steps if log else 0, n)  # sqrt(c) a
@@ -115,7 +115,7 @@ def _panel(m: Tensor, a: Tensor, steps: int, log: bool) -> tuple[Tensor, Tensor,
 
 
 def _among(matrix: Float[Tensor, "n n"], rest: Int[Tensor, " k"]) -> Float[Tensor, "k k"]:
-    """matrix[rest][:, rest], several times faster."""
+    """Return matrix[rest][:, rest], several times faster."""
     return matrix.index_select(0, rest).gather(1, rest.expand(len(rest), -1))
 
 
@@ -138,7 +138,7 @@ def _eliminate_blocks(m: Tensor, a: Tensor, size: int, keep: int, log: bool) -> 
 
 
 def _block_losses(m: Float[Tensor, "u s s"], a: Float[Tensor, "u s s"], log: bool) -> Float[Tensor, " u"]:
-    """1/2 tr(V A) or 1/2 logdet(1 + V A) for every unit, V the inverse of its block of the precision."""
+    """Return 1/2 tr(V A) or 1/2 logdet(1 + V A) for every unit, V the inverse of its block of the precision."""
     factor = torch.linalg.cholesky(m)
     inner = torch.linalg.solve_triangular(factor, a, upper=False)
     inner = torch.linalg.solve_triangular(factor, inner.mT, upper=False)  # L^-1 A L^-T, similar to V A
@@ -166,7 +166,7 @@ def _remove_block(m: Tensor, a: Tensor, block: slice, log: bool) -> tuple[Tensor
 
 
 def by_score(score: Float[Tensor, " units"]) -> Elimination:
-    """The lowest score first, each by itself; of equal ones the first."""
+    """Order units by their own scores, the lowest first; of equal ones the first."""
     losses, order = torch.sort(score, stable=True)
     return Elimination(order, losses)
 
@@ -174,7 +174,7 @@ def by_score(score: Float[Tensor, " units"]) -> Elimination:
 def compensate(
     covariance: Float[Tensor, "n n"], reader: Float[Tensor, "o n"], kept: Int[Tensor, " k"]
 ) -> Float[Tensor, "o k"]:
-    """The reader re-fitted by least squares to the kept coordinates: W C_:S C_SS^-1."""
+    """Return the reader re-fitted by least squares to the kept coordinates: W C_:S C_SS^-1."""
     inner = covariance[kept[:, None], kept]
     weight: Tensor = torch.linalg.solve(inner, covariance[kept] @ reader.T).T
     return weight

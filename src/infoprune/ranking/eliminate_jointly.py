@@ -1,13 +1,13 @@
-r"""Backward elimination of units that are read at several places, the readers of each place being re-fitted.
+r"""Backward elimination of units that are read at several points, with the readers of each point re-fitted.
 
-At place l the units have covariance C_l and the metric of what reads them is A_l. For the kept set S, with M_l =
-[C_l,SS]^-1 and A_l compensated as in `eliminate`, removing unit j costs, in nats,
+At read point l the units have covariance C_l, and A_l is the metric of what reads them. For the kept set S, with
+M_l = [C_l,SS]^-1 and A_l compensated as in `eliminate`, removing unit j costs, in nats,
 
     trace limit        sum over l of  1/2 v_lj A_l,jj                   v_lj = 1 / M_l,jj
     log-determinant    sum over l of  1/2 log(1 + v_lj A_l,jj)
 
-and every place is updated by the formulas of `eliminate`, a panel of removals at a time as there. One unit goes
-everywhere at once: a coordinate of the residual stream is one for all layers.
+and every point is updated by the formulas of `eliminate`, a panel of removals at a time as there. A unit is removed at
+all points at once: a coordinate of the residual stream is the same one for all layers.
 """
 
 import torch
@@ -26,17 +26,17 @@ def eliminate_jointly(
     counted: int | None = None,
     panel: int = 128,
 ) -> Elimination:
-    """Removes units greedily, the one first whose losses at all places add up to the least, until `keep` are left.
+    """Remove units greedily, the least sum of losses over all read points first, until `keep` are left.
 
     Args:
-        covariances: C_l of every place, positive definite (shrink them first).
-        grams: how strongly each pair of units is read there, in nats per squared unit.
-        keep: units to leave.
-        log: log-determinant losses instead of the trace limit.
-        counted: report the losses at so many of the first places alone; None reports the sum over all.
-        panel: steps between two applications of the pending updates.
+        covariances: Covariance C_l of every read point, positive definite (shrink them first).
+        grams: How strongly each pair of units is read there, in nats per squared unit.
+        keep: Number of units to leave.
+        log: Use log-determinant losses instead of the trace limit.
+        counted: Report the losses at so many of the first points alone; None reports the sum over all.
+        panel: Number of steps between two applications of the pending updates.
 
-    Example:
+    Examples:
         >>> eliminate_jointly(torch.eye(2).expand(3, 2, 2), torch.diag(torch.tensor([2.0, 1.0])).expand(3, 2, 2)).losses
         tensor([1.5000, 3.0000], dtype=torch.float64)
     """
@@ -55,11 +55,11 @@ def eliminate_jointly(
 
 
 def _panel(m: Tensor, a: Tensor, steps: int, log: bool, counted: int | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`steps` removals with the updates pending, then the updates applied to what is left."""
-    places, n = m.shape[:2]
-    scaled, spread = m.new_empty(places, steps, n), m.new_empty(places, steps, n)  # m and b of every step
-    shared = m.new_empty(places, steps if log else 0, n)  # sqrt(c) a
-    pivots, lost = m.new_empty(places, steps), m.new_empty(steps)
+    """Make `steps` removals with the updates pending, then apply the updates to what is left."""
+    points, n = m.shape[:2]
+    scaled, spread = m.new_empty(points, steps, n), m.new_empty(points, steps, n)  # m and b of every step
+    shared = m.new_empty(points, steps if log else 0, n)  # sqrt(c) a
+    pivots, lost = m.new_empty(points, steps), m.new_empty(steps)
     removed = torch.empty(steps, dtype=torch.long, device=m.device)
     m_diagonal, a_diagonal = (each.diagonal(dim1=1, dim2=2).clone() for each in (m, a))
     gone = torch.zeros(n, dtype=torch.bool, device=m.device)
@@ -91,5 +91,5 @@ def _panel(m: Tensor, a: Tensor, steps: int, log: bool, counted: int | None) -> 
 
 
 def _combined(factors: Float[Tensor, "l k"], rows: Float[Tensor, "l k n"]) -> Float[Tensor, "l n"]:
-    """At every place the sum of the rows, each times its factor."""
+    """Return, for every read point, the sum of the rows, each times its factor."""
     return torch.bmm(factors[:, None], rows)[:, 0]

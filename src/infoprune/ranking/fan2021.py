@@ -1,4 +1,4 @@
-"""Fan2021: units are kept for their mutual information with the units preserved in the site above."""
+"""Fan2021: keep units for their mutual information with the units preserved in the site above."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ Redundancy = Literal["none", "mrmr", "joint"]
 Aggregation = Literal["joint", "mean", "max"]
 
 ROUNDING = 1e-12
-DRAWN = {"gaussian": None, "copula": 4096, "ksg": 512}
-"""Tokens drawn at each site unless told; the Gaussian estimator takes the moments of all."""
+SAMPLED = {"gaussian": None, "copula": 4096, "ksg": 512}
+"""Number of tokens sampled at each site by default; the Gaussian estimator takes the moments of all tokens."""
 
 
 @dataclass(frozen=True)
@@ -42,36 +42,40 @@ class Fan2021:
         score_i = I(x_i ; Y),    Y = the preserved units of the next site above, at the same token
 
     and the units with the highest scores stay. Every choice that the published abstract leaves open is an option, and
-    none of them is claimed to be the paper's (docs/criteria/fan2021.md).
+    none of them is claimed to be the paper's (docs/research/criteria/fan2021.md).
 
     Args:
         estimator: "gaussian" from the moments of all tokens; "copula", the same after normal scores; "ksg", nearest
             neighbours, for small models and checks: its time grows with units times tokens squared.
-        redundancy: "none" takes every unit by itself; "mrmr" subtracts what the units already kept say of it; "joint"
-            adds greedily to I(X_S ; Y).
-        aggregation: the units above taken "joint", or one by one and then the "mean" or the "max".
-        target: what stands above the topmost site: the model's own "logits", or the "labels" of the inputs.
-        floor: weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
-        ridge: added to correlation matrices, whose diagonal is one.
-        samples: tokens drawn at each site; None means 4,096 for the copula, 512 for KSG. The Gaussian estimator draws
-            none.
-        neighbours: k of KSG.
+        redundancy: "none" takes every unit by itself; "mrmr" subtracts the unit's information with the units already
+            kept; "joint" adds greedily to I(X_S ; Y).
+        aggregation: The units above are taken "joint", or one by one and then by the "mean" or the "max".
+        target: What lies above the topmost site: the model's own "logits", or the "labels" of the inputs.
+        smoothing: Weight of a token without gradient, as a fraction of the mean; inf weights all tokens alike.
+        ridge: Ridge of the correlation matrices, whose diagonal is one.
+        samples: Number of tokens sampled at each site; None means 4,096 for the copula, 512 for KSG. The Gaussian
+            estimator samples none.
+        neighbours: Number k of neighbours of KSG.
+        name: Name on the command line.
+        nats: Whether the losses are nats at the softmax; these are nats of information between sites.
 
     Raises:
-        InputError: an option is out of range, or two do not go together.
+        InputError: An option is out of range, or two do not go together.
 
     Source:
         C. Fan et al., *Layer-wise Model Pruning based on Mutual Information*, EMNLP 2021, abstract.
 
-    Example:
-        >>> infoprune.compress(model, batches, keep=0.5, criterion=Fan2021(redundancy="mrmr"))
+    Examples:
+        >>> result = infoprune.prune(model, batches, keep=0.5, criterion=Fan2021(redundancy="mrmr"))
+        >>> result.plan.criterion
+        'fan2021'
     """
 
     estimator: Estimator = "gaussian"
     redundancy: Redundancy = "none"
     aggregation: Aggregation = "joint"
     target: Target = "logits"
-    floor: float = 3.0
+    smoothing: float = 3.0
     ridge: float = 1e-2
     samples: int | None = None
     neighbours: int = 3
@@ -87,29 +91,32 @@ class Fan2021:
         ):
             if getattr(self, option) not in get_args(choices):
                 expected = " or ".join(map(repr, get_args(choices)))
-                raise InputError(f"{option} is {getattr(self, option)!r}, expected {expected}")
-        for option, least in (("floor", 0), ("ridge", 0), ("samples", 8), ("neighbours", 1)):
+                raise InputError(f"`{option}` is {getattr(self, option)!r}, expected {expected}")
+        for option, least in (("smoothing", 0), ("ridge", 0), ("samples", 8), ("neighbours", 1)):
             value = getattr(self, option)
             if value is not None and not value >= least:
-                raise InputError(f"{option} is {value}, expected {least} or more")
+                raise InputError(f"`{option}` is {value}, expected {least} or more")
         if self.redundancy != "none" and self.estimator == "ksg":
-            raise InputError("redundancy cannot be had with estimator 'ksg', expected 'gaussian' or 'copula' for it")
+            raise InputError(
+                f"`redundancy` is {self.redundancy!r} with estimator 'ksg', expected 'gaussian' or 'copula' for it; "
+                "use `redundancy='none'` or another estimator"
+            )
         if self.redundancy == "joint" and self.aggregation != "joint":
             raise InputError(
-                f"redundancy 'joint' has no {self.aggregation} over the units above; use aggregation='joint'"
+                f"`redundancy` 'joint' has no {self.aggregation} over the units above; use `aggregation='joint'`"
             )
 
     @property
     def pairing(self) -> Pairing:
-        """What has to be collected."""
-        drawn = None if self.estimator == "gaussian" else self.samples or DRAWN[self.estimator]
-        return Pairing(self.target, drawn, self.floor)
+        """What `collect_pairs` has to collect."""
+        sampled = None if self.estimator == "gaussian" else self.samples or SAMPLED[self.estimator]
+        return Pairing(self.target, sampled, self.smoothing)
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """The least informative unit first; the losses are what each was taken for, in nats.
+        """Order the units by information, the least first; the losses are their scores or gains, in nats.
 
         Raises:
-            InputError: the statistics have no pairs, or pairs of another kind.
+            InputError: The statistics have no pairs, or pairs for another estimator.
         """
         pairs, size = statistics.pairs, statistics.site.size
         wanted = Moments if self.estimator == "gaussian" else Tensor
@@ -133,14 +140,14 @@ class Fan2021:
         return by_score(relevance)
 
     def _by_neighbours(self, pairs: Pairs, sample: Float[Tensor, "t n_k"], size: int) -> Float[Tensor, " units"]:
-        """KSG, or Ross where labels stand above, of every unit with those above it."""
+        """Return the information of every unit with those above it, by KSG, or by Ross where labels lie above."""
         sample = sample.double()
         units = _columns(_standardised(sample[:, : pairs.here]), size)
         y = sample[:, pairs.here :]
         if pairs.above is None and self.target == "labels":
             classes = (y * torch.arange(1, y.shape[1] + 1, device=y.device)).sum(1).long()
-            told = [ross_of_distances(max_distances(unit), classes, neighbours=self.neighbours) for unit in units]
-            return torch.tensor(told, dtype=torch.float64)
+            found = [ross_of_distances(max_distances(unit), classes, neighbours=self.neighbours) for unit in units]
+            return torch.tensor(found, dtype=torch.float64)
         table = []
         for above in _columns(_standardised(y), y.shape[1] if self.aggregation == "joint" else pairs.size):
             dy = max_distances(above)
@@ -152,7 +159,7 @@ class Fan2021:
 
 
 def _of_scores(joint: Moments | Float[Tensor, "t n_m"]) -> Moments:
-    """Moments as they are, or those of a sample's normal scores."""
+    """Return moments as they are, or those of a sample's normal scores."""
     if isinstance(joint, Moments):
         return joint
     moments = Moments.empty(joint.shape[1], joint.device)
@@ -161,11 +168,11 @@ def _of_scores(joint: Moments | Float[Tensor, "t n_m"]) -> Moments:
 
 
 def _correlation(moments: Moments, ridge: float) -> Float[Tensor, "n_m n_m"]:
-    """Correlations, a ridge added to their diagonal of one; a constant has none."""
+    """Return the correlations, a ridge added to their diagonal of one; those with a constant are zero."""
     covariance = moments.covariance
     variance = covariance.diagonal().clamp_min(0)
-    moves = variance > (ROUNDING * moments.mean).square()
-    scale = torch.where(moves, variance, 1.0).rsqrt() * moves
+    varies = variance > (ROUNDING * moments.mean).square()
+    scale = torch.where(varies, variance, 1.0).rsqrt() * varies
     correlation = covariance * scale[:, None] * scale
     correlation.diagonal().fill_(1 + ridge)
     return correlation
@@ -181,5 +188,5 @@ def _standardised(x: Float[Tensor, "t n"]) -> Float[Tensor, "t n"]:
 
 
 def _last_first(selection: Selection) -> Elimination:
-    """What was taken last goes first."""
+    """Return the selected units from the last to the first: what was selected last is removed first."""
     return Elimination(selection.order.flip(0), selection.gains.flip(0))

@@ -1,4 +1,4 @@
-"""Rank: statistics and a criterion become an order of removal for every site, of which every budget takes a prefix."""
+"""Rank: turn statistics and a criterion into an order of removal for every site; every budget takes a prefix of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from infoprune.plan import WIDTH, Plan
+from infoprune.plan import HIDDEN_SIZE, Plan
 from infoprune.ranking.criteria import Criterion, JointCriterion, PairedCriterion
 from infoprune.statistics.calibration import Progress
 from infoprune.statistics.pairs import Pairs
@@ -18,17 +18,17 @@ from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.site import Site
 
 PARTS = 20
-"""Of a site's units, for the curves."""
+"""Number of intervals of the curves."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The units of one site from the first to go to the last.
+    """Units of one site in the order of removal.
 
     Args:
-        site: where.
-        order: (units,) unit indices.
-        losses: (units,) what each removal costs, given the ones before it; nats for information criteria.
+        site: Site of the units.
+        order: Unit indices, (units,).
+        losses: Loss of each removal, given the ones before it, (units,); nats for information criteria.
     """
 
     site: Site
@@ -37,7 +37,7 @@ class Ranking:
 
     @property
     def lost(self) -> Float[Tensor, " _"]:
-        """(units + 1,) what is lost where only 0, 1, ... units stay, in the unit of the losses."""
+        """Loss where only 0, 1, ... units stay, (units + 1,), in the unit of the losses."""
         return torch.cat([self.losses.new_zeros(1), self.losses.cumsum(0)]).flip(0)
 
 
@@ -46,11 +46,11 @@ class Rankings:
     """Rankings of all sites, bottom to top.
 
     Args:
-        sites: by site name.
-        model_type: of the model.
-        criterion: what ordered the units.
-        seed: of the criterion's draws.
-        nats: whether the losses are nats at the softmax.
+        sites: Rankings by site name.
+        model_type: Model type from the config.
+        criterion: Name of the criterion that ordered the units.
+        seed: Seed of the criterion's samples.
+        nats: Whether the losses are nats at the softmax.
     """
 
     sites: dict[str, Ranking]
@@ -60,22 +60,22 @@ class Rankings:
     nats: bool
 
     def curves(self) -> dict[str, tuple[float, ...]]:
-        """Nats lost where 0, 1/20, ... 20/20 of a site's units stay, by site name; empty where losses are not nats.
+        """Return the nats lost where 0, 1/20, ... 20/20 of a site's units stay, by site name; empty without nats.
 
-        A share between two numbers of units is between their losses.
+        Losses between two numbers of units are interpolated linearly.
         """
         return {name: _at_shares(ranking.lost) for name, ranking in self.sites.items()} if self.nats else {}
 
     def among(self, plan: Plan) -> Rankings:
-        """The same order among the units that a plan keeps, numbered as in the model after that cut."""
+        """Return the same order among the units that a plan keeps, numbered as in the model after that cut."""
         sites = {name: _among(each, plan.kept[name]) for name, each in self.sites.items() if plan.kept[name]}
         return replace(self, sites=sites)
 
 
 def _at_shares(lost: Float[Tensor, " _"]) -> tuple[float, ...]:
-    places = torch.linspace(0, len(lost) - 1, PARTS + 1, dtype=torch.float64)
-    below = places.long().clamp(max=len(lost) - 2)
-    between = torch.lerp(lost[below].double(), lost[below + 1].double(), places - below)
+    points = torch.linspace(0, len(lost) - 1, PARTS + 1, dtype=torch.float64)
+    below = points.long().clamp(max=len(lost) - 2)
+    between = torch.lerp(lost[below].double(), lost[below + 1].double(), points - below)
     return tuple(float(f"{nats:.6g}") for nats in between.tolist())
 
 
@@ -89,10 +89,10 @@ def _among(ranking: Ranking, kept: tuple[int, ...]) -> Ranking:
 
 @runtime_checkable
 class SiteBudget(Protocol):
-    """A budget that says beforehand how many units of a site stay, as `Keep` does."""
+    """A budget that fixes beforehand how many units of a site stay, as `Keep` does."""
 
     def count(self, site: Site) -> int:
-        """How many units of a site stay."""
+        """Return how many units of a site stay."""
 
 
 def rank(
@@ -103,22 +103,25 @@ def rank(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Rankings:
-    """Orders the units of every site by a criterion.
+    """Order the units of every site by a criterion.
 
-    A site with `pairs` is ranked after the one above it, and sees of that one only the units that the budget preserves:
-    such rankings serve the budget that they were made for.
+    A site with `pairs` is ranked after the one above it, and of that one only the units count that the budget
+    preserves: such rankings are valid for the budget that they were made for.
 
     Args:
-        statistics: from `collect`.
-        criterion: for example `ChannelInformation()`.
-        budget: where the statistics have pairs: what will be kept; None preserves everything above.
-        seed: for criteria that draw.
-        progress: called with (sites done, sites in all).
+        statistics: Statistics from `collect`.
+        criterion: Criterion, for example `ChannelInformation()`.
+        budget: What will be kept, where the statistics have pairs; None preserves everything above.
+        seed: Seed for criteria that sample.
+        progress: Called with (sites done, sites in all).
 
-    Example:
+    Returns:
+        The order of removal of every site, and the losses.
+
+    Examples:
         >>> rankings = rank(collect(model, batches), ChannelInformation())
-        >>> rankings.sites["layers.0.ffn"].order[0]  # the neuron that is missed least
-        tensor(811)
+        >>> rankings.sites["layers.0.ffn"].order.shape  # neurons, the one whose loss is smallest first
+        torch.Size([64])
     """
     ranked: dict[str, Ranking] = {}
     names = [name for name, each in statistics.sites.items() if not each.site.streams]
@@ -127,7 +130,7 @@ def rank(
         site = statistics.sites[name]
         if site.pairs is not None and budget is not None and site.pairs.above is not None:
             site = _below(site, site.pairs, ranked.get(site.pairs.above.name), budget)
-        elimination = criterion.rank_site(site, _drawing(seed, name))
+        elimination = criterion.rank_site(site, _generator(seed, name))
         ranked[name] = Ranking(site.site, elimination.order.cpu(), elimination.losses.cpu())
         if progress is not None:
             progress(len(ranked), len(names))
@@ -136,39 +139,39 @@ def rank(
 
 
 def _stream(statistics: Statistics, criterion: Criterion, seed: int) -> dict[str, Ranking]:
-    """The rankings of the coordinates of the residual stream, if the places where it is read have statistics.
+    """Return the rankings of the coordinates of the residual stream, if its read points have statistics.
 
     A coordinate that a layer drops is gone for all layers above as well. So a layer's order is that of the losses at
-    all places from there on, and its losses are those at its own places.
+    all read points from there on, and its losses are those at its own points.
     """
     parts: dict[str, list[SiteStatistics]] = {}
     for each in statistics.sites.values():
         if each.site.streams:
-            parts.setdefault(_width_of(each.site), []).append(each)
+            parts.setdefault(_hidden_size_of(each.site), []).append(each)
     ranked = {}
     for index, (name, own) in enumerate(parts.items()):
-        from_here_on = [place for part in list(parts.values())[index:] for place in part]
-        generator = _drawing(seed, name)
+        from_here_on = [point for part in list(parts.values())[index:] for point in part]
+        generator = _generator(seed, name)
         if isinstance(criterion, JointCriterion):
-            found = criterion.rank_places(from_here_on, generator, counted=len(own))
+            found = criterion.rank_points(from_here_on, generator, counted=len(own))
         else:
             found = criterion.rank_site(own[0], generator)
         ranked[name] = Ranking(replace(own[0].site, name=name), found.order.cpu(), found.losses.cpu())
     return ranked
 
 
-def _width_of(place: Site) -> str:
-    """The name of the site that a place of the stream belongs to."""
-    return WIDTH if place.kind == WIDTH else f"layers.{place.layer}.{WIDTH}"
+def _hidden_size_of(point: Site) -> str:
+    """Return the name of the site that a read point of the stream belongs to."""
+    return HIDDEN_SIZE if point.structure == HIDDEN_SIZE else f"layers.{point.layer}.{HIDDEN_SIZE}"
 
 
-def _drawing(seed: int, name: str) -> torch.Generator:
-    """A generator of each site's own, so that sites ranked one by one do not all draw the same; it takes 32 bits."""
+def _generator(seed: int, name: str) -> torch.Generator:
+    """Return a generator for each site, so that sites ranked one by one do not share samples; seeds have 32 bits."""
     return torch.Generator().manual_seed(crc32(f"{name} {seed}".encode()))
 
 
 def _below(statistics: SiteStatistics, pairs: Pairs, above: Ranking | None, budget: SiteBudget) -> SiteStatistics:
-    """The statistics of a site with only the units above it that stay; a site that is not cut stays whole."""
+    """Return the statistics of a site with only the units above it that stay; a site that is not cut stays whole."""
     if above is None:
         return statistics
     removed = above.site.units - budget.count(above.site)

@@ -1,6 +1,7 @@
-"""Scores: criteria that look at every unit by itself. x is what a reader W is given; docs/criteria/ has a card of each.
+"""Scores: criteria that score every unit by itself. docs/research/criteria/ has a card of each.
 
-A unit of several coordinates, a head, has the sum or the mean over them, as its source says.
+x is the input of a reader W. The score of a head, a unit of several coordinates, is the sum or the mean over them, as
+in its source.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from torch import Tensor
 
 from infoprune.errors import InputError
 from infoprune.ranking.eliminate import Elimination, by_score
-from infoprune.statistics.masks import Extra
+from infoprune.statistics.extras import Extra
 from infoprune.statistics.statistics import SiteStatistics
 
 SEEN = 1e-12
-"""Variance of scores, beside their squared mean, below which they are all the same but for rounding."""
+"""Variance of scores, relative to their squared mean, below which they differ by rounding only."""
 
 
 @dataclass(frozen=True)
 class Magnitude:
-    """Euclidean norm of everything that writes or reads a unit: the classic that needs no data."""
+    """Euclidean norm of all weights that write or read a unit: the classic criterion that needs no data."""
 
     name: str = "magnitude"
     nats: bool = False
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """Smallest norm first; the losses are squared norms, not nats."""
+        """Order the units by norm, the smallest first; the losses are squared norms, not nats."""
         read = _units(statistics.reader.square().sum(0), statistics).sum(1)
         return by_score(statistics.produced.square() + read)
 
@@ -45,13 +46,13 @@ class MagnitudeSum:
     nats: bool = False
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """Smallest sum first; the losses are these sums."""
+        """Order the units by their sums, the smallest first; the losses are these sums."""
         return by_score(statistics.produced_sum + _units(statistics.reader.abs().sum(0), statistics).sum(1))
 
 
 @dataclass(frozen=True)
 class Activation:
-    r"""How loud a unit is: score_u = sqrt(sum over inputs of (mean_t |x_t,u|)^2), |.| Euclidean for a head.
+    r"""Activation norm of a unit: score_u = sqrt(sum over inputs of (mean_t |x_t,u|)^2), |.| Euclidean for a head.
 
     Source:
         S. Muralidharan et al., *Compact language models via pruning and knowledge distillation* (Minitron), NeurIPS
@@ -60,17 +61,17 @@ class Activation:
 
     name: str = "activation"
     nats: bool = False
-    extras: frozenset[Extra] = frozenset({"loudness"})
+    extras: frozenset[Extra] = frozenset({"activation_norm"})
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """The most silent first; the losses are the scores.
+        """Order the units by activation norm, the smallest first; the losses are the scores.
 
         Raises:
-            InputError: `collect` was not asked for "loudness".
+            InputError: `collect` was not asked for "activation_norm".
         """
-        if statistics.loudness is None:
-            raise _not_collected(self.name, "loudness", statistics)
-        return by_score(statistics.loudness)
+        if statistics.activation_norm is None:
+            raise _not_collected(self.name, "activation_norm", statistics)
+        return by_score(statistics.activation_norm)
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,16 @@ class Wanda:
     nats: bool = False
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """The smallest first; the losses are the scores."""
-        loud = statistics.second_moment.diagonal().clamp_min(0).sqrt()
-        return by_score(_units(statistics.reader.abs().mean(0) * loud, statistics).sum(1))
+        """Order the units by score, the smallest first; the losses are the scores."""
+        norms = statistics.second_moment.diagonal().clamp_min(0).sqrt()
+        return by_score(_units(statistics.reader.abs().mean(0) * norms, statistics).sum(1))
 
 
 @dataclass(frozen=True)
 class Flap:
-    r"""How much a unit moves what reads it: s_i = var(x_i) |W_:i|^2, standardised within the site, mean over a head.
+    r"""Fluctuation that a unit causes at its reader: s_i = var(x_i) |W_:i|^2, standardised by site, mean over a head.
 
-    What does not move can be a constant, which the bias takes over: FLAP's own repair adds W_D E[x_D] to it.
+    A unit that does not vary can be a constant, which the bias takes over: FLAP's own repair adds W_D E[x_D] to it.
 
     Source:
         Y. An et al., *Fluctuation-based adaptive structured pruning for large language models*, AAAI 2024, equations
@@ -106,7 +107,7 @@ class Flap:
     nats: bool = False
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """The stillest first; the losses are standardised scores, comparable between sites, some below zero."""
+        """Order the units by score, smallest first; the losses are standardised scores, comparable between sites."""
         tokens = statistics.tokens
         variance = tokens.covariance.diagonal() * (tokens.weight / max(tokens.weight - 1, 1))
         scores = variance * statistics.reader.square().sum(0)
@@ -119,8 +120,8 @@ class Flap:
 class Taylor:
     r"""First-order change of the log-likelihood: score_u = mean over inputs of |d log p / d m_u|, m_u a factor on u.
 
-    The answer is drawn from the model's own prediction, so that no labels are needed: where it may be one of several,
-    the absolute value is the root mean square over them.
+    The outcome is that of the model's own prediction, so that no labels are needed: over several possible outcomes the
+    absolute value is the root mean square.
 
     Source:
         P. Molchanov et al., *Importance estimation for neural network pruning*, CVPR 2019, equation (8); P. Michel et
@@ -132,7 +133,7 @@ class Taylor:
     extras: frozenset[Extra] = frozenset({"masks"})
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """The least felt first; the losses are the scores.
+        """Order the units by score, the smallest first; the losses are the scores.
 
         Raises:
             InputError: `collect` was not asked for "masks".
@@ -146,10 +147,11 @@ class Taylor:
 class Leverage:
     r"""Ridge leverage: score_u = sum_{i in u} [C (C + ridge 1)^-1]_ii, C = sum over tokens of x x^T.
 
-    A unit that the others can tell has a low one, however loud it is. How it is read plays no part.
+    A unit that the others predict well has a low score, however large its activations are. How it is read does not
+    count.
 
     Args:
-        ridge: in the units of C.
+        ridge: Ridge in the units of C.
 
     Source:
         C.-H. Lin et al., *MoDeGPT: modular decomposition for large language model compression*, ICLR 2025, algorithm 1
@@ -161,12 +163,12 @@ class Leverage:
     nats: bool = False
 
     def __post_init__(self) -> None:
-        """Raises InputError where the ridge is not positive."""
+        """Raise InputError where the ridge is not positive."""
         if not self.ridge > 0:
-            raise InputError(f"ridge is {self.ridge}, expected a number above 0; 1 is the published one")
+            raise InputError(f"`ridge` is {self.ridge}, expected a number above 0; 1 is the published one")
 
     def rank_site(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
-        """The most redundant first; the losses are the scores."""
+        """Order the units by score, the most redundant first; the losses are the scores."""
         total = statistics.second_moment * statistics.tokens.weight
         noisy = total.clone()
         noisy.diagonal().add_(self.ridge)
@@ -180,5 +182,5 @@ def _units(scores: Float[Tensor, " n"], statistics: SiteStatistics) -> Float[Ten
 def _not_collected(criterion: str, extra: Extra, statistics: SiteStatistics) -> InputError:
     return InputError(
         f"the statistics of {statistics.site.name} are without {extra!r}, which criterion {criterion!r} needs; "
-        f"collect them with extras={{{extra!r}}}"
+        f"collect them with `extras={{{extra!r}}}`"
     )

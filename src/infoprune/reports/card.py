@@ -1,4 +1,4 @@
-"""Card: README.md of a pruned model, with the metadata that a model hub reads, from its report alone."""
+"""Card: README.md of a pruned model with metadata for a model hub, made from its report alone."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PIPELINES = {
     "embedding": "feature-extraction",
 }
 METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "micro_f1": "f1", "pearson": "pearsonr", "mse": "mse"}
-"""What the hub calls the metrics."""
+"""Names of the metrics on the hub."""
 
 
 def card(report: Report) -> str:
-    """The text of README.md: metadata in YAML, what was cut, how, from what and what it cost, and what to mind.
+    """Return the text of README.md: metadata in YAML, origin, sizes and scores, method, and limitations.
 
-    Example:
+    Examples:
         >>> print(card(report)[:30])
         ---
         library_name: infoprune
@@ -42,17 +42,17 @@ def card(report: Report) -> str:
         metrics=list(dict.fromkeys(METRICS[name] for name in report.pruned.metrics if name in METRICS)) or None,
     )
     title, _, rest = markdown(report).partition("\n\n")
-    parts = [f"---\n{data.to_yaml()}\n---", title, _origin(report), rest.rstrip(), "## What to mind", _advice(report)]
+    parts = [f"---\n{data.to_yaml()}\n---", title, _origin(report), rest.rstrip(), "## Limitations", _advice(report)]
     return "\n\n".join(parts) + "\n"
 
 
 def base_model(config: Mapping[str, object]) -> str | None:
-    """The name on the hub that a config was saved under, if it tells one.
+    """Return the model's name on the hub, if its config has one.
 
     Args:
-        config: what config.json says.
+        config: Contents of config.json.
 
-    Example:
+    Examples:
         >>> base_model({"_name_or_path": "nreimers/MiniLM-L6-H384-uncased"})
         'nreimers/MiniLM-L6-H384-uncased'
     """
@@ -67,18 +67,18 @@ def _origin(report: Report) -> str:
         f"[{report.base_model}](https://huggingface.co/{report.base_model})" if report.base_model else "a dense model"
     )
     return (
-        f"Made by infoprune from {source}: units were cut out of its layers, and the matrices around them are smaller "
-        "and dense. No special kernels are needed."
+        f"Made by infoprune from {source}: units were removed from its layers, and the matrices around them are "
+        "smaller and dense. No special kernels are needed."
     )
 
 
 def _advice(report: Report) -> str:
     lines = [
-        f"Units were chosen and re-fitted on {report.samples:,} texts; on texts of another kind more may be lost. "
-        "Compare it with the dense model on your own: `infoprune bench DENSE PRUNED --eval FILE`.",
-        "It inherits the licence, the abilities and the biases of the dense model. Means over all inputs hide what "
-        "happens to rare classes: look at those that matter to you.",
+        f"Units were chosen and re-fitted on {report.samples:,} texts; on different texts the loss may be larger. "
+        "Compare it with the dense model on your own texts: `infoprune bench DENSE PRUNED --eval FILE`.",
+        "It inherits the licence, the abilities and the biases of the dense model. Means over all inputs can hide "
+        "losses in rare classes: check the classes that matter to you.",
     ]
     if not report.pruned.metrics and report.kl is None:
-        lines.append("It was not evaluated: no texts were given for that (`--eval`).")
+        lines.append("It was not evaluated: no evaluation texts were given (`--eval`).")
     return "\n".join(f"- {line}" for line in lines)

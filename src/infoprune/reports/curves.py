@@ -1,4 +1,4 @@
-"""Curves: what methods lose and what time their models take, against FLOPs and parameters."""
+"""Curves: metrics and latency of pruned models against FLOPs and parameters, for several methods."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ LATENCY = "latency"
 AGAINST = (("flops", "FLOPs, % of dense"), ("parameters", "parameters, % of dense"))
 
 
-def draw_curves(cells: Sequence[Cell], path: Path) -> None:
-    """Draws a row of panels against FLOPs and one against parameters: a metric, the divergence and the latency.
+def plot_curves(cells: Sequence[Cell], path: Path) -> None:
+    """Plot a row of panels against FLOPs and one against parameters: a metric, the divergence and the latency.
 
     Args:
-        cells: of one model; a line for every criterion and repair, the mean over draws, with the range around it.
-        path: of the picture.
+        cells: Cells of one model; every criterion and repair is a line, the mean over seeds, with the range around it.
+        path: Path of the picture.
     """
     panels = _panels(cells)
     figure = Figure(figsize=(4.2 * len(panels) + 2.0, 7.0), layout="constrained")
@@ -44,9 +44,9 @@ def draw_curves(cells: Sequence[Cell], path: Path) -> None:
         for axes, (key, name) in zip(row, panels, strict=True):
             for number, criterion in enumerate(dict.fromkeys(cell.criterion for cell in cells)):
                 for repair, style in LINES.items():
-                    draws = [cell for cell in cells if (cell.criterion, cell.repair) == (criterion, repair)]
-                    if draws:
-                        _draw(axes, draws, against, key, COLOURS[number % len(COLOURS)], style)
+                    seeds = [cell for cell in cells if (cell.criterion, cell.repair) == (criterion, repair)]
+                    if seeds:
+                        _plot(axes, seeds, against, key, COLOURS[number % len(COLOURS)], style)
             if key in cells[0].dense:
                 axes.axhline(cells[0].dense[key], color="black", linewidth=0.8, linestyle=":")
             if key == "kl":
@@ -60,7 +60,7 @@ def draw_curves(cells: Sequence[Cell], path: Path) -> None:
 
 
 def _panels(cells: Sequence[Cell]) -> list[tuple[str, str]]:
-    """(key, name) of what is drawn: the model's own metric, what decides, and the latency."""
+    """Return (key, name) of the panels: the model's own metric, the ranking metric, and the latency."""
     panels = [(key, key.replace("_", " ")) for key in list(cells[0].dense)[:1]]
     measure = measure_of(cells)
     if measure is not None and measure.key not in dict(panels):
@@ -68,16 +68,16 @@ def _panels(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     return [*panels, (LATENCY, "latency, % of dense")]
 
 
-def _draw(axes: Axes, draws: Sequence[Cell], against: str, key: str, colour: str, style: str) -> None:
-    """One line; goals are its points, those of the smallest model first."""
+def _plot(axes: Axes, seeds: Sequence[Cell], against: str, key: str, colour: str, style: str) -> None:
+    """Plot one line; its points are the goals, those of the smallest model first."""
     points = []
-    for goal in dict.fromkeys(cell.goal for cell in draws):
-        same = [cell for cell in draws if cell.goal == goal]
+    for goal in dict.fromkeys(cell.goal for cell in seeds):
+        same = [cell for cell in seeds if cell.goal == goal]
         heights = [100 / cell.speedup if key == LATENCY else cell.metrics[key] for cell in same]
         shares = [cell.flops if against == "flops" else cell.parameters for cell in same]
         points.append((100 * fmean(shares), fmean(heights), min(heights), max(heights)))
     points.sort()
     x, y, low, high = zip(*points, strict=True)
-    label = f"{draws[0].criterion}, {WHOSE[draws[0].repair]}"
+    label = f"{seeds[0].criterion}, {WHOSE[seeds[0].repair]}"
     axes.plot(x, y, marker="o", markersize=3, linewidth=1.2, color=colour, linestyle=style, label=label)
     axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -1,4 +1,4 @@
-"""Losses: nats against the share of the units that stays, as lines in a picture."""
+"""Losses: predicted loss in nats against the share of kept units, as lines in a picture."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from infoprune.reports.render import place_and_kind, unit_name
+from infoprune.reports.render import layer_and_structure, unit_name
 from infoprune.reports.report import Report
 
 WIDE, HIGH = 300.0, 160.0
-"""Of the area of the lines, in the picture's own units."""
+"""Size of the plot area, in the picture's own units."""
 DECADES = 5
-"""Below the largest loss; what is smaller lies on the lower edge, as zero does."""
+"""Decades below the largest loss; smaller losses and zero lie on the lower edge."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve in a chart.
+    """Curve in a chart.
 
     Args:
-        layer: whose it is.
+        layer: Layer of the curve.
         points: "x,y x,y ..." from no unit to all.
-        strength: between 0 and 1; the bottom layer is faint.
-        dot: (x, y) of what was kept, or None.
+        strength: Opacity between 0 and 1; the bottom layer is the faintest.
+        dot: (x, y) of the kept units, or None.
     """
 
     layer: str
@@ -34,11 +34,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """The curves of a kind of site, or of all sites together.
+    """Curves of a type of structure, or of all sites together.
 
     Args:
-        units: what they are called; empty for all together.
-        lines: the bottom layer first.
+        units: Name of the units; empty for all sites together.
+        lines: Curves, the bottom layer first.
     """
 
     units: str
@@ -47,17 +47,17 @@ class Chart:
 
 @dataclass(frozen=True)
 class Axis:
-    """A logarithmic axis of nats, the same for all charts of a page, `DECADES` long.
+    """Logarithmic axis of nats, the same for all charts of a page, `DECADES` long.
 
     Args:
-        top: exponent of ten of its upper end.
+        top: Exponent of ten of its upper end.
     """
 
     top: int
 
     @classmethod
     def up_to(cls, most: float) -> Axis:
-        """That ends at the next power of ten."""
+        """Return the axis that ends at the next power of ten."""
         return cls(math.ceil(math.log10(most)))
 
     @property
@@ -66,31 +66,31 @@ class Axis:
         return [(self.height(10.0**each), f"{10.0**each:g}") for each in range(self.top, self.top - DECADES - 1, -1)]
 
     def height(self, nats: float) -> float:
-        """Where a number of nats lies, from above."""
+        """Return the distance of a number of nats from the upper end."""
         low = self.top - DECADES
         exponent = max(low, math.log10(nats)) if nats > 0 else low
         return round(HIGH * (self.top - exponent) / DECADES, 1)
 
 
 def loss_axis(report: Report) -> Axis | None:
-    """The axis for the curves of a report; None where there are none, or nothing can be lost."""
+    """Return the axis for the curves of a report; None where there are none, or all losses are zero."""
     most = max(_together(report), default=0.0)
     return Axis.up_to(most) if most > 0 else None
 
 
 def charts(report: Report, axis: Axis) -> list[Chart]:
-    """A chart of all sites together, each keeping the same share, and one for each kind of site.
+    """Return a chart of all sites together, each keeping the same share, and one for each type of structure.
 
-    Example:
+    Examples:
         >>> [chart.units for chart in charts(report, axis)]
         ['', 'heads', 'neurons']
     """
-    kinds: dict[str, list[tuple[str, str]]] = {}
+    structures: dict[str, list[tuple[str, str]]] = {}
     for site in report.curves:
-        place, kind = place_and_kind(site)
-        kinds.setdefault(kind, []).append((site, place.replace("layers.", "")))
+        layer, structure = layer_and_structure(site)
+        structures.setdefault(structure, []).append((site, layer.replace("layers.", "")))
     found = [Chart("", (Line("all", _points(_together(report), axis), 1.0, None),))]
-    for kind, sites in kinds.items():
+    for structure, sites in structures.items():
         lines = [
             Line(
                 layer,
@@ -100,7 +100,7 @@ def charts(report: Report, axis: Axis) -> list[Chart]:
             )
             for number, (site, layer) in enumerate(sites)
         ]
-        found.append(Chart(unit_name(kind), tuple(lines)))
+        found.append(Chart(unit_name(structure), tuple(lines)))
     return found
 
 

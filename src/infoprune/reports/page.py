@@ -1,4 +1,4 @@
-"""Page: a report as one HTML file that needs nothing else, readable in light and in dark."""
+"""Page: a report as one self-contained HTML file, with a light and a dark theme."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from infoprune.reports.losses import HIGH, WIDE, charts, loss_axis
-from infoprune.reports.render import cost_rows, heading, kept_in_words, place_and_kind, summary, unit_name
+from infoprune.reports.render import cost_rows, heading, kept_in_words, layer_and_structure, summary, unit_name
 from infoprune.reports.report import Report
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A site in the picture: its layer, the units it keeps, and of how many."""
+    """A site in the picture: its layer, kept units and original units."""
 
     layer: str
     kept: int
@@ -25,16 +25,16 @@ class Bar:
 
 @dataclass(frozen=True)
 class Panel:
-    """A kind of site in the picture, the top layer first."""
+    """A type of structure in the picture, the top layer first."""
 
     units: str
     bars: tuple[Bar, ...]
 
 
 def page(report: Report) -> str:
-    """The text of report.html: table, units kept in every layer, the losses in nats and their curves.
+    """Return the text of report.html: table, units kept in every layer, losses in nats and their curves.
 
-    Example:
+    Examples:
         >>> page(report)[:15]
         '<!doctype html>'
     """
@@ -59,21 +59,21 @@ def page(report: Report) -> str:
 
 
 def panels(kept: Mapping[str, tuple[int, int]]) -> list[Panel]:
-    """The picture's contents: a panel for each kind of site.
+    """Return the contents of the picture: a panel for each type of structure.
 
-    Example:
+    Examples:
         >>> panels({"layers.0.ffn": (384, 1536)})
         [Panel(units='neurons', bars=(Bar(layer='0', kept=384, of=1536),))]
     """
     found: dict[str, list[Bar]] = {}
     for site, (units, of) in kept.items():
-        place, kind = place_and_kind(site)
-        found.setdefault(kind, []).append(Bar(place.replace("layers.", ""), units, of))
-    return [Panel(unit_name(kind), tuple(reversed(bars))) for kind, bars in found.items()]
+        layer, structure = layer_and_structure(site)
+        found.setdefault(structure, []).append(Bar(layer.replace("layers.", ""), units, of))
+    return [Panel(unit_name(structure), tuple(reversed(bars))) for structure, bars in found.items()]
 
 
 def losses(report: Report) -> list[tuple[str, float]]:
-    """What was predicted and what was measured, in nats an input, as far as they are known."""
+    """Return the predicted and the measured loss in nats per input, where known."""
     pairs = [
         (f"predicted on {report.samples:,} calibration inputs", report.nats_lost),
         ("measured on evaluation inputs, KL(dense || pruned)", report.kl),

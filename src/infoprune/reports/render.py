@@ -12,18 +12,18 @@ from infoprune.tasks.compare import OVERLAP
 from infoprune.tasks.table import TASKS
 
 SHARES = ("accuracy", "macro_f1", "micro_f1", "agreement", OVERLAP)
-"""Metrics between 0 and 1 that are read as per cent."""
+"""Metrics between 0 and 1 that are printed in per cent."""
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E")
 
 SIZES = "sizes.png"
-"""Picture of the units kept, beside report.md."""
+"""File name of the picture of kept units, beside report.md."""
 
 Row = tuple[str, str, str, str]
 
 
 def table(report: Report) -> Table:
-    """What the cut cost and bought: rows of dense, pruned and change."""
+    """Return the table of sizes, latency and scores: dense, pruned and change."""
     result = Table(title=heading(report))
     for index, name in enumerate(("", "dense", "pruned", "change")):
         result.add_column(name, justify="right" if index else "left")
@@ -33,7 +33,7 @@ def table(report: Report) -> Table:
 
 
 def kept_table(kept: Mapping[str, tuple[int, int]]) -> Table:
-    """Units kept of every site: a row for each layer, a column for each kind."""
+    """Return the table of kept units: a row for each layer, a column for each type of structure."""
     header, rows = _kept_rows(kept)
     result = Table(title="units kept")
     for index, name in enumerate(header):
@@ -44,7 +44,7 @@ def kept_table(kept: Mapping[str, tuple[int, int]]) -> Table:
 
 
 def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
-    """Metrics by name."""
+    """Return a table of metrics by name."""
     result = Table(title=title)
     result.add_column("metric")
     result.add_column("value", justify="right")
@@ -54,12 +54,12 @@ def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
 
 
 def summary(report: Report) -> list[str]:
-    """How the cut was chosen, how long that took and what opens the result, a sentence each."""
+    """Return sentences on the criterion, the time, the dropped tokens and how to load the result."""
     return [*_making(report), loading(report.loads_in)]
 
 
 def _making(report: Report) -> list[str]:
-    lost = "" if report.nats_lost is None else f", predicted loss {report.nats_lost:.4f} nats an input"
+    lost = "" if report.nats_lost is None else f", predicted loss {report.nats_lost:.4f} nats per input"
     seconds = ", ".join(f"{name} {spent:.1f} s" for name, spent in report.seconds.items() if spent >= 0.05)
     lines = [
         f"Chosen by {report.criterion} from {report.samples:,} calibration inputs, seed {report.seed}{lost}.",
@@ -69,40 +69,40 @@ def _making(report: Report) -> list[str]:
 
 
 def _dropped_tokens(report: Report) -> list[str]:
-    """What becomes of the tokens that went."""
+    """Return sentences on the handling of dropped tokens and on their share in new texts."""
     lines = []
     if report.mapped is not None:
-        lines.append(f"{report.mapped:,} tokens are read as the nearest that stay; the tokenizer is as it was.")
+        lines.append(f"{report.mapped:,} dropped tokens are remapped to kept ones; the tokenizer is not changed.")
     if report.missing is not None:
-        fate = "split into shorter ones" if report.mapped is None else "among them"
-        lines.append(f"About {report.missing:.1%} of the tokens of new texts like these will be {fate}.")
+        handled = "split into shorter ones" if report.mapped is None else "remapped"
+        lines.append(f"About {report.missing:.1%} of the tokens of new, similar texts will be {handled}.")
     return lines
 
 
 def loading(loads_in: str) -> str:
-    """What opens the result, in a sentence."""
+    """Return a sentence on how to load the result."""
     if loads_in == "transformers":
         return "The result loads in plain transformers (from_pretrained) and with infoprune.load."
-    return "The result loads with infoprune.load; a stock transformers config cannot say its shapes."
+    return "The result loads with infoprune.load; a stock transformers config cannot specify its shapes."
 
 
 def kept_in_words(kept: Mapping[str, tuple[int, int]]) -> str:
-    """Units kept, added up by kind.
+    """Return the kept units, summed by type of structure.
 
-    Example:
+    Examples:
         >>> kept_in_words({"layers.0.heads": (3, 12), "layers.1.heads": (3, 12)})
         '6 of 24 heads'
     """
     sums: dict[str, tuple[int, int]] = {}
     for site, (units, of) in kept.items():
-        _, kind = place_and_kind(site)
-        before = sums.get(kind, (0, 0))
-        sums[kind] = (before[0] + units, before[1] + of)
-    return ", ".join(f"{units:,} of {of:,} {unit_name(kind)}" for kind, (units, of) in sums.items())
+        _, structure = layer_and_structure(site)
+        before = sums.get(structure, (0, 0))
+        sums[structure] = (before[0] + units, before[1] + of)
+    return ", ".join(f"{units:,} of {of:,} {unit_name(structure)}" for structure, (units, of) in sums.items())
 
 
 def markdown(report: Report) -> str:
-    """The text of report.md: the facts of `table`, how the cut was chosen, and how to load the result."""
+    """Return the text of report.md: the rows of `table`, the method, and how to load the result."""
     header, kept = _kept_rows(report.kept)
     auto = next((task.auto for task in TASKS if task.name == report.task), "")
     opens = f"{auto}.from_pretrained" if auto and report.loads_in == "transformers" else ""
@@ -127,9 +127,9 @@ def markdown(report: Report) -> str:
 
 
 def human(number: float, unit: str = "") -> str:
-    """A number with three digits and a prefix.
+    """Format a number with three digits and a prefix.
 
-    Example:
+    Examples:
         >>> human(22_713_216), human(90_900_000, "B")
         ('22.7 M', '90.9 MB')
     """
@@ -141,9 +141,9 @@ def human(number: float, unit: str = "") -> str:
 
 
 def metric(name: str, value: float) -> str:
-    """A metric's value as it is usually read.
+    """Format a metric's value as is usual for it.
 
-    Example:
+    Examples:
         >>> metric("accuracy", 0.842), metric("mse", 0.5)
         ('84.2 %', '0.5000')
     """
@@ -151,12 +151,12 @@ def metric(name: str, value: float) -> str:
 
 
 def heading(report: Report) -> str:
-    """The report in a line."""
+    """Return a title of the report."""
     return f"{report.family} {report.task}, {report.criterion}: {kept_in_words(report.kept)}"
 
 
 def cost_rows(report: Report) -> list[Row]:
-    """What the cut cost and bought: name, dense, pruned, change."""
+    """Return rows of sizes, latency and scores: name, dense, pruned, change."""
     dense, pruned = report.dense, report.pruned
     rows = [
         ("parameters", human(dense.parameters), human(pruned.parameters), _fewer(dense.parameters, pruned.parameters)),
@@ -184,30 +184,30 @@ def cost_rows(report: Report) -> list[Row]:
 
 
 def _kept_rows(kept: Mapping[str, tuple[int, int]]) -> tuple[Sequence[str], list[Sequence[str]]]:
-    found = {place_and_kind(site): counts for site, counts in kept.items()}
-    kinds = list(dict.fromkeys(kind for _, kind in found))
+    found = {layer_and_structure(site): counts for site, counts in kept.items()}
+    structures = list(dict.fromkeys(structure for _, structure in found))
     rows: list[Sequence[str]] = []
-    for place in dict.fromkeys(place for place, _ in found):
-        counts = [found.get((place, kind)) for kind in kinds]
-        rows.append([place, *("" if count is None else f"{count[0]:,} of {count[1]:,}" for count in counts)])
-    return ["layer", *map(unit_name, kinds)], rows
+    for layer in dict.fromkeys(layer for layer, _ in found):
+        counts = [found.get((layer, structure)) for structure in structures]
+        rows.append([layer, *("" if count is None else f"{count[0]:,} of {count[1]:,}" for count in counts)])
+    return ["layer", *map(unit_name, structures)], rows
 
 
-def place_and_kind(site: str) -> tuple[str, str]:
-    """Where a site is and of which kind.
+def layer_and_structure(site: str) -> tuple[str, str]:
+    """Return the layer of a site and its type of structure.
 
-    Example:
-        >>> place_and_kind("layers.0.ffn"), place_and_kind("vocabulary")
+    Examples:
+        >>> layer_and_structure("layers.0.ffn"), layer_and_structure("vocabulary")
         (('layers.0', 'ffn'), ('all layers', 'vocabulary'))
     """
-    place, _, kind = site.rpartition(".")
-    return place or "all layers", kind
+    layer, _, structure = site.rpartition(".")
+    return layer or "all layers", structure
 
 
-def unit_name(kind: str) -> str:
-    """What the units of a kind of site are called."""
-    return {"ffn": "neurons", "vocabulary": "tokens", "width": "coordinates", "pooler": "hidden neurons"}.get(
-        kind, kind
+def unit_name(structure: str) -> str:
+    """Return the name of the units of a type of structure."""
+    return {"ffn": "neurons", "vocabulary": "tokens", "hidden-size": "coordinates", "pooler": "hidden neurons"}.get(
+        structure, structure
     )
 
 

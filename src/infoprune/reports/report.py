@@ -1,4 +1,4 @@
-"""Report: what a cut cost and what it bought, as a frozen value, as JSON and as a table."""
+"""Report: sizes, scores and timings of a cut, as a frozen value and as JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.files.typed import typed
 from infoprune.measuring.measure import (
     Latency,
     count_bytes,
@@ -22,23 +23,22 @@ from infoprune.structure.sites import every_site
 from infoprune.structure.stock import loads_in
 from infoprune.tasks.compare import Comparison
 from infoprune.tasks.table import task_of
-from infoprune.typed import typed
 
 VERSION = 1
 MOST_NATS = 1e100
-"""More than any loss: beyond it sums and axes end."""
+"""Upper limit of losses, far above any real one: sums and axes overflow beyond it."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One model in numbers.
+    """Sizes and scores of one model.
 
     Args:
-        parameters: shared ones once.
-        flops: of one forward pass over `Report.shape`.
-        bytes: of its parameters and buffers in memory.
-        latency_ms: of that pass; None where it was not timed.
-        metrics: on the evaluation inputs; empty where there were none.
+        parameters: Number of parameters; shared ones count once.
+        flops: FLOPs of one forward pass over `Report.shape`.
+        bytes: Size of its parameters and buffers in memory.
+        latency_ms: Latency of that pass in ms; None where it was not timed.
+        metrics: Metrics on the evaluation inputs; empty without such inputs.
     """
 
     parameters: int
@@ -50,30 +50,38 @@ class Measured:
 
 @dataclass(frozen=True)
 class Report:
-    """What a cut cost and what it bought; the fields are the keys of report.json.
+    """Sizes, scores and timings before and after a cut; the fields are the keys of report.json.
 
     Args:
-        version: of this layout.
-        family: the model_type.
-        task: what the model is for, e.g. "classification".
-        criterion: what chose the units.
-        seed: of the choice.
-        samples: calibration inputs.
+        version: Version of this layout.
+        family: The model_type.
+        task: Task of the model, e.g. "classification".
+        criterion: Name of the criterion that chose the units.
+        seed: Seed of the choice.
+        samples: Number of calibration inputs.
         kept: (units kept, of) for every site.
-        loads_in: "transformers" or "infoprune": what can open the checkpoint.
+        loads_in: "transformers" or "infoprune": the library that can load the checkpoint.
         shape: (inputs, tokens) of the batch for FLOPs and latency, typical of the calibration inputs.
-        dense: the model before.
-        pruned: the model after.
-        agreement: share of evaluation inputs, or of their tokens, with the same answer; for embeddings the mean cosine;
+        dense: Original model.
+        pruned: Pruned model.
+        agreement: Share of evaluation inputs, or of their tokens, with the same answer; for embeddings the mean cosine;
             None for numbers.
-        kl: mean KL(dense || pruned) at the softmax on evaluation inputs in nats, or None.
-        nats_lost: what the criterion predicted on calibration inputs, or None.
-        seconds: by stage, and in total.
-        base_model: the dense model's name on the hub, where its config tells.
-        curves: nats that the dense model was predicted to lose where 0, 1/20, ... 20/20 of a site's units stay, by
-            site; empty where the criterion does not speak nats.
-        missing: share of the tokens of new texts that will be none of those that stayed, estimated, where tokens went.
-        mapped: how many of these read the row of another from now on; None where the tokenizer splits them.
+        kl: Mean KL(dense || pruned) at the softmax on evaluation inputs in nats, or None.
+        nats_lost: Loss in nats that the criterion predicted on calibration inputs, or None.
+        seconds: Time by stage, and in total.
+        base_model: Name of the dense model on the hub, where its config has one.
+        curves: Predicted loss in nats where 0, 1/20, ... 20/20 of a site's units are kept, by site; empty where the
+            criterion does not predict nats.
+        missing: Estimated share of the tokens of new texts that are none of the kept tokens; None where none were
+            dropped.
+        mapped: Number of dropped tokens that are remapped; None where the tokenizer splits them.
+
+    Examples:
+        >>> report = infoprune.prune(model, batches, keep=0.5).report
+        >>> report.pruned.parameters < report.dense.parameters
+        True
+        >>> report.kept["layers.0.heads"]
+        (2, 4)
     """
 
     version: int
@@ -97,15 +105,18 @@ class Report:
     mapped: int | None = None
 
     def to_json(self) -> str:
-        """Text of report.json."""
+        """Return the text of report.json."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """Reads report.json back.
+        """Read a report from the text of report.json.
+
+        Args:
+            text: Contents of report.json.
 
         Raises:
-            InputError: not a report of this version.
+            InputError: The text is not a report of this version.
         """
         try:
             data = json.loads(text)
@@ -121,7 +132,7 @@ class Report:
         return report
 
     def check_sizes(self) -> None:
-        """Raises ValueError where a size is none: what is kept out of what, of the batch, of the models."""
+        """Raise ValueError where a size is not valid: of kept units, of the batch or of the models."""
         for site, (kept, of) in self.kept.items():
             if not 0 <= kept <= of or of < 1:
                 raise ValueError(f"kept.{site} is {kept} of {of}")
@@ -130,7 +141,7 @@ class Report:
                 raise ValueError(f"{size} is the size of nothing")
 
     def check_curves(self) -> None:
-        """Raises ValueError where a curve is none: of no site, a single point, or with losses that are none."""
+        """Raise ValueError where a curve is not valid: of no known site, with a single point, or out of range."""
         for site, curve in self.curves.items():
             if site not in self.kept or len(curve) < 2 or not all(0 <= nats < MOST_NATS for nats in curve):
                 raise ValueError(f"curves.{site} is no curve of a site")
@@ -146,13 +157,13 @@ def describe(
     seconds: dict[str, float],
     curves: Mapping[str, tuple[float, ...]] | None = None,
 ) -> Report:
-    """The part of a report that needs no evaluation inputs and no clock: sizes, FLOPs, what was kept.
+    """Return a report without scores and timings: sizes, FLOPs and kept units.
 
-    Curves are of the model that is cut, sizes of the first dense one: a site that was cut before has no curve.
+    Curves belong to the model that is cut, sizes to the first dense one: a site that was cut before has no curve.
     """
     earlier = plan_of(dense)
     cut = set() if earlier is None else {name for name, (kept, of) in earlier.counts.items() if kept < of}
-    batch = example_batch(small.config, *shape)  # whose tokens both models have
+    batch = example_batch(small.config, *shape)  # its tokens exist in both models
 
     def measured(model: PreTrainedModel) -> Measured:
         return Measured(count_parameters(model), count_flops(model, batch), count_bytes(model))
@@ -165,7 +176,7 @@ def describe(
         seed=plan.seed,
         samples=samples,
         kept=plan.counts,
-        loads_in=loads_in(every_site(dense), plan.counts) if plan.stand_ins is None else "infoprune",
+        loads_in=loads_in(every_site(dense), plan.counts) if plan.token_map is None else "infoprune",
         shape=shape,
         dense=measured(dense),
         pruned=measured(small),
@@ -179,7 +190,7 @@ def describe(
 
 
 def compared(report: Report, comparison: Comparison) -> Report:
-    """The report with metrics, agreement and KL divergence on evaluation inputs."""
+    """Return the report with metrics, agreement and KL divergence on evaluation inputs."""
     return replace(
         report,
         dense=replace(report.dense, metrics=comparison.dense),
@@ -190,7 +201,7 @@ def compared(report: Report, comparison: Comparison) -> Report:
 
 
 def timed(report: Report, dense: PreTrainedModel, small: PreTrainedModel, *, repeats: int = 10) -> Report:
-    """The report with latencies, measured side by side in alternating runs."""
+    """Return the report with latencies, measured side by side in alternating runs."""
     batch = example_batch(small.config, *report.shape)
     before, after = measure_latency([dense, small], batch, repeats=repeats)
     return replace(

@@ -1,4 +1,4 @@
-"""Bench: models of any kind side by side: time, throughput, memory, size and, on texts, how good the answers are."""
+"""Bench: time, throughput and, on texts, accuracy of several models, PyTorch or ONNX, side by side."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from infoprune.tasks.evaluate import Evaluation, Progress, evaluate
 
 @dataclass(frozen=True)
 class Timed:
-    """A model on batches of one shape.
+    """Timing of a model on batches of one shape.
 
     Args:
-        model: its name.
-        inputs: in a batch.
-        tokens: of each input.
-        latency_ms: of a batch: the median and the quartiles.
-        per_second: inputs a second, by that median.
-        speedup: over the first model, round by round: the median and the quartiles.
+        model: Name of the model.
+        inputs: Inputs per batch.
+        tokens: Tokens per input.
+        latency_ms: Latency of a batch in ms: median and quartiles.
+        per_second: Inputs per second, by that median.
+        speedup: Speed-up over the first model, round by round: median and quartiles.
     """
 
     model: str
@@ -36,14 +36,14 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """How good a model's answers are.
+class Evaluated:
+    """Metrics of a model, and its agreement with the first one.
 
     Args:
-        model: its name.
-        metrics: name to value; empty where the inputs have no labels.
-        agreement: share of inputs with the same answer as the first model; None where answers are numbers.
-        kl: mean KL(first || this) in nats an input; None likewise.
+        model: Name of the model.
+        metrics: Name to value; empty where the inputs have no labels.
+        agreement: Share of inputs with the same answer as the first model; None where outputs are numbers.
+        kl: Mean KL(first || this) in nats per input; None likewise.
     """
 
     model: str
@@ -59,18 +59,18 @@ def time_models(
     repeats: int = 20,
     progress: Progress | None = None,
 ) -> list[Timed]:
-    """Times models side by side in alternating runs, on random tokens without padding.
+    """Time models side by side in alternating runs, on random tokens without padding.
 
     Args:
-        models: by name: PyTorch models with a config, and `OnnxModel`s.
+        models: Models by name: PyTorch models with a config, and `OnnxModel`s.
         shapes: (inputs, tokens) of the batches.
-        repeats: rounds for each shape; each runs every model once.
-        progress: called with (shapes done, shapes in all).
+        repeats: Rounds for each shape; each runs every model once.
+        progress: Called with (shapes done, shapes in total).
 
     Raises:
-        InputError: no model says what its inputs are, or a shape has more tokens than a model takes.
+        InputError: No model has a config, or a shape has more tokens than a model supports.
 
-    Example:
+    Examples:
         >>> time_models({"dense": model, "small": OnnxModel("small.onnx")}, [(32, 64)])[1].speedup.median
         2.6
     """
@@ -79,7 +79,10 @@ def time_models(
         positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
         for _, tokens in shapes:
             if isinstance(positions, int) and 0 < positions < tokens:
-                raise InputError(f"{name} takes at most {positions} tokens, not {tokens}; pass --length {positions}")
+                raise InputError(
+                    f"`length` is {tokens}, expected at most the {positions} positions of {name}; "
+                    f"pass `length={positions}`"
+                )
     rows = []
     for done, (inputs, tokens) in enumerate(shapes, start=1):
         times = time_rounds(list(models.values()), example_batch(config, inputs, tokens), repeats=repeats)
@@ -92,38 +95,38 @@ def time_models(
     return rows
 
 
-def judge_models(
+def evaluate_models(
     models: Mapping[str, nn.Module], batches: Sequence[Mapping[str, Tensor]], *, progress: Progress | None = None
-) -> list[Judged]:
-    """Scores classifiers on the same inputs, and compares each with the first.
+) -> list[Evaluated]:
+    """Score classifiers on the same inputs, and compare each with the first.
 
     Args:
-        models: by name; as in `time_models`.
-        batches: as from `make_batches`, with labels or without.
-        progress: called with (models done, models in all).
+        models: Models by name, as in `time_models`.
+        batches: Batches as from `make_batches`, with labels or without.
+        progress: Called with (models done, models in total).
     """
-    rows: list[Judged] = []
+    rows: list[Evaluated] = []
     first: Evaluation | None = None
     for done, (name, model) in enumerate(models.items(), start=1):
         answers = evaluate(model, batches)
         first = answers if first is None else first
         near = between(first, answers)
-        rows.append(Judged(name, answers.metrics, near.agreement, near.kl))
+        rows.append(Evaluated(name, answers.metrics, near.agreement, near.kl))
         if progress is not None:
             progress(done, len(models))
     return rows
 
 
 def common_config(models: Mapping[str, nn.Module]) -> PretrainedConfig:
-    """The config of the model with the smallest vocabulary: inputs made from it suit all.
+    """Return the config of the model with the smallest vocabulary: inputs made from it are valid for all.
 
     Raises:
-        InputError: none has a config.
+        InputError: No model has a config.
     """
     configs = [config for model in models.values() if isinstance(config := model.config, PretrainedConfig)]
     if not configs:
         raise InputError(
-            f"nothing says what {', '.join(models)} takes, expected a graph from infoprune export or a model's folder "
-            "among them; add one"
+            f"the inputs of {', '.join(models)} are not known, expected a graph from infoprune export or a model's "
+            "folder among the models; add one"
         )
     return min(configs, key=lambda config: int(getattr(config, "vocab_size", 0)))

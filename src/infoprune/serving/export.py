@@ -1,4 +1,4 @@
-"""Export: a model as ONNX, with batch and sequence left open, checked against PyTorch."""
+"""Export: write a model as ONNX, with dynamic batch size and length, checked against PyTorch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from infoprune.drafts import draft_beside
 from infoprune.errors import InputError
-from infoprune.folders import check_place
+from infoprune.files.drafts import draft_beside
+from infoprune.files.folders import check_place
 from infoprune.measuring.measure import count_bytes
 from infoprune.serving.onnx_graph import quantise, write_graph
 from infoprune.serving.onnx_model import SUFFIX, OnnxModel
@@ -24,29 +24,29 @@ from infoprune.tasks.compare import compare
 from infoprune.tasks.table import task_of
 
 TOLERANCE = 1e-3
-"""Largest difference from PyTorch, as a share of the largest output, that rounding in float32 can explain."""
+"""Largest difference from PyTorch due to rounding in float32, as a share of the largest output."""
 
 GENERATES = ("causal-lm", "seq2seq")
 LARGEST = 2**31 - 1
-"""Bytes of a protobuf file, and so of a graph that carries its weights."""
+"""Largest size of a protobuf file in bytes, and so of a graph with its weights."""
 
 Batch = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A written graph, and how near its answers are to those of the PyTorch model.
+    """Exported graph, and its agreement with the PyTorch model.
 
     Args:
-        file: the .onnx file.
-        int8: whether its weights are 8-bit integers.
-        bytes: of the file.
-        inputs: how many were compared.
+        file: The .onnx file.
+        int8: Whether its weights are 8-bit integers.
+        bytes: Size of the file.
+        inputs: Number of compared inputs.
         shapes: (inputs, tokens) of their batches.
-        difference: largest absolute difference of an output.
-        scale: largest absolute output.
-        agreement: share of answers that are the same, or the mean cosine of embeddings, as in `Comparison`.
-        kl: mean KL(PyTorch || graph) in nats an answer; None for numbers and embeddings.
+        difference: Largest absolute difference of an output.
+        scale: Largest absolute output.
+        agreement: Share of equal answers, or mean cosine of embeddings, as in `Comparison`.
+        kl: Mean KL(PyTorch || graph) in nats per answer; None for numbers and embeddings.
     """
 
     file: str
@@ -68,23 +68,27 @@ def export(
     int8: bool = False,
     force: bool = False,
 ) -> Exported:
-    """Writes a model as one .onnx file in float32, or with weights of 8 bits, that takes batches of any shape.
+    """Write a model as one .onnx file in float32, or with 8-bit weights, for batches of any shape.
 
     Args:
-        model: dense or pruned, for a task on texts that generates none; it is left as it is.
-        file: does not exist, or `force` is set; it appears whole or not at all.
-        batches: real inputs to compare the graph with the model on; their names become the graph's. The first input of
-            every batch is compared alone as well.
-        int8: quantise the weights, and the activations as they come (onnxruntime's dynamic quantisation).
-        force: replace the file if it is there.
+        model: Dense or pruned model of a task on texts that does not generate text; not changed.
+        file: New file, or an existing one with `force`; it is written completely or not at all.
+        batches: Real inputs on which graph and model are compared; the graph takes inputs of the same names. The first
+            input of every batch is also compared alone.
+        int8: Whether to quantise the weights, and the activations at run time (onnxruntime's dynamic quantisation).
+        force: Whether to replace an existing file.
+
+    Returns:
+        The file, its size, and the differences of its outputs from the model's.
 
     Raises:
-        InputError: a task that generates text, pictures, a file that is there, no batches, or weights of over 2 GB.
-        RuntimeError: the graph does not answer as the model does; nothing is written.
+        InputError: The task generates text, the inputs are not texts, the file exists, there are no batches, or the
+            weights exceed 2 GB.
+        RuntimeError: The outputs of graph and model differ; nothing is written.
 
-    Example:
-        >>> infoprune.export(small, "small.onnx", batches).difference
-        1.2e-06
+    Examples:
+        >>> infoprune.export(model, "model.onnx", batches).difference < 1e-4
+        True
     """
     out = check_file(file, force=force)
     task = task_of(model)
@@ -94,7 +98,7 @@ def export(
             "classifier or an encoder; run this one in PyTorch"
         )
     if not batches:
-        raise InputError("batches is empty, expected real inputs to compare on; see infoprune.make_batches")
+        raise InputError("`batches` is empty, expected real inputs to compare on; see infoprune.make_batches")
     twin = copy.deepcopy(model).to(device="cpu", dtype=torch.float32).eval()  # type: ignore[call-arg]
     if count_bytes(twin) > LARGEST:
         raise InputError(
@@ -102,7 +106,7 @@ def export(
         )
     inputs = [{name: tensor.cpu() for name, tensor in batch.items() if name != "labels"} for batch in batches]
     if any(tensor.ndim != 2 for batch in inputs for tensor in batch.values()):
-        raise InputError("the inputs are not all (inputs, tokens), expected texts; run models of pictures in PyTorch")
+        raise InputError("not all tensors are (inputs, tokens), expected texts; run models of pictures in PyTorch")
     out.parent.mkdir(parents=True, exist_ok=True)
     with draft_beside(out) as folder:
         draft = folder / out.name
@@ -116,14 +120,14 @@ def export(
 
 
 def check_file(file: str | PathLike[str], *, force: bool) -> Path:
-    """The place of the graph; raises InputError where it must not be written."""
+    """Return the absolute path of the graph; raise InputError where it must not be written."""
     out = Path(file).absolute()
     if out.suffix != SUFFIX:
         raise InputError(
             f"{file} does not end in {SUFFIX}, expected the name of an ONNX file; pass e.g. {file}{SUFFIX}"
         )
     if out.is_dir() or (out.exists() and not force):
-        raise InputError(f"{file} exists, expected a new file; choose another name or pass --force")
+        raise InputError(f"{file} exists, expected a new file; choose another name or pass `force=True`")
     check_place(out)
     return out
 
@@ -132,7 +136,7 @@ def _check(exported: Exported, most: float) -> None:
     if not (math.isfinite(exported.difference) and exported.difference <= most):
         raise RuntimeError(
             f"the graph differs from PyTorch by {exported.difference:.2g}, expected at most {most:.2g} where the "
-            f"largest output is {exported.scale:.3g}; this model is not exported faithfully"
+            f"largest output is {exported.scale:.3g}; run this model in PyTorch"
         )
 
 
@@ -171,7 +175,7 @@ def _measured(
 
 
 def _first_alone(batch: Batch) -> dict[str, Tensor]:
-    """The first input without its padding: the least that a graph is asked."""
+    """Return the first input without its padding: the smallest input of a graph."""
     mask = batch.get("attention_mask")
     real = slice(None) if mask is None else mask[0].bool()
     return {name: tensor[:1][:, real] for name, tensor in batch.items()}

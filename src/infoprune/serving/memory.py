@@ -1,4 +1,4 @@
-"""Memory: what a computation takes at its peak, measured in a process of its own."""
+"""Memory: the peak memory of a computation, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
-"""Linux keeps a process's own peak here; that of getrusage begins with the peak of whoever started it."""
+"""File in which Linux keeps a process's own peak; the peak of getrusage starts at that of the parent process."""
 
 
 def peak_memory(prepare: Callable[[], object], work: Callable[[], object]) -> int:
-    """Bytes of main memory that some work takes at its peak beyond what was there before it.
+    """Return the peak main memory of some work in bytes, beyond the memory in use before it.
 
-    A fresh process does the work, for this one may hold memory that it has freed already. As always with processes, a
-    script that calls this has to keep its own work below ``if __name__ == "__main__"``.
+    A new process does the work, since this one may hold memory that it has already freed. As always with processes, a
+    script that calls this must keep its own work below ``if __name__ == "__main__"``.
 
     Args:
-        prepare: what does not count, such as imports; a function of a module, or a partial of one.
-        work: what counts; likewise.
+        prepare: Preparation that does not count, such as imports; a function of a module, or a partial of one.
+        work: Measured work; likewise.
 
-    Example:
+    Examples:
         >>> peak_memory(partial(import_module, "torch"), partial(bytearray, 10_000_000))
         10000000
     """
@@ -42,7 +42,7 @@ def _measured(prepare: Callable[[], object], work: Callable[[], object]) -> int:
 
 
 def _peak() -> int:
-    """The largest memory of this process until now, in bytes."""
+    """Return the peak memory of this process so far, in bytes."""
     if STATUS.is_file():
         (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return 1024 * int(line.split()[1])

@@ -1,4 +1,4 @@
-"""The graph of a model in ONNX: traced by PyTorch, quantised by onnxruntime."""
+"""ONNX graph: trace a model with PyTorch, and quantise the graph with onnxruntime."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Batch = Mapping[str, Tensor]
 
 
 def write_graph(model: PreTrainedModel, batches: Sequence[Batch], file: Path) -> None:
-    """Traces a model in float32 on the CPU and writes its graph, which carries the model's config.
+    """Trace a model in float32 on the CPU and write its graph, with the model's config as metadata.
 
     Args:
-        model: whose tensors the graph gives, under their names in transformers.
-        batches: whose names the graph takes, each (batch, length) with both axes open.
-        file: where the graph goes.
+        model: Model; the graph returns its tensors, under their names in transformers.
+        batches: Inputs; the graph takes tensors of their names, each (batch, length) with both axes dynamic.
+        file: File for the graph.
     """
     onnx: Any = extra("onnx")
     extra("onnxscript")
@@ -43,13 +43,13 @@ def write_graph(model: PreTrainedModel, batches: Sequence[Batch], file: Path) ->
         )
     graph = program.model_proto
     for thing in (graph.graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output):
-        thing.ClearField("metadata_props")  # stack traces, with the paths of this machine
+        thing.ClearField("metadata_props")  # stack traces, with local paths
     graph.metadata_props.add(key=CONFIG_KEY, value=model.config.to_json_string(use_diff=False))
     onnx.save(graph, file)
 
 
 class _Answers(torch.nn.Module):
-    """A model from tensors to tensors, in a fixed order: a graph knows no dictionaries."""
+    """Model from tensors to tensors, in a fixed order: a graph supports no dictionaries."""
 
     def __init__(self, model: PreTrainedModel, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         super().__init__()
@@ -61,14 +61,14 @@ class _Answers(torch.nn.Module):
 
 
 def _example(batches: Sequence[Batch]) -> dict[str, Tensor]:
-    """A batch to trace with, two inputs of two tokens at least: an axis of length 1 would be taken for a constant."""
+    """Return a batch to trace with, at least two inputs of two tokens: an axis of length 1 would become a constant."""
     shortest = min(batches, key=lambda batch: next(iter(batch.values())).shape[1])
     return {name: x.repeat(2, 2)[:, : max(2, x.shape[1])] for name, x in shortest.items()}
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps to itself what the exporter says to its own developers."""
+    """Silence messages of the exporter that are meant for its own developers."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -80,7 +80,7 @@ def _quiet() -> Iterator[None]:
 
 
 def quantise(file: Path) -> Path:
-    """Writes beside a graph the same with 8-bit weights, one scale a unit; activations are quantised as they come."""
+    """Write a graph with 8-bit weights, one scale per unit, beside a graph; activations are quantised at run time."""
     quantization: Any = extra("onnxruntime.quantization")
     small = file.with_name(f"int8-{file.name}")
     with _quiet():
@@ -91,7 +91,7 @@ def quantise(file: Path) -> Path:
 
 
 def _empty(file: Path) -> list[str]:
-    """Products with a weight of no elements, from a block that was left out: there is no scale for it."""
+    """Return the products with a weight of no elements, from a removed block: they have no scale."""
     onnx: Any = extra("onnx")
     graph = onnx.load(file).graph
     weights = {tensor.name for tensor in graph.initializer if 0 in tensor.dims}

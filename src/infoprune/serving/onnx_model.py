@@ -1,4 +1,4 @@
-"""OnnxModel: a .onnx file that answers as a PyTorch model does, so that it is evaluated and timed by the same code."""
+"""OnnxModel: a .onnx file with the interface of a PyTorch model, evaluated and timed by the same code."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from infoprune.errors import InputError
 
 SUFFIX = ".onnx"
 CONFIG_KEY = "infoprune.config"
-"""Under this name an exported graph carries the config of its model, as JSON."""
+"""Metadata key of an exported graph for the config of its model, as JSON."""
 
 
 class OnnxModel(nn.Module):
-    """A graph that onnxruntime runs on the CPU.
+    """Graph that onnxruntime runs on the CPU.
 
     Args:
         file: The .onnx file.
-        threads: That one operation uses; by default as many as PyTorch uses.
+        threads: Threads of one operation; by default as many as PyTorch uses.
 
     Attributes:
-        config: Of the model that the graph was exported from; None where another program wrote the file.
-        inputs: Names of what the graph takes.
+        config: Config of the exported model; None where another program wrote the file.
+        inputs: Names of the graph's inputs.
 
     Raises:
-        InputError: The file or onnxruntime is not there, or the file cannot be opened.
+        InputError: The file does not exist, onnxruntime is not installed, or the file cannot be opened.
 
-    Example:
+    Examples:
         >>> OnnxModel("small.onnx")(**tokenizer("A fine film.", return_tensors="pt")).logits
         tensor([[-1.2, 1.4]])
     """
@@ -48,12 +48,12 @@ class OnnxModel(nn.Module):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.log_severity_level = 3
-        # Threads that wait for the next call would take the cores from whatever is timed beside this model.
+        # Threads that wait for the next call would take cores from the models that are timed beside this one.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            # onnxruntime's errors have no common class but this one.
+            # The errors of onnxruntime have no other common class.
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path} cannot be opened by onnxruntime ({reason}); export it again") from None
         self.inputs = tuple(value.name for value in self._session.get_inputs())
@@ -61,7 +61,7 @@ class OnnxModel(nn.Module):
         self.config = _config(self._session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY), path)
 
     def forward(self, **given: Tensor) -> ModelOutput:
-        """Answers to a batch; token types that are not given are 0, as in transformers.
+        """Run the graph on a batch; token types that are not given are 0, as in transformers.
 
         Args:
             **given: Tensors (inputs, tokens) by name.
@@ -81,10 +81,10 @@ class OnnxModel(nn.Module):
 
 
 def extra(module: str) -> Any:  # noqa: ANN401
-    """A module of the extra [onnx].
+    """Import a module of the extra [onnx].
 
     Raises:
-        InputError: it is not installed.
+        InputError: It is not installed.
     """
     try:
         return import_module(module)
@@ -100,6 +100,6 @@ def _config(text: str | None, path: Path) -> PretrainedConfig | None:
     try:
         config: PretrainedConfig = AutoConfig.for_model(**json.loads(text))
     except Exception as error:
-        # Classes of configs check what they are given each in its own way.
+        # Config classes check their arguments in different ways.
         raise InputError(f"{path}: its config cannot be read ({type(error).__name__}); export it again") from None
     return config

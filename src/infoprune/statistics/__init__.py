@@ -1,1 +1,1 @@
-"""Statistics: what one pass over the dense model gathers."""
+"""Statistics: moments, token importance and Fisher information, collected in one pass over the original model."""

@@ -1,4 +1,4 @@
-"""Answer: what a model says about its inputs, and by which law its numbers are to be read."""
+"""Answer: the distribution that a model predicts for its inputs, with gradient."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.statistics.demand import Law
+from infoprune.statistics.fisher import Law
 
 Pooling = Literal["mean", "cls"]
 POOLINGS: tuple[Pooling, ...] = ("mean", "cls")
-"""How the hidden states of all tokens become one embedding: their mean, or that of the first."""
+"""How the hidden states of all tokens become one embedding: their mean, or the hidden state of the first token."""
 
 CARRIED = "infoprune_pooling"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The parameters of a distribution over the last axis, with gradient.
+    """Parameters of the distributions that a model predicts, over the last axis, with gradient.
 
     Args:
-        values: what is differentiated.
-        law: "softmax" (one of several), "sigmoid" (any of several), "gaussian" (a number, or a point, with variance 1).
-        counts: which of the distributions count: not those at padding; broadcasts over `values` but for the last axis.
+        values: Logits or means; what is differentiated.
+        law: Family of the distributions: "softmax" (one of several classes), "sigmoid" (any of several labels) or
+            "gaussian" (a number, or a point, with variance 1).
+        counts: Which of the distributions count: not those at padding. Broadcasts over `values` without its last axis.
     """
 
     values: Float[Tensor, "*batch k"]
@@ -36,40 +37,45 @@ class Answer:
     counts: Bool[Tensor, ...]
 
     @property
-    def draws(self) -> int:
-        """How many samples are enough: one where a distribution stands at every token, since these average out."""
+    def fisher_samples(self) -> int:
+        """Number of samples that are enough: 1 where every token has a distribution, as these average out, else 4."""
         return 1 if self.values.ndim > 2 and self.counts.shape[-1] > 1 else 4
 
 
 def answer_of(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:
-    """Reads a model's output.
+    """Return the distribution that a model predicts, read from its output.
 
-    A class or a label by softmax or sigmoid, as config.problem_type says; one output is a regression; start and end of
-    an answer are two softmaxes over the real tokens; a softmax at every token counts at the real ones; a model without
-    a head answers with its embedding, the mean of its last hidden states over the real tokens scaled to length 1, or
-    what `pool_by` has told it.
+    A class or a label has a softmax or a sigmoid, as `config.problem_type` specifies. One output is a regression. Start
+    and end of an answer are two softmaxes over the real tokens. A softmax at every token counts at the real ones. A
+    model without a head has an embedding: its last hidden states, averaged over the real tokens or pooled as `pool_by`
+    has set, scaled to length 1.
+
+    Args:
+        model: Model that gave the output.
+        output: Output of its forward pass.
+        mask: Which tokens are not padding, (batch, length).
 
     Raises:
-        InputError: the output has none of these, or is not finite.
+        InputError: The output has none of these, or is not finite.
     """
     answer = read_answer(model, output, mask)
     if not torch.isfinite(answer.values).all():
         raise InputError(
-            "the model's answers are not finite on these inputs, expected finite numbers; "
-            f"{remedy(answer.values.dtype)}, and look at the inputs"
+            "the model's outputs are not finite on these inputs, expected finite numbers; "
+            f"{remedy(answer.values.dtype)}, and check the inputs"
         )
     return answer
 
 
 def remedy(dtype: torch.dtype) -> str:
-    """What to do about numbers that are not finite."""
+    """Return the advice of error messages on numbers that are not finite."""
     if dtype == torch.float16:
-        return "float16 ends at 65,504: try the model in bfloat16 or float32"
+        return "the largest number in float16 is 65,504: try the model in bfloat16 or float32"
     return "try the model in float32"
 
 
 def read_answer(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:
-    """The same without a look at the values, which a model on the meta device does not have."""
+    """Return the same as `answer_of` without checking the values, which a model on the meta device does not have."""
     everything = torch.ones(len(mask), dtype=torch.bool, device=mask.device)
     if "start_logits" in output:
         ends = torch.stack([output["start_logits"], output["end_logits"]], 1)
@@ -93,17 +99,17 @@ def read_answer(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, 
 
 
 def embeds(model: PreTrainedModel) -> bool:
-    """Whether a model has no head, and answers with an embedding."""
+    """Return whether a model has no head, so that its output is an embedding."""
     return model.base_model is model
 
 
 def pool_by(model: nn.Module, pooling: Pooling) -> None:
-    """Tells a model without a head, and the copies that are made of it, how its embedding is made."""
+    """Set how a model without a head, and every copy of it, pools its hidden states into an embedding."""
     setattr(model, CARRIED, pooling)
 
 
 def pooling_of(model: nn.Module) -> Pooling:
-    """How a model without a head makes its embedding."""
+    """Return how a model without a head pools its hidden states into an embedding."""
     pooling: Pooling = getattr(model, CARRIED, "mean")
     return pooling
 

@@ -1,4 +1,4 @@
-"""Calibration inputs: tokenised batches without labels, and what can be wrong with them."""
+"""Calibration inputs: tokenised batches without labels, and checks of them."""
 
 import hashlib
 import warnings
@@ -20,21 +20,21 @@ Progress = Callable[[int, int], None]
 
 
 def model_inputs(batch: Batch, device: torch.device) -> dict[str, Tensor]:
-    """What is fed to the model: everything but the labels, on its device."""
+    """Return what is fed to the model: everything but the labels, on its device."""
     return {key: value.to(device) for key, value in batch.items() if key != "labels"}
 
 
 def reads_tokens(batch: Batch) -> bool:
-    """Whether the inputs are texts: of a picture or of sound a model makes as many tokens as it likes."""
+    """Return whether the inputs are texts: for a picture or sound the model itself decides how many tokens it makes."""
     return batch.keys().isdisjoint({"pixel_values", "input_features"})
 
 
 def real_tokens(batch: Batch, stack: str = "layers") -> Bool[Tensor, "batch length"]:
-    """Which tokens are not padding; one entry for all of a picture or of sound, whose number the model knows.
+    """Return which tokens are not padding; one entry per picture or sound, whose length only the model knows.
 
     Args:
-        batch: inputs of a model.
-        stack: "decoder" for the tokens that the decoder of an encoder-decoder reads.
+        batch: Inputs of a model.
+        stack: Pass "decoder" for the tokens that the decoder of an encoder-decoder reads.
     """
     prefix = "decoder_" if stack == "decoder" else ""
     if f"{prefix}attention_mask" in batch:
@@ -45,7 +45,7 @@ def real_tokens(batch: Batch, stack: str = "layers") -> Bool[Tensor, "batch leng
 
 
 def key_of(batch: Batch) -> int:
-    """A number that tells a batch from others by what is in it, labels left out; below 2^63."""
+    """Return a number below 2^63 that identifies a batch by its content, without the labels."""
     digest = hashlib.sha256()
     for name in sorted(batch.keys() - {"labels"}):
         tensor = batch[name].detach().cpu().contiguous()
@@ -55,13 +55,17 @@ def key_of(batch: Batch) -> int:
 
 
 def typical_shape(batches: Sequence[Batch], config: PretrainedConfig) -> tuple[int, int]:
-    """(inputs, tokens) of a batch that stands for all: the largest number of inputs, and the length with padding.
+    """Return (inputs, tokens) of a batch that represents all: the largest number of inputs, and the padded length.
 
     The length is averaged over tokens: the share of the FLOPs that grows with the square of the length is then that of
-    all batches together, those of other processes included. For pictures it is the number of patches. Of sound
-    a model always reads the same length: it is that of what the decoder reads.
+    all batches together, those of other processes included. For pictures it is the number of patches. Of sound a model
+    always reads the same length, so it is the length of what the decoder reads.
 
-    Example:
+    Args:
+        batches: Tokenised inputs.
+        config: Config of the model.
+
+    Examples:
         >>> typical_shape(make_batches(read_texts("reviews.csv"), tokenizer), model.config)
         (32, 31)
     """
@@ -73,7 +77,7 @@ def typical_shape(batches: Sequence[Batch], config: PretrainedConfig) -> tuple[i
 
 
 def check_batches(batches: Sequence[Batch]) -> None:
-    """Raises InputError where there is nothing to calibrate on, here and in other processes."""
+    """Raise InputError where there is nothing to calibrate on, in this process or in others."""
     idle, tokens = total(int(len(batches) == 0), sum(int(real_tokens(batch).sum()) for batch in batches))
     if idle == process_count():
         raise InputError("there are no calibration inputs, expected at least one batch; pass some texts")
@@ -89,21 +93,21 @@ def check_batches(batches: Sequence[Batch]) -> None:
 
 
 def check_targets(model: PreTrainedModel, batches: Sequence[Batch]) -> None:
-    """Raises InputError where an encoder-decoder is not told what its decoder reads."""
+    """Raise InputError where batches for an encoder-decoder lack the inputs of its decoder."""
     if model.config.is_encoder_decoder and any("decoder_input_ids" not in batch for batch in batches):
         raise InputError(
             f"{type(model).__name__} has a decoder, expected batches with decoder_input_ids; "
-            "with_targets(model, batches) lets the model write them"
+            "with_targets(model, batches) generates them with the model"
         )
 
 
 def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: int = 64) -> list[Batch]:
-    """The batches with what the decoder of an encoder-decoder reads, written by the model itself where it is missing.
+    """Return the batches with decoder inputs; where they are missing, the encoder-decoder generates them itself.
 
     Args:
-        model: batches of any other model come back as they are.
-        batches: tokenised inputs.
-        length: tokens after which the model is stopped.
+        model: Encoder-decoder; batches for any other model come back as they are.
+        batches: Tokenised inputs.
+        length: Largest number of tokens to generate.
     """
     if not model.config.is_encoder_decoder:
         return list(batches)
@@ -115,7 +119,7 @@ def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: in
             continue
         written: Tensor = model.generate(**model_inputs(batch, device), max_new_tokens=length, do_sample=False)  # type: ignore[operator]
         ends = written == model.config.eos_token_id
-        past = (ends.cumsum(1) - ends.long()) > 0  # what follows the first end of text, but for a start that is one
+        past = (ends.cumsum(1) - ends.long()) > 0  # after the first end of text, except a start token that is one
         past[:, :1] = False
         targets = {"decoder_input_ids": written, "decoder_attention_mask": (~past).long()}
         found.append({**batch, **{name: value.cpu() for name, value in targets.items()}})
@@ -123,7 +127,7 @@ def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: in
 
 
 def check_finite_weights(model: nn.Module) -> None:
-    """Raises InputError, naming the parameter, where a weight is NaN or infinite."""
+    """Raise InputError, naming the parameter, where a weight is NaN or infinite."""
     for path, module in model.named_modules():
         with present(model, path):
             for name, parameter in module.named_parameters(path, recurse=False):
@@ -134,7 +138,7 @@ def check_finite_weights(model: nn.Module) -> None:
 
 
 def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:
-    """Warns where there are fewer calibration tokens than a reader has inputs; shrinkage keeps the result finite."""
+    """Warn where there are fewer calibration tokens than a reader has inputs; shrinkage keeps the result finite."""
     if total(sum(not reads_tokens(batch) for batch in batches)) != (0,):
         return
     (tokens,) = total(sum(int(real_tokens(batch).sum()) for batch in batches))
@@ -143,6 +147,6 @@ def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:
     if tokens < inputs:
         warnings.warn(
             f"{tokens} calibration tokens for the {inputs} inputs of {widest.reader}, expected more than inputs: "
-            "only shrinkage holds the statistics up; pass more or longer texts",
+            "only shrinkage keeps the covariances invertible; pass more or longer texts",
             stacklevel=3,
         )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import nn
 
-from infoprune.drafts import open_draft
 from infoprune.errors import InputError
+from infoprune.files.drafts import open_draft
 from infoprune.statistics.statistics import Statistics
 from infoprune.statistics.stored import read_statistics, write_statistics
 from infoprune.structure.linear import linear
@@ -22,15 +22,15 @@ EIGHT = 8
 
 
 def site_bytes(outputs: int, inputs: int, units: int) -> int:
-    """What the statistics of a site take: two means and covariances, demand, reader and two norms of each unit."""
+    """Return the bytes of a site's statistics: two means and covariances, Fisher matrix, reader, two norms a unit."""
     return EIGHT * (2 * inputs * (inputs + 1) + outputs**2 + outputs * inputs + 2 * units)
 
 
 def groups(model: nn.Module, sites: Sequence[Site], memory: int | None) -> list[list[Site]]:
-    """Neighbouring sites that together take no more than so many bytes; all sites where no number is given.
+    """Group neighbouring sites that together take at most `memory` bytes; None puts all sites into one group.
 
     Raises:
-        InputError: one site alone takes more.
+        InputError: One site alone takes more.
     """
     if memory is None:
         return [list(sites)]
@@ -42,7 +42,7 @@ def groups(model: nn.Module, sites: Sequence[Site], memory: int | None) -> list[
         needed = site_bytes(outputs, inputs, site.units)
         if needed > memory:
             raise InputError(
-                f"the statistics of {site.name} take {needed:,} bytes, and {memory:,} are allowed; allow at least "
+                f"the statistics of {site.name} take {needed:,} bytes, and `memory` allows {memory:,}; allow at least "
                 f"{math.ceil(needed / 2**20)} MiB"
             )
         if taken + needed > memory and found[-1]:
@@ -54,14 +54,14 @@ def groups(model: nn.Module, sites: Sequence[Site], memory: int | None) -> list[
 
 
 def on_disk(statistics: Statistics) -> Statistics:
-    """The same statistics, whose sites are read from disk when they are asked for.
+    """Write statistics to disk, and return the same statistics with sites that are read when they are accessed.
 
-    The files lie in the folder for temporary files (TMPDIR moves it) and go with the value; those of a process that was
-    killed go with the next call.
+    The files lie in the folder for temporary files (TMPDIR moves it) and are deleted with the returned value; the files
+    of a process that was killed are deleted by the next call.
     """
     folder, drop = open_draft(Path(tempfile.gettempdir()) / "infoprune-statistics")
     try:
-        device = next(iter(statistics.sites.values())).demand.device
+        device = next(iter(statistics.sites.values())).fisher.device
         write_statistics(statistics, folder)
         stored = read_statistics(folder, device)
     except BaseException:

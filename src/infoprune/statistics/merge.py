@@ -1,4 +1,4 @@
-"""Merge: statistics of several sets of inputs become those of all of them."""
+"""Merge: combine the statistics of several sets of inputs into those of all inputs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistic
 
 
 def merge_statistics(first: Statistics, *others: Statistics) -> Statistics:
-    """The statistics of the inputs of all, from the same model; any split of the inputs gives those of the whole.
+    """Merge statistics of one model on several sets of inputs; any split of the inputs gives those of the whole.
 
     Args:
-        first: from `collect` or `load_statistics`.
-        others: of the same sites of the same model, collected with the same settings. Those that lie on disk are merged
-            there, one site at a time. Masks and loudness stay where all have them.
+        first: Statistics from `collect` or `load_statistics`.
+        others: Statistics of the same sites of the same model, collected with the same settings. Those that lie on disk
+            are merged there, one site at a time. Masks and activation norms are kept where all have them.
+
+    Returns:
+        The statistics of all inputs.
 
     Raises:
-        InputError: they are of other sites, other weights or other settings.
+        InputError: They are of other sites, other weights or other settings.
 
-    Example:
-        >>> halves = [collect(model, batches[:16]), collect(model, batches[16:])]
-        >>> merge_statistics(*halves).inputs
-        1024
+    Examples:
+        >>> parts = [collect(model, batches[:3]), collect(model, batches[3:])]
+        >>> merge_statistics(*parts).inputs
+        216
     """
     return reduce(_merged, others, first)
 
@@ -34,8 +37,8 @@ def merge_statistics(first: Statistics, *others: Statistics) -> Statistics:
 def _merged(a: Statistics, b: Statistics) -> Statistics:
     if a.model_type != b.model_type or list(a.sites) != list(b.sites):
         raise InputError(
-            f"statistics of {len(b.sites)} sites of a {b.model_type} were to be merged into those of {len(a.sites)} "
-            f"sites of a {a.model_type}, expected the same sites; collect them alike"
+            f"statistics of {len(b.sites)} sites of a {b.model_type} cannot be merged into those of {len(a.sites)} "
+            f"sites of a {a.model_type}, expected the same sites; collect all with the same structures"
         )
     inputs, tokens = a.inputs + b.inputs, a.tokens + b.tokens
     sites = SomeSites(a.sites, lambda name: _merged_site(a.sites[name], b.sites[name], b.inputs / inputs))
@@ -45,7 +48,7 @@ def _merged(a: Statistics, b: Statistics) -> Statistics:
         a.model_type,
         inputs,
         tokens,
-        {name: each + b.worth[name] for name, each in a.worth.items()},
+        {name: each + b.importance[name] for name, each in a.importance.items()},
         {name: (each * a.tokens + b.levels[name] * b.tokens) / tokens for name, each in a.levels.items()},
         a.keys + b.keys,
     )
@@ -53,26 +56,28 @@ def _merged(a: Statistics, b: Statistics) -> Statistics:
 
 
 def _merged_site(a: SiteStatistics, b: SiteStatistics, share: float) -> SiteStatistics:
-    """Statistics of one site on the inputs of both, of which a share are those of b."""
+    """Merge the statistics of one site; `share` is the share of b's inputs in all inputs."""
     if a.site != b.site or not torch.equal(a.reader, b.reader):
         raise InputError(
             f"the statistics of {a.site.name} are of two models with other weights, expected the same model; "
             "collect them anew from one checkpoint"
         )
-    if (a.floor, a.ridge) != (b.floor, b.ridge):
+    if (a.smoothing, a.shrinkage) != (b.smoothing, b.shrinkage):
         raise InputError(
-            f"the statistics have floor {a.floor:g} and ridge {a.ridge:g}, the others {b.floor:g} and {b.ridge:g}, "
-            "expected the same; collect them alike"
+            f"the statistics have smoothing {a.smoothing:g} and shrinkage {a.shrinkage:g}, the others "
+            f"{b.smoothing:g} and {b.shrinkage:g}, expected the same; collect all with the same settings"
         )
-    tokens, worth = a.tokens.scaled(1.0), a.worth.scaled(1.0)
+    tokens, importance = a.tokens.scaled(1.0), a.importance.scaled(1.0)
     tokens.merge(b.tokens)
-    worth.merge(b.worth)
+    importance.merge(b.importance)
     return replace(
         a,
         tokens=tokens,
-        worth=worth,
-        demand=torch.lerp(a.demand, b.demand, share),
+        importance=importance,
+        fisher=torch.lerp(a.fisher, b.fisher, share),
         pairs=None,
         masks=None if a.masks is None or b.masks is None else torch.cat([a.masks, b.masks]),
-        loudness=None if a.loudness is None or b.loudness is None else torch.hypot(a.loudness, b.loudness),
+        activation_norm=None
+        if a.activation_norm is None or b.activation_norm is None
+        else torch.hypot(a.activation_norm, b.activation_norm),
     )

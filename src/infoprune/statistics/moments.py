@@ -18,21 +18,21 @@ class Moments:
     r"""First two moments of a weighted sample, accumulated block by block.
 
     Every block is centred by its own mean before its product is formed, and blocks are joined by the pairwise formula,
-    so that a large common offset costs no digits:
+    so that a large common offset costs no precision:
 
         S = S_a + S_b + (w_a w_b / (w_a + w_b)) (m_b - m_a)(m_b - m_a)^T
 
     Args:
-        weight: sum of the weights.
-        mean: (n,) float64.
-        triangle: (n, n) float64, whose lower triangle is the weighted sum of centred outer products.
-        rows: how many rows had a positive weight.
+        weight: Sum of the weights.
+        mean: Weighted mean, (n,) float64.
+        triangle: Matrix whose lower triangle is the weighted sum of centred outer products, (n, n) float64.
+        rows: Number of rows with a positive weight.
 
     Source:
         T. F. Chan, G. H. Golub, R. J. LeVeque, *Updating formulae and a pairwise algorithm for computing sample
         variances*, 1979, equation (1.5), with weights.
 
-    Example:
+    Examples:
         >>> moments = Moments.empty(3)
         >>> moments.update(torch.randn(100, 3))
         >>> moments.covariance.shape
@@ -46,12 +46,12 @@ class Moments:
 
     @classmethod
     def empty(cls, n: int, device: torch.device | str = "cpu") -> Moments:
-        """Moments of no rows, over n variables."""
+        """Return the moments of no rows, over n variables."""
         zeros = torch.zeros(n + 1, n, dtype=torch.float64, device=device)
         return cls(0.0, zeros[0], zeros[1:], 0)
 
     def update(self, x: Float[Tensor, "t n"], weights: Float[Tensor, " t"] | None = None) -> None:
-        """Adds t rows; rows of weight zero are skipped. Weights are not negative; None means one each."""
+        """Add t rows; rows of weight zero are skipped. Weights are not negative; None means a weight of one each."""
         if weights is not None:
             counted = weights > 0
             x, weights = x[counted], exact(weights[counted])
@@ -69,7 +69,7 @@ class Moments:
         self._join(weight, mean, len(x))
 
     def merge(self, other: Moments) -> None:
-        """Adds the rows that another accumulator has seen."""
+        """Add the rows of another accumulator."""
         if other.rows:
             self.triangle += other.triangle
             self._join(other.weight, other.mean, other.rows)
@@ -92,12 +92,12 @@ class Moments:
         return self.scatter / max(self.weight, torch.finfo(torch.float64).tiny)
 
     def scaled(self, factor: float) -> Moments:
-        """The same sample with every weight multiplied by a factor; shares memory with this one where it can."""
+        """Return the same sample with every weight multiplied by a factor."""
         return Moments(self.weight * factor, self.mean.clone(), self.triangle * factor, self.rows)
 
 
 def add_products(triangle: Float[Tensor, "n n"], x: Float[Tensor, "t n"]) -> None:
-    """Adds x^T x to the lower triangle, panel by panel: little more than half of the work of the full product."""
+    """Add x^T x to the lower triangle, panel by panel: little more than half of the work of the full product."""
     for start in range(0, x.shape[1], PANEL):
         end = start + PANEL
         triangle[start:end, :end].addmm_(x[:, start:end].T, x[:, :end])

@@ -1,4 +1,4 @@
-"""Pairs: the units of a site beside what stands above them, token by token."""
+"""Pairs: the units of a site and what lies above them, token by token."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ Target = Literal["logits", "labels"]
 
 @dataclass(frozen=True)
 class Pairing:
-    """What a criterion wants to know of a site and of what stands above it.
+    """What a criterion needs to know of a site and of what lies above it.
 
     Args:
-        target: what stands above the topmost site.
-        samples: how many tokens to draw at each site, in proportion to their weight; None asks for the moments of all.
-        floor: weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
+        target: What lies above the topmost site.
+        samples: Number of tokens to sample at each site, in proportion to their weight; None asks for the moments of
+            all tokens.
+        smoothing: Weight of a token without gradient, as a fraction of the mean; inf weights all tokens alike.
     """
 
     target: Target
     samples: int | None
-    floor: float
+    smoothing: float
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The n coordinates x of a site and the m coordinates y above it, at the same tokens.
+    """Coordinates x of a site, n of them, and coordinates y above it, m of them, at the same tokens.
 
     Args:
-        above: the site whose units y are; None where y is the target.
-        here: n.
-        upper: m.
-        joint: moments of (x, y), over n + m variables; or the tokens drawn, (t, n + m) float32.
-        preserved: which coordinates of y count, (k,); None for all.
+        above: Site whose units y are; None where y is the target.
+        here: Number n of coordinates of the site.
+        upper: Number m of coordinates above it.
+        joint: Moments of (x, y), over n + m variables; or the sampled tokens, (t, n + m) float32.
+        preserved: Coordinates of y that count, (k,); None for all.
     """
 
     above: Site | None
@@ -51,15 +52,15 @@ class Pairs:
 
     @property
     def size(self) -> int:
-        """Coordinates of a unit above; every logit or class is one."""
+        """Number of coordinates of a unit above; every logit or class is one."""
         return 1 if self.above is None else self.above.size
 
     def preserving(self, units: Sequence[int]) -> Pairs:
-        """The same, with only some of the units above."""
+        """Return the same pairs with only some of the units above."""
         index = torch.tensor(sorted(units))
         return replace(self, preserved=(index[:, None] * self.size + torch.arange(self.size)).reshape(-1))
 
     def chosen(self, device: torch.device) -> Int[Tensor, " n_k"]:
-        """Columns of x and of the k coordinates of y that are preserved, in (x, y)."""
+        """Return the columns of x, and of the k preserved coordinates of y, in (x, y)."""
         above = torch.arange(self.upper) if self.preserved is None else self.preserved
         return torch.cat([torch.arange(self.here), above + self.here]).to(device)

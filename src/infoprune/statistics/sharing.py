@@ -1,4 +1,4 @@
-"""Sharing: statistics that several processes have gathered become those of all of their inputs."""
+"""Sharing: combine the statistics of several processes into those of all their inputs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from infoprune.statistics.statistics import SiteStatistics
 
 
 def share_sums(statistics: SiteStatistics) -> None:
-    """Turns the sums of one process into those of all, in place."""
+    """Turn the sums of one process into those of all processes, in place."""
     if process_count() > 1:
         share_moments(statistics.tokens)
-        share_moments(statistics.worth)
-        add_up(statistics.demand)
+        share_moments(statistics.importance)
+        add_up(statistics.fisher)
 
 
 def share_moments(moments: Moments) -> None:
-    r"""Turns the moments of one process's rows into those of all rows, in place.
+    r"""Turn the moments of one process's rows into those of all rows, in place.
 
-    With w_r, m_r and S_r those of process r, and m the mean of all,
+    With w_r, m_r and S_r the weight, mean and scatter of process r, and m the mean of all rows,
 
         S = sum_r S_r + w_r (m_r - m)(m_r - m)^T.
     """
@@ -40,11 +40,11 @@ def share_moments(moments: Moments) -> None:
     moments.weight, moments.rows = weight, int(rows)
 
 
-def share_worth(worth: Mapping[str, Sequence[Tensor]]) -> dict[str, tuple[Tensor, ...]]:
-    """The worth of the tokens of all batches, in the order in which they are dealt out."""
-    return {name: tuple(of_all(each)) for name, each in worth.items()}
+def share_importance(importance: Mapping[str, Sequence[Tensor]]) -> dict[str, tuple[Tensor, ...]]:
+    """Return the token importance of all batches, in the order in which `share_of` deals them out."""
+    return {name: tuple(of_all(each)) for name, each in importance.items()}
 
 
 def share_keys(keys: Sequence[int]) -> tuple[int, ...]:
-    """The keys of all batches, in the same order."""
+    """Return the keys of all batches, in the same order."""
     return tuple(int(key) for key in of_all([torch.tensor([[key]]) for key in keys], torch.long))

@@ -1,4 +1,4 @@
-"""Statistics: what one pass over the calibration inputs tells about every site."""
+"""Statistics: what one pass over the calibration inputs measures at every site."""
 
 from __future__ import annotations
 
@@ -25,48 +25,50 @@ from infoprune.structure.site import Site
 
 @dataclass(frozen=True)
 class SiteStatistics:
-    """What one pass tells about a site; n coordinates are read into o outputs.
+    """Statistics of one site, whose reader maps n coordinates to o outputs.
 
     Args:
-        site: where; of the width one of the places that read the stream. There y is x: `reader` is the identity, and
-            `demand` is that of all readers together, at what they read.
-        tokens: moments of the reader's input, every real token counted once, but for those that are hundreds of times
-            as long as others of their text, which count for less (see `tempered`), (n,) and (n, n).
-        worth: the same, every token weighted by its squared gradient.
-        demand: (o, o) float64, Fisher information at the reader's output in nats per squared output unit, summed over
-            the tokens of an input and averaged over inputs: half of x^T demand x is, to leading order, the KL
+        site: Site that was measured. For the hidden size it is one of the points where the residual stream is read.
+            There y is x: `reader` is the identity, and `fisher` is that of all readers at this point together, at what
+            they read.
+        tokens: Moments of the reader's input, (n,) and (n, n). Every real token counts once, except tokens that are
+            more than 4 times as long as the median of their text, which count less (see `huber_weights`).
+        importance: The same moments, with every token weighted by its squared gradient.
+        fisher: Fisher information at the reader's output, (o, o) float64, in nats per squared output unit, summed over
+            the tokens of an input and averaged over inputs: half of x^T fisher x is, to leading order, the KL
             divergence that a shift x of one token causes, added up over the tokens of an input.
-        reader: (o, n) float64, the weight of the reader.
-        centred: whether the reader has a bias, which takes up what a cut does to the mean.
-        produced: (units,) float64, Euclidean norm of the rows that produce a unit.
-        produced_sum: (units,) float64, sum of the absolute values of these rows.
-        floor: token weight of a token without gradient, a fraction of the mean; inf weighs all tokens alike.
-        ridge: shrinkage of the covariance, a fraction of its mean diagonal.
-        pairs: the units beside what stands above them, where `collect_pairs` was asked for it.
-        masks: what the model's answer says of a factor on every unit, where `collect` was asked for "masks".
-        loudness: (units,) float64, the root of the sum over inputs of the squared mean length of a unit's coordinates,
-            where `collect` was asked for it.
+        reader: Weight of the reader, (o, n) float64.
+        centred: Whether the reader has a bias, which takes up the change of the mean that a cut causes.
+        produced: Euclidean norm of the rows that produce a unit, (units,) float64.
+        produced_sum: Sum of the absolute values of these rows, (units,) float64.
+        smoothing: Weight of a token without gradient, as a fraction of the mean; inf weights all tokens alike.
+        shrinkage: Ridge of the covariance, as a fraction of its mean diagonal.
+        pairs: Units beside what lies above them, from `collect_pairs`.
+        masks: Derivatives of the model's prediction with respect to a factor on every unit, where `collect` was asked
+            for "masks".
+        activation_norm: Root of the sum over inputs of the squared mean length of a unit's coordinates, (units,)
+            float64, where `collect` was asked for it.
     """
 
     site: Site
     tokens: Moments
-    worth: Moments
-    demand: Float[Tensor, "o o"]
+    importance: Moments
+    fisher: Float[Tensor, "o o"]
     reader: Float[Tensor, "o n"]
     centred: bool
     produced: Float[Tensor, " units"]
     produced_sum: Float[Tensor, " units"]
-    floor: float
-    ridge: float
+    smoothing: float
+    shrinkage: float
     pairs: Pairs | None = None
     masks: Float[Tensor, "inputs directions units"] | None = None
-    loudness: Float[Tensor, " units"] | None = None
+    activation_norm: Float[Tensor, " units"] | None = None
 
     @classmethod
-    def empty(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
-        """Statistics of no tokens."""
+    def empty(cls, model: nn.Module, site: Site, smoothing: float, shrinkage: float) -> SiteStatistics:
+        """Return the statistics of no tokens."""
         if site.streams:
-            return cls._of_stream(model, site, floor, ridge)
+            return cls._of_stream(model, site, smoothing, shrinkage)
         with present(model, site.reader):
             reader = linear(model, site.reader)
             weight = exact(reader.weight)
@@ -82,18 +84,18 @@ class SiteStatistics:
         return cls(
             site=site,
             tokens=Moments.empty(inputs, weight.device),
-            worth=Moments.empty(inputs, weight.device),
-            demand=torch.zeros(outputs, outputs, dtype=torch.float64, device=weight.device),
+            importance=Moments.empty(inputs, weight.device),
+            fisher=torch.zeros(outputs, outputs, dtype=torch.float64, device=weight.device),
             reader=weight,
             centred=reader.bias is not None,
             produced=squares.sqrt(),
             produced_sum=sums,
-            floor=floor,
-            ridge=ridge,
+            smoothing=smoothing,
+            shrinkage=shrinkage,
         )
 
     @classmethod
-    def _of_stream(cls, model: nn.Module, site: Site, floor: float, ridge: float) -> SiteStatistics:
+    def _of_stream(cls, model: nn.Module, site: Site, smoothing: float, shrinkage: float) -> SiteStatistics:
         readers = [linear(model, path) for path in site.readers]
         with present(model, site.reader):
             identity = torch.eye(site.units, dtype=torch.float64, device=exact(readers[0].weight).device)
@@ -107,55 +109,55 @@ class SiteStatistics:
         return cls(
             site=site,
             tokens=Moments.empty(site.units, identity.device),
-            worth=Moments.empty(site.units, identity.device),
-            demand=torch.zeros_like(identity),
+            importance=Moments.empty(site.units, identity.device),
+            fisher=torch.zeros_like(identity),
             reader=identity,
             centred=all(reader.bias is not None for reader in readers),
             produced=squares.sqrt(),
             produced_sum=sums,
-            floor=floor,
-            ridge=ridge,
+            smoothing=smoothing,
+            shrinkage=shrinkage,
         )
 
     @property
     def second_moment(self) -> Float[Tensor, "n n"]:
-        """Mean of x x^T over all real tokens alike, about zero: what criteria without gradients look at."""
+        """Mean of x x^T about zero, not weighted by importance: what criteria without gradients use."""
         moments = self.tokens
         return moments.covariance.addr_(moments.mean, moments.mean)
 
     @property
     def moments(self) -> Moments:
-        """Moments with token weights |g|^2 / mean(|g|^2) + floor; all tokens alike where none has worth.
+        """Moments with token weights |g|^2 / mean(|g|^2) + smoothing; all tokens alike where none has a gradient.
 
-        Mixed anew at every call: keeping the mixture would double the memory of the statistics.
+        They are mixed anew at every access: keeping the mixture would double the memory of the statistics.
         """
-        if self.worth.weight <= 0 or math.isinf(self.floor):
+        if self.importance.weight <= 0 or math.isinf(self.smoothing):
             return self.tokens
-        mixed = self.worth.scaled(self.tokens.weight / self.worth.weight)
-        mixed.merge(self.tokens.scaled(self.floor))
+        mixed = self.importance.scaled(self.tokens.weight / self.importance.weight)
+        mixed.merge(self.tokens.scaled(self.smoothing))
         return mixed
 
     @property
     def covariance(self) -> Float[Tensor, "n n"]:
-        """C + ridge mean(diag C) 1 of the weighted moments, about zero where no bias takes up the mean.
+        """C + shrinkage mean(diag C) 1 of the weighted moments, about zero where no bias takes up the mean.
 
-        The identity where nothing ever moves.
+        The identity where C is zero.
         """
         moments = self.moments
         covariance = moments.covariance
         if not self.centred:
             covariance.addr_(moments.mean, moments.mean)
         level = float(covariance.diagonal().mean())
-        covariance.diagonal().add_(self.ridge * level if level > 0 else 1.0)
+        covariance.diagonal().add_(self.shrinkage * level if level > 0 else 1.0)
         return covariance
 
 
 class SomeSites(Mapping[str, SiteStatistics]):
-    """Sites that are made when they are asked for.
+    """Mapping of sites whose statistics are made when they are accessed.
 
     Args:
-        names: of the sites, bottom to top.
-        make: gives the statistics of a site.
+        names: Names of the sites, bottom to top.
+        make: Function that gives the statistics of a site.
     """
 
     def __init__(self, names: Iterable[str], make: Callable[[str], SiteStatistics]) -> None:
@@ -178,79 +180,89 @@ class SomeSites(Mapping[str, SiteStatistics]):
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of all sites, bottom to top, and of the inputs they came from.
+    """Statistics of all sites, bottom to top, and of the inputs that they came from.
 
     Args:
-        sites: by site name; where they would not fit into memory, read from disk one by one.
-        model_type: of the model.
-        inputs: how many texts were seen.
-        tokens: how many tokens, padding not counted.
-        worth: for every site and batch the worth |g|^2 of each token, (batch, length) float32: four bytes per token and
-            site, the one thing here that grows with the inputs; the repair weighs its regression with it.
-        levels: by site name, the mean worth of a token.
-        keys: of the batches in `worth`, as `key_of` gives them.
+        sites: Statistics by site name; read from disk one by one where they would not fit into memory.
+        model_type: Model type from the config.
+        inputs: Number of inputs.
+        tokens: Number of tokens, padding not counted.
+        importance: Importance |g|^2 of each token, for every site and batch, (batch, length) float32: four bytes per
+            token and site. Besides masks it is the only part that grows with the inputs. The repair weights its
+            regression with it.
+        levels: Mean token importance by site name.
+        keys: Keys of the batches in `importance`, as `key_of` gives them.
     """
 
     sites: Mapping[str, SiteStatistics]
     model_type: str
     inputs: int
     tokens: int
-    worth: dict[str, tuple[Float[Tensor, "_ _"], ...]]
+    importance: dict[str, tuple[Float[Tensor, "_ _"], ...]]
     levels: dict[str, float]
     keys: tuple[int, ...]
 
-    def worth_alone(self) -> Statistics:
-        """Only what a repair needs, so that the moments can be forgotten."""
+    def importance_alone(self) -> Statistics:
+        """Return only what a repair needs, so that the moments can be freed."""
         return replace(self, sites={})
 
     def joined(self, other: Statistics) -> Statistics:
-        """These statistics, and those of other sites on the same inputs; where both have a site, this one's stand."""
+        """Return these statistics with those of other sites on the same inputs; these count where both have a site."""
         sites = ChainMap(cast(dict[str, SiteStatistics], self.sites), cast(dict[str, SiteStatistics], other.sites))
-        return replace(self, sites=sites, worth={**other.worth, **self.worth}, levels={**other.levels, **self.levels})
+        return replace(
+            self,
+            sites=sites,
+            importance={**other.importance, **self.importance},
+            levels={**other.levels, **self.levels},
+        )
 
     def of_sites(self, names: Sequence[str]) -> Statistics:
-        """Of some of the sites alone.
+        """Return the statistics of some of the sites.
 
         Raises:
-            InputError: there is no such site.
+            InputError: There is no such site.
         """
         missing = [name for name in names if name not in self.sites]
         if missing:
             raise InputError(
-                f"the statistics do not have {missing[0]}, expected all sites that are to be cut; collect them too"
+                f"the statistics do not have {missing[0]}, expected all sites that are to be cut; collect those too"
             )
-        worth, levels = {name: self.worth[name] for name in names}, {name: self.levels[name] for name in names}
-        return replace(self, sites=SomeSites(names, self.sites.__getitem__), worth=worth, levels=levels)
+        importance, levels = (
+            {name: self.importance[name] for name in names},
+            {name: self.levels[name] for name in names},
+        )
+        return replace(self, sites=SomeSites(names, self.sites.__getitem__), importance=importance, levels=levels)
 
     def covers(self, batches: Sequence[Batch]) -> bool:
-        """Whether the worth of all tokens of these batches, and of those of other processes, is known."""
+        """Return whether the token importance of these batches, and of those of other processes, is known."""
         unknown = {key_of(batch) for batch in batches} - set(self.keys)
         return total(len(unknown)) == (0,)
 
     def among(self, batches: Sequence[Batch]) -> Statistics:
-        """The same, with the worth of the tokens of these batches alone, in their order.
+        """Return the statistics with the token importance of these batches alone, in their order.
 
         Raises:
-            InputError: the statistics are of other batches.
+            InputError: The statistics are of other batches.
         """
         if not self.covers(batches):
             raise InputError(
                 "the statistics are of other batches, expected those that they were collected from; pass those, "
-                "or no statistics"
+                "or leave out `statistics`"
             )
-        place = {key: index for index, key in enumerate(self.keys)}
+        position = {key: index for index, key in enumerate(self.keys)}
         keys = tuple(key_of(batch) for batch in batches)
-        worth = {name: tuple(each[place[key]] for key in keys) for name, each in self.worth.items()}
-        return replace(self, worth=worth, keys=keys)
+        importance = {name: tuple(each[position[key]] for key in keys) for name, each in self.importance.items()}
+        return replace(self, importance=importance, keys=keys)
 
 
 def token_weights(
-    statistics: Statistics, site: str, masks: Sequence[Bool[Tensor, "_ _"]], floor: float
+    statistics: Statistics, site: str, masks: Sequence[Bool[Tensor, "_ _"]], smoothing: float
 ) -> list[Float[Tensor, "_ _"]]:
-    """|g|^2 / mean(|g|^2) + floor for every token (batch, length) of every batch, zero for padding."""
+    """Return |g|^2 / mean(|g|^2) + smoothing for every token (batch, length) of every batch, zero for padding."""
     mean = statistics.levels.get(site, 0.0)
-    if mean <= 0 or floor == float("inf"):
+    if mean <= 0 or smoothing == float("inf"):
         return [exact(mask) for mask in masks]
     return [
-        (exact(w).to(mask.device) / mean + floor) * mask for w, mask in zip(statistics.worth[site], masks, strict=True)
+        (exact(w).to(mask.device) / mean + smoothing) * mask
+        for w, mask in zip(statistics.importance[site], masks, strict=True)
     ]

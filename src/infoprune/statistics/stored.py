@@ -1,4 +1,4 @@
-"""Stored: statistics as a folder of a JSON header and one safetensors file a site, read back site by site."""
+"""Stored: statistics as a folder of a JSON header and one safetensors file per site, read back site by site."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from infoprune.errors import InputError
+from infoprune.files.typed import typed
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistics
 from infoprune.structure.site import Site
-from infoprune.typed import typed
 
 HEADER = "statistics.json"
-VERSION = 2
+VERSION = 3
 LARGEST = 1 << 28
-"""Bytes of a header that is still read."""
+"""Size of the largest header that is read, in bytes."""
 
 
 @dataclass(frozen=True)
 class _Sum:
-    """What of some `Moments` is no tensor."""
+    """Fields of some `Moments` that are not tensors."""
 
     weight: float
     rows: int
@@ -35,38 +35,38 @@ class _Sum:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What of a site's statistics is no tensor.
+    """Fields of a site's statistics that are not tensors.
 
-    `shapes` are those of the worth of the tokens of every batch, `directions` those of the masks, 0 for no masks.
+    `shapes` are those of the token importance of every batch; `directions` is that of the masks, 0 for no masks.
     """
 
     site: Site
     tokens: _Sum
-    worth: _Sum
+    importance: _Sum
     centred: bool
-    floor: float
-    ridge: float
+    smoothing: float
+    shrinkage: float
     level: float
     directions: int
-    loud: bool
+    activation_norm: bool
     shapes: tuple[tuple[int, ...], ...]
 
     def expected(self, outputs: int, inputs: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of the site's tensors by name."""
+        """Return the shapes of the site's tensors by name."""
         n, units = self.site.units * self.site.size, self.site.units
         extras: dict[str, tuple[int, ...]] = {"masks": (inputs, self.directions, units)} if self.directions else {}
-        extras |= {"loudness": (units,)} if self.loud else {}
+        extras |= {"activation_norm": (units,)} if self.activation_norm else {}
         return {
             **extras,
             "tokens.mean": (n,),
             "tokens.triangle": (n, n),
-            "worth.mean": (n,),
-            "worth.triangle": (n, n),
-            "demand": (outputs, outputs),
+            "importance.mean": (n,),
+            "importance.triangle": (n, n),
+            "fisher": (outputs, outputs),
             "reader": (outputs, n),
             "produced": (units,),
             "produced_sum": (units,),
-            "token_worth": (sum(rows * length for rows, length in self.shapes),),
+            "token_importance": (sum(rows * length for rows, length in self.shapes),),
         }
 
 
@@ -81,36 +81,36 @@ class _Header:
 
 
 def write_statistics(statistics: Statistics, folder: Path) -> None:
-    """Writes statistics into a folder that is there, one site after the other; pairs are left out."""
+    """Write statistics into an existing folder, one site after the other; pairs are left out."""
     entries = []
     for index, (name, each) in enumerate(statistics.sites.items()):
-        worth = statistics.worth[name]
+        importance = statistics.importance[name]
         tensors = {
             "tokens.mean": each.tokens.mean,
             "tokens.triangle": each.tokens.triangle,
-            "worth.mean": each.worth.mean,
-            "worth.triangle": each.worth.triangle,
-            "demand": each.demand,
+            "importance.mean": each.importance.mean,
+            "importance.triangle": each.importance.triangle,
+            "fisher": each.fisher,
             "reader": each.reader,
             "produced": each.produced,
             "produced_sum": each.produced_sum,
-            "token_worth": torch.cat([w.flatten() for w in worth] or [torch.empty(0)]),
+            "token_importance": torch.cat([w.flatten() for w in importance] or [torch.empty(0)]),
         }
         tensors |= {"masks": each.masks} if each.masks is not None else {}
-        tensors |= {"loudness": each.loudness} if each.loudness is not None else {}
+        tensors |= {"activation_norm": each.activation_norm} if each.activation_norm is not None else {}
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, _file(folder, index))
         entries.append(
             _Entry(
                 site=each.site,
                 tokens=_Sum(each.tokens.weight, each.tokens.rows),
-                worth=_Sum(each.worth.weight, each.worth.rows),
+                importance=_Sum(each.importance.weight, each.importance.rows),
                 centred=each.centred,
-                floor=each.floor,
-                ridge=each.ridge,
+                smoothing=each.smoothing,
+                shrinkage=each.shrinkage,
                 level=statistics.levels[name],
                 directions=0 if each.masks is None else each.masks.shape[1],
-                loud=each.loudness is not None,
-                shapes=tuple(tuple(w.shape) for w in worth),
+                activation_norm=each.activation_norm is not None,
+                shapes=tuple(tuple(w.shape) for w in importance),
             )
         )
     header = _Header(
@@ -122,23 +122,23 @@ def write_statistics(statistics: Statistics, folder: Path) -> None:
 
 
 def read_statistics(folder: Path, device: torch.device | str = "cpu") -> Statistics:
-    """Statistics from a folder; the matrices of a site are read when the site is asked for, and not kept.
+    """Read statistics from a folder; the matrices of a site are read when it is accessed, and not kept.
 
     Raises:
-        InputError: there are none, or what is there is damaged or of another version.
+        InputError: The folder holds no statistics, or they are damaged or of another version.
     """
     header = _read_header(folder)
     entries = {entry.site.name: entry for entry in header.sites}
     files = {entry.site.name: _file(folder, index) for index, entry in enumerate(header.sites)}
     if len(entries) < len(header.sites):
         raise InputError(f"{folder / HEADER} names a site twice, expected each once; collect anew")
-    worth = {name: _check_and_read(files[name], entry, header) for name, entry in entries.items()}
+    importance = {name: _check_and_read(files[name], entry, header) for name, entry in entries.items()}
     return Statistics(
         SomeSites(entries, lambda name: _read_site(files[name], entries[name], header.inputs, device)),
         header.model_type,
         header.inputs,
         header.tokens,
-        worth,
+        importance,
         {name: entry.level for name, entry in entries.items()},
         header.keys,
     )
@@ -147,7 +147,7 @@ def read_statistics(folder: Path, device: torch.device | str = "cpu") -> Statist
 def _read_site(file: Path, entry: _Entry, inputs: int, device: torch.device | str) -> SiteStatistics:
     try:
         with safe_open(file, framework="pt", device=str(device)) as tensors:
-            found = {key: tensors.get_tensor(key) for key in entry.expected(0, inputs) if key != "token_worth"}
+            found = {key: tensors.get_tensor(key) for key in entry.expected(0, inputs) if key != "token_importance"}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} can no longer be read ({error}), expected it to stay; collect anew") from None
     for key, tensor in found.items():
@@ -156,21 +156,23 @@ def _read_site(file: Path, entry: _Entry, inputs: int, device: torch.device | st
     return SiteStatistics(
         site=entry.site,
         tokens=Moments(entry.tokens.weight, found["tokens.mean"], found["tokens.triangle"], entry.tokens.rows),
-        worth=Moments(entry.worth.weight, found["worth.mean"], found["worth.triangle"], entry.worth.rows),
-        demand=found["demand"],
+        importance=Moments(
+            entry.importance.weight, found["importance.mean"], found["importance.triangle"], entry.importance.rows
+        ),
+        fisher=found["fisher"],
         reader=found["reader"],
         centred=entry.centred,
         produced=found["produced"],
         produced_sum=found["produced_sum"],
-        floor=entry.floor,
-        ridge=entry.ridge,
+        smoothing=entry.smoothing,
+        shrinkage=entry.shrinkage,
         masks=found.get("masks"),
-        loudness=found.get("loudness"),
+        activation_norm=found.get("activation_norm"),
     )
 
 
 def _file(folder: Path, index: int) -> Path:
-    return folder / f"{index}.safetensors"  # a number, and no name that a header could choose
+    return folder / f"{index}.safetensors"  # a number, not a name that a header could choose
 
 
 def _read_header(folder: Path) -> _Header:
@@ -186,14 +188,14 @@ def _read_header(folder: Path) -> _Header:
     if header.version != VERSION:
         raise InputError(f"{file} is of version {header.version}, expected {VERSION}; collect anew with this release")
     if header.inputs < 1 or header.tokens < 1 or not header.sites:
-        raise InputError(f"{file} tells of no inputs or no sites, expected some of both; collect anew")
+        raise InputError(f"{file} lists no inputs or no sites, expected some of both; collect anew")
     return header
 
 
 def _check_and_read(file: Path, entry: _Entry, header: _Header) -> tuple[Float[Tensor, "_ _"], ...]:
-    """Checks the shapes and types of a site's tensors, and returns the worth of its tokens."""
-    numbers = (entry.tokens.weight, entry.worth.weight, entry.level, entry.floor, entry.ridge)
-    counts = (entry.site.units, entry.site.size, entry.tokens.rows + 1, entry.worth.rows + 1)
+    """Check the shapes and types of a site's tensors, and return its token importance."""
+    numbers = (entry.tokens.weight, entry.importance.weight, entry.level, entry.smoothing, entry.shrinkage)
+    counts = (entry.site.units, entry.site.size, entry.tokens.rows + 1, entry.importance.rows + 1)
     shapes_fit = len(entry.shapes) == len(header.keys) and all(
         len(shape) == 2 and min(shape) > 0 for shape in entry.shapes
     )
@@ -203,15 +205,15 @@ def _check_and_read(file: Path, entry: _Entry, header: _Header) -> tuple[Float[T
         with safe_open(file, framework="pt") as tensors:
             parts = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118  not a dict
             found = {key: (tuple(part.get_shape()), part.get_dtype()) for key, part in parts.items()}
-            outputs = found["demand"][0][0]
-            kinds = {key: "F32" if key in ("token_worth", "masks") else "F64" for key in found}
+            outputs = found["fisher"][0][0]
+            dtypes = {key: "F32" if key in ("token_importance", "masks") else "F64" for key in found}
             expected = entry.expected(outputs, header.inputs)
-            if found != {key: (shape, kinds.get(key)) for key, shape in expected.items()}:
+            if found != {key: (shape, dtypes.get(key)) for key, shape in expected.items()}:
                 raise InputError(f"{file} does not have the matrices of {entry.site.name}; collect anew")
-            worth = tensors.get_tensor("token_worth")
+            importance = tensors.get_tensor("token_importance")
     except (SafetensorError, OSError, KeyError, IndexError) as error:
         raise InputError(f"{file} cannot be read ({type(error).__name__}: {error}); collect anew") from None
-    if not torch.isfinite(worth).all():
-        raise InputError(f"{file}: token_worth holds NaN or infinite values, expected finite ones; collect anew")
-    split = worth.split([rows * length for rows, length in entry.shapes])
+    if not torch.isfinite(importance).all():
+        raise InputError(f"{file}: token_importance holds NaN or infinite values, expected finite ones; collect anew")
+    split = importance.split([rows * length for rows, length in entry.shapes])
     return tuple(part.reshape(shape) for part, shape in zip(split, entry.shapes, strict=True))

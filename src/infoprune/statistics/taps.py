@@ -1,4 +1,4 @@
-"""Taps: what passes the readers of a model, with gradient."""
+"""Taps: forward hooks that record the inputs and outputs of a model's readers, with gradient."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from infoprune.structure.site import Site
 
 
 @dataclass(frozen=True)
-class Passed:
-    """Input of a reader, and its output with gradient."""
+class ReaderCall:
+    """Input of one application of a reader, and its output with gradient."""
 
     x: Tensor
     y: Tensor
 
 
 class Tap:
-    """Catches what passes a reader, once for every time that its layer is applied."""
+    """Forward hook that records every application of a reader."""
 
     def __init__(self) -> None:
-        self.passed: list[Passed] = []
+        self.passed: list[ReaderCall] = []
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        """Notes what passes; the output comes back with gradient."""
+        """Record an application, and return its output with gradient."""
         y = output if output.requires_grad else output.requires_grad_()
-        self.passed.append(Passed(inputs[0].detach(), y))
+        self.passed.append(ReaderCall(inputs[0].detach(), y))
         return y
 
 
 @contextmanager
 def tapped(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[str, list[Tap]]]:
-    """Taps at every site's reader, by site name, for a while; where the residual stream is read, at every reader."""
+    """Register a tap at every site's reader within the block, by site name; of the residual stream at every reader."""
     paths = {site.name: readers_of(site) for site in sites}
     taps = {name: [Tap() for _ in each] for name, each in paths.items()}
     handles = [
@@ -50,20 +50,5 @@ def tapped(model: nn.Module, sites: Iterable[Site]) -> Iterator[dict[str, list[T
 
 
 def readers_of(site: Site) -> tuple[str, ...]:
-    """Paths of what takes gradients to the vectors that a site's readers are given."""
+    """Return the paths of the readers that get a tap: the site's reader, or all readers of the residual stream."""
     return site.readers if site.streams else (site.reader,)
-
-
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients for weights, for a while."""
-    modes = [(module, module.training) for module in model.modules()]
-    asks = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        model.eval().requires_grad_(False)
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, wanted in asks:
-            parameter.requires_grad_(wanted)

@@ -1,1 +1,1 @@
-"""Structure: where the units of a model live."""
+"""Structure: the units of a model, and the modules that write and read them."""

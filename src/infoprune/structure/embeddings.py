@@ -1,4 +1,4 @@
-"""Embeddings: the table with a row for every token, the output layer over the same tokens, and a cut of both."""
+"""Embeddings: the embedding table, the output layer over the same tokens, and the removal of tokens from both."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 from infoprune.errors import InputError
 
 ROWS = "token_rows"
-"""The table's buffer where tokens read the rows of others: for every token its row (`structure/stand_ins.py`)."""
+"""Name of the table's buffer with the row of every token, where tokens are remapped (see `token_remapping.py`)."""
 
-# What generation must not say: a dropped token cannot be said anyway.
-_BANNED = ("bad_words_ids", "begin_suppress_tokens", "suppress_tokens")
-# What it must say, or rather would: without a token of it that has no meaning.
-_WANTED = ("forced_decoder_ids", "sequence_bias")
+# Tokens that generation must not output: it cannot output a dropped token anyway.
+_FORBIDDEN = ("bad_words_ids", "begin_suppress_tokens", "suppress_tokens")
+# Tokens that generation must output or prefer: without one of its tokens such an entry has no meaning.
+_REQUIRED = ("forced_decoder_ids", "sequence_bias")
 
 
 def count_rows(model: PreTrainedModel) -> int:
-    """Rows of a model's embedding table; 0 for a model that reads no tokens."""
+    """Count the rows of a model's embedding table; 0 for a model that reads no tokens."""
     table = model.get_input_embeddings()
     return len(table.weight) if isinstance(table, nn.Embedding) else 0
 
 
 def count_tokens(model: PreTrainedModel) -> int:
-    """Tokens that a model reads: as many as its table has rows, or more where some read the row of another."""
+    """Count the tokens that a model reads: one per row of its table, or more where tokens are remapped."""
     rows = vars(model.get_input_embeddings())["_buffers"].get(ROWS)
     return count_rows(model) if rows is None else len(rows)
 
 
 def tokens_by_role(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
-    """Tokens that the model's configs name by number, as far as it has them, e.g. {"pad_token_id": (0,)}."""
+    """Return the special tokens that the model's configs name and its table has, e.g. {"pad_token_id": (0,)}."""
     roles: dict[str, tuple[int, ...]] = {}
     for config in _configs(model):
         for name, value in vars(config).items():
@@ -44,7 +44,7 @@ def tokens_by_role(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
 
 
 def counts_positions_from_padding(model: PreTrainedModel) -> bool:
-    """Whether positions are numbered from the padding token's number on, as in RoBERTa: it must not change."""
+    """Return whether positions start from the padding token's id, as in RoBERTa: this id must not change then."""
     table = model.get_input_embeddings()
     return any(
         isinstance(module, nn.Embedding) and module is not table and module.padding_idx is not None
@@ -53,24 +53,24 @@ def counts_positions_from_padding(model: PreTrainedModel) -> bool:
 
 
 def cut_tokens(model: PreTrainedModel, kept: Sequence[int]) -> None:
-    """Keeps some rows of the embedding table, in place; the kept tokens are numbered anew in the same order.
+    """Keep some rows of the embedding table, in place; the kept tokens get new ids in the same order.
 
-    The output layer of a language model, tied to the table or not, loses the same tokens. Sizes that modules and
-    configs keep, and tokens that they name by number, are rewritten.
+    The output layer of a language model, tied to the table or not, loses the same tokens. The sizes that modules and
+    configs store, and the token ids that they name, are rewritten.
 
     Args:
-        model: with an embedding table.
-        kept: rows that stay, ascending.
+        model: Model with an embedding table.
+        kept: Rows that stay, ascending.
 
     Raises:
-        InputError: a token goes that the configs name, the output layer is over other tokens, or tokens read the rows
-            of others already.
+        InputError: If a token is dropped that the configs name, if the output layer has other tokens, or if an earlier
+            cut has remapped tokens.
     """
     before = count_rows(model)
     if before < count_tokens(model):
         raise InputError(
-            f"the {count_tokens(model):,} tokens of this model read {before:,} rows, expected a row for each; "
-            "let the nearest rows stand in for what is dropped now, too (--dropped-tokens nearest)"
+            f"the {count_tokens(model):,} tokens of this model read {before:,} rows, expected one row per token; "
+            "an earlier cut has remapped tokens, so remap here too: pass `dropped_tokens=remap`"
         )
     number = {old: new for new, old in enumerate(kept)}
     _check_roles(model, number)
@@ -90,7 +90,7 @@ def _check_roles(model: PreTrainedModel, number: dict[int, int]) -> None:
     for role, ids in tokens_by_role(model).items():
         gone = set(ids) - number.keys()
         if gone:
-            raise InputError(f"the plan drops token {min(gone)}, this model's {role}; keep the tokens with a role")
+            raise InputError(f"the plan drops token {min(gone)}, this model's {role}; keep the special tokens")
     pad = tokens_by_role(model).get("pad_token_id", ())
     if counts_positions_from_padding(model) and any(number[i] != i for i in pad):
         raise InputError(
@@ -98,32 +98,32 @@ def _check_roles(model: PreTrainedModel, number: dict[int, int]) -> None:
             "expected a plan that keeps every token before it"
         )
     for config in _configs(model):
-        for name in _WANTED:
+        for name in _REQUIRED:
             if getattr(config, name, None):
                 raise InputError(f"the generation config lists tokens by number in {name}; remove it before the cut")
 
 
 def _rows_of_tokens(model: PreTrainedModel, tokens: int) -> list[nn.Parameter]:
-    """The parameters with a row for every token, those that modules share once."""
+    """Return the parameters with a row for every token; a parameter that modules share is returned once."""
     found: list[Any] = [model.get_input_embeddings().weight]
     if getattr(model.config, "share_encoder_decoder_embeddings", True) is False:
         raise InputError(
             "encoder and decoder have vocabularies of their own, expected one that they share; "
-            "leave the vocabulary as it is (--sites)"
+            "leave vocabulary out of `structures`"
         )
     head = model.get_output_embeddings()
     if head is not None:
         if len(head.weight) != tokens:
             raise InputError(
                 f"the output layer has {len(head.weight)} tokens and the embedding table {tokens}, expected the same; "
-                "leave the vocabulary as it is (--sites)"
+                "leave vocabulary out of `structures`"
             )
         found += [parameter for parameter in (head.weight, getattr(head, "bias", None)) if parameter is not None]
     return list({id(parameter): parameter for parameter in found}.values())
 
 
 def replace_parameter(model: nn.Module, old: nn.Parameter, new: nn.Parameter) -> None:
-    """Puts one parameter in another's place in all modules that share it."""
+    """Replace a parameter by another in all modules that share it."""
     for module in list(model.modules()):
         for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
             if parameter is old:
@@ -135,7 +135,7 @@ def _rewrite_sizes(module: nn.Module, tokens: int, number: dict[int, int]) -> No
         module.num_embeddings = len(module.weight)
     elif isinstance(module, nn.Linear):
         module.out_features = len(module.weight)
-    # copies of config fields, by which some models know padding or reshape their logits
+    # some modules keep a duplicate of a config field, for padding or to reshape their logits
     noted: dict[str, Any] = vars(module)
     if noted.get("vocab_size") == tokens:
         noted["vocab_size"] = len(number)
@@ -153,17 +153,17 @@ def _rewrite_config(config: PretrainedConfig | GenerationConfig, tokens: int, nu
         if name in ("vocab_size", "decoder_vocab_size") and value == tokens:
             setattr(config, name, len(number))
         if name.endswith("_token_id"):
-            # a number beyond the table names no token of this model, before and after
+            # an id beyond the table names no token of this model, before or after the cut
             many = isinstance(value, (list, tuple))
             setattr(config, name, [number.get(i, i) for i in value] if many else number.get(value, value))
-        if name in _BANNED and value:
-            setattr(config, name, _still_banned(value, number) or None)
+        if name in _FORBIDDEN and value:
+            setattr(config, name, _still_forbidden(value, number) or None)
 
 
-def _still_banned(banned: Sequence[int] | Sequence[Sequence[int]], number: dict[int, int]) -> list[Any]:
-    """Tokens, or sequences of tokens, that are all there."""
+def _still_forbidden(forbidden: Sequence[int] | Sequence[Sequence[int]], number: dict[int, int]) -> list[Any]:
+    """Return those tokens, or sequences of tokens, that the cut model still has, with their new ids."""
     found: list[Any] = []
-    for item in banned:
+    for item in forbidden:
         sequence = [item] if isinstance(item, int) else item
         if number.keys() >= set(sequence):
             found.append(number[item] if isinstance(item, int) else [number[i] for i in sequence])

@@ -1,4 +1,4 @@
-"""Linear maps y = W x + b, however a model stores them."""
+"""Linear maps: y = W x + b, for every way in which a model stores W."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LinearMap:
     """A linear module seen as y = W x + b with W (outputs, inputs); the tensors share memory with the module's.
 
     Args:
-        module: a torch.nn.Linear, or a Conv1D of transformers, which stores W transposed.
+        module: A torch.nn.Linear, or a Conv1D of transformers, which stores W transposed.
     """
 
     module: nn.Linear | Conv1D
@@ -39,7 +39,7 @@ class LinearMap:
         return None if bias is None else bias.detach()
 
     def keep_outputs(self, rows: Int[Tensor, " k"]) -> None:
-        """Keeps some rows of W and entries of b, in place."""
+        """Keep some rows of W and the same entries of b, in place."""
         self._keep(0, rows)
         bias: nn.Parameter | None = self.module.bias
         if bias is not None:
@@ -47,7 +47,7 @@ class LinearMap:
             self.module.bias = nn.Parameter(bias.detach()[index], requires_grad=bias.requires_grad)
 
     def keep_inputs(self, columns: Int[Tensor, " k"]) -> None:
-        """Keeps some columns of W, in place."""
+        """Keep some columns of W, in place."""
         self._keep(1, columns)
 
     def _keep(self, axis: int, index: Int[Tensor, " k"]) -> None:
@@ -62,8 +62,8 @@ class LinearMap:
             self.module.nf, self.module.nx = outputs, inputs
 
 
-def upright(model: nn.Module, path: str) -> None:
-    """Puts a torch.nn.Linear of the same map in a Conv1D's place, in place: that one cannot run without inputs."""
+def untranspose(model: nn.Module, path: str) -> None:
+    """Replace a Conv1D by a torch.nn.Linear of the same map, in place: a Conv1D cannot run without inputs."""
     seen = linear(model, path)
     if not seen.transposed:
         return
@@ -76,11 +76,11 @@ def upright(model: nn.Module, path: str) -> None:
 
 
 def linear(model: nn.Module, path: str) -> LinearMap:
-    """The linear module at a path.
+    """Return the linear module at a path.
 
     Raises:
-        InputError: what is there is no linear module as a model is made with (but a quantised or adapted layer, for
-            example).
+        InputError: If the module is neither a torch.nn.Linear nor a Conv1D, but for example a quantised layer or one
+            with an adapter.
     """
     module = model.get_submodule(path)
     if not isinstance(module, nn.Linear | Conv1D):

@@ -1,4 +1,4 @@
-"""Narrow: a layer that goes on with some of the coordinates of the residual stream that it is given."""
+"""Narrow: layers that keep a subset of the coordinates of the residual stream, for a hidden size per layer."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from torch import Tensor, nn
 from infoprune.errors import InputError
 
 COORDINATES = "stream_coordinates"
-"""A layer's buffer, which is not saved: a plan says the same."""
+"""Name of a layer's buffer with the coordinates that it keeps; not saved, because the plan has them."""
 Hook = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def is_narrowed(model: nn.Module) -> bool:
-    """Whether some layer of the model goes on with fewer coordinates than it is given."""
+    """Return whether some layer of the model keeps fewer coordinates than it gets."""
     return any(COORDINATES in module._buffers for module in model.modules())
 
 
 def steps_between(
     entries: Mapping[str, str], kept: Mapping[str, Sequence[int]], units: Mapping[str, int]
 ) -> dict[str, tuple[int, ...]]:
-    """By path of the layer, which of the coordinates that it is given a layer goes on with; only where it drops some.
+    """Return, by path, which of its input coordinates each layer keeps; layers that keep all are left out.
 
     Args:
-        entries: paths of all layers by name of the site that is their width, bottom to top.
-        kept: coordinates that stay, by name of the site; a layer that is not named keeps all.
-        units: how many there were, by name of the site.
+        entries: Paths of all layers by name of the site with their hidden size, bottom to top.
+        kept: Kept coordinates by site name; a layer that is not named keeps all.
+        units: Coordinates before the cut by site name.
 
     Raises:
-        InputError: a layer is to go on with what a layer below has dropped.
+        InputError: If a layer keeps a coordinate that a layer below has dropped.
 
-    Example:
-        >>> steps_between({"layers.0.width": "a", "layers.1.width": "b"}, {"layers.1.width": (0, 2)}, ...)
+    Examples:
+        >>> entries = {"layers.0.hidden-size": "a", "layers.1.hidden-size": "b"}
+        >>> steps_between(entries, {"layers.1.hidden-size": (0, 2)}, {"layers.1.hidden-size": 3})
         {'b': (0, 2)}
     """
     widest = max((units[name] for name in entries if name in units), default=0)
@@ -47,7 +48,7 @@ def steps_between(
         if not {*here} <= {*below}:
             raise InputError(
                 f"the plan keeps coordinates in {name} that a layer below it has dropped, expected some of those that "
-                "are left there: the stream can only get narrower on its way up"
+                "are left: a layer cannot have more coordinates than the layer below"
             )
         if len(here) < len(below):
             position = {coordinate: index for index, coordinate in enumerate(below)}
@@ -57,7 +58,7 @@ def steps_between(
 
 
 def narrow(layer: nn.Module, coordinates: Int[Tensor, " k"]) -> None:
-    """Lets a layer drop all other coordinates of the stream as it comes in; the layer itself has to be as narrow."""
+    """Make a layer keep only these coordinates of its input; its weights must have this hidden size already."""
     layer.register_buffer(COORDINATES, coordinates, persistent=False)
     layer.register_forward_pre_hook(_enter, with_kwargs=True)
 
@@ -65,16 +66,16 @@ def narrow(layer: nn.Module, coordinates: Int[Tensor, " k"]) -> None:
 def narrow_layers(
     model: nn.Module, entries: Mapping[str, str], kept: Mapping[str, Sequence[int]], units: Mapping[str, int]
 ) -> None:
-    """Makes every layer of a model whose weights are cut go on with the coordinates that stay there, in place.
+    """Make every layer of a model keep only the coordinates that the plan keeps there, in place.
 
     Args:
-        model: whose weights are cut already.
-        entries: as for `steps_between`, as are the rest.
-        kept: likewise.
-        units: likewise.
+        model: Model whose weights are cut already.
+        entries: As for `steps_between`.
+        kept: As for `steps_between`.
+        units: As for `steps_between`.
 
     Raises:
-        InputError: likewise.
+        InputError: As for `steps_between`.
     """
     for path, coordinates in steps_between(entries, kept, units).items():
         narrow(model.get_submodule(path), torch.tensor(coordinates, dtype=torch.long, device=_device(model)))
@@ -85,7 +86,7 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def _enter(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Hook:
-    """The stream is a layer's first argument, or has the name that transformers gives it."""
+    """Select the coordinates of the stream: the layer's first argument, or the one that is named hidden_states."""
     coordinates = layer.get_buffer(COORDINATES)
     if args:
         return (_some(args[0], coordinates), *args[1:]), kwargs

@@ -1,4 +1,4 @@
-"""Offload: models whose weights lie elsewhere until they are needed, as accelerate's device_map dispatches them."""
+"""Offload: models whose weights accelerate's device_map keeps in main memory or on disk until they are needed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from torch._subclasses import FakeTensorMode
 from transformers import PreTrainedModel
 
 DISPATCHED = "hf_device_map"
-"""What a model notes that accelerate has dispatched."""
+"""Name of the attribute by which a model shows that accelerate has dispatched it."""
 
 
 def is_offloaded(model: nn.Module) -> bool:
-    """Whether some weights lie in main memory or on disk, and come when their module is called."""
+    """Return whether some weights lie in main memory or on disk and are loaded when their module is called."""
     return DISPATCHED in vars(model) and any(parameter.is_meta for parameter in model.parameters())
 
 
 @contextmanager
 def present(model: nn.Module, path: str) -> Iterator[None]:
-    """Within the block the weights of one module are there; outside of it they may not be."""
+    """Load the weights of one module for the duration of a block; outside of it they may be offloaded."""
     with align_module_device(model.get_submodule(path)):
         yield
 
 
-def bring_home(model: PreTrainedModel) -> PreTrainedModel:
-    """Loads all weights of an offloaded model into main memory, in place; any other model stays as it is."""
+def load_into_memory(model: PreTrainedModel) -> PreTrainedModel:
+    """Load all weights of an offloaded model into main memory, in place; leave any other model as it is."""
     if not is_offloaded(model):
         return model
     found: dict[str, Tensor] = {}
@@ -40,8 +40,8 @@ def bring_home(model: PreTrainedModel) -> PreTrainedModel:
             found |= {f"{path}.{name}" if path else name: tensor.detach().cpu().clone() for name, tensor in tensors}
     remove_hook_from_submodules(model)
     for path, tensor in found.items():
-        place, _, name = path.rpartition(".")
-        module = model.get_submodule(place)
+        parent, _, name = path.rpartition(".")
+        module = model.get_submodule(parent)
         before = getattr(module, name)
         kept = nn.Parameter(tensor, requires_grad=before.requires_grad) if isinstance(before, nn.Parameter) else tensor
         setattr(module, name, kept)
@@ -50,11 +50,11 @@ def bring_home(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def hollow(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy with shapes and no values, on the CPU as far as anyone can tell: it runs without computing, to count.
+def shape_only_copy(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy with shapes but without values, apparently on the CPU: it runs without computing, to count.
 
-    Where the meta device stumbles over a question about values (is this mask all ones?), fake tensors let the model ask
-    another one, and they choose the same attention kernel as real ones.
+    The meta device fails where a model branches on values (is this mask all ones?). With fake tensors the model takes
+    another branch there, and they choose the same attention kernel as real tensors.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
         memo: dict[int, object] = {id(vars(module).get("_hf_hook")): None for module in model.modules()}

@@ -1,4 +1,4 @@
-"""Sites: all places where units of a model live, found along the table of its family."""
+"""Sites: all sets of units of a model, found by the table of its family."""
 
 from __future__ import annotations
 
@@ -12,137 +12,149 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES, Family, Rows, Setting, SiteRow
-from infoprune.plan import LAYER_WIDTH, STREAMS, VOCABULARY, WIDTH
+from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, STREAMS, VOCABULARY
+from infoprune.structure.hidden_size import hidden_size_of, hidden_sizes_per_layer_of
 from infoprune.structure.linear import linear
 from infoprune.structure.site import Site, Size, Tie
 from infoprune.structure.slices import Slice
 from infoprune.structure.stream import Layer
-from infoprune.structure.widths import layer_widths_of, width_of
 
 
-def family_named(model_type: str, kinds: Collection[str] | None = None) -> Family:
-    """The table of a family, if it has all of the kinds of site that are asked for.
+def family_named(model_type: str, structures: Collection[str] | None = None) -> Family:
+    """Return the table of a family.
+
+    Args:
+        model_type: As in config.json.
+        structures: Types of structure that the family has to have; None for any.
 
     Raises:
-        InputError: the model_type is not in the table, the installed transformers is too old for it, or the family has
-            no site of such a kind; the message says what there is.
+        InputError: If the model type is not supported, the installed transformers is too old for it, or the family does
+            not have one of the structures; the message lists those that it has.
     """
     if model_type not in FAMILIES:
         raise InputError(
             f"model type {model_type!r} is not supported, expected one of: {', '.join(sorted(FAMILIES))}; "
-            "add it as a table of paths: docs/add-a-family.md shows how"
+            "add it as a table of paths: docs/development/add-a-family.md shows how"
         )
     family = FAMILIES[model_type]
     installed = transformers.__version__
     if family.since is not None and Version(installed) < Version(family.since):
         raise InputError(
-            f"model type {model_type!r} needs transformers {family.since} or newer, found {installed}, which builds it "
-            f"otherwise; pip install 'transformers>={family.since}'"
+            f"model type {model_type!r} needs transformers {family.since} or newer, found {installed}, which names its "
+            f"modules otherwise; pip install 'transformers>={family.since}'"
         )
-    available = (*family.kinds, *family.more_kinds)
-    if VOCABULARY in (kinds or ()):
+    available = (*family.structures, *family.more_structures)
+    if VOCABULARY in (structures or ()):
         raise InputError(
-            "the site vocabulary was asked for, which is cut together with the tokenizer and before all others; "
-            "call infoprune.prune_vocabulary(model, tokenizer, texts) and leave it out here"
+            f"`structures` are {', '.join(structures or ())}, expected none that is cut together with the tokenizer; "
+            "call infoprune.prune_vocabulary(model, tokenizer, texts) first and leave vocabulary out of `structures`"
         )
-    if kinds is not None and (not kinds or set(kinds) - set(available)):
+    if structures is not None and (not structures or set(structures) - set(available)):
         listed = [*available, VOCABULARY] if family.reads_tokens else available
         raise InputError(
-            f"sites {', '.join(kinds) or 'none'} were asked for, expected some of {', '.join(listed)} "
+            f"`structures` are {', '.join(structures) or 'none'}, expected some of {', '.join(listed)} "
             f"for {model_type!r}; pass for example {available[0]!r}"
         )
     return family
 
 
 def find_sites(
-    model: PreTrainedModel, kinds: Collection[str] | None = None, *, empty: bool = False
+    model: PreTrainedModel, structures: Collection[str] | None = None, *, empty: bool = False
 ) -> tuple[Site, ...]:
-    """The sites of a model, from the bottom layer to the top; works on dense and on pruned models.
+    """Return the sites of a dense or pruned model, from the bottom layer to the top.
 
     Args:
-        model: any model of a supported family, with or without a task head.
-        kinds: which kinds of site; None means all that stand in the layers. "pooler", "width" and "layer-width" have to
-            be asked for.
-        empty: also those of which no unit is left.
+        model: Any model of a supported family, with or without a task head.
+        structures: Types of structure; None means all that lie in the layers. "pooler", "hidden-size" and
+            "hidden-size-per-layer" have to be named.
+        empty: Whether to return also the sites of which no unit is left.
+
+    Returns:
+        One `Site` per layer and type of structure, with its paths and sizes.
 
     Raises:
-        InputError: the family is not supported, this variant of it is not, or it has no site of a kind that was asked
-            for.
+        InputError: If the family or this variant of it is not supported, or if it does not have a structure that was
+            named.
 
-    Example:
+    Examples:
         >>> [site.name for site in find_sites(model)][:2]
         ['layers.0.heads', 'layers.0.ffn']
     """
-    family = family_named(model.config.model_type, kinds)
+    family = family_named(model.config.model_type, structures)
     for field, value in family.requires:
         if getattr(model.config, field) != value:
             raise InputError(
                 f"this {family.model_type} has {field}={getattr(model.config, field)}, expected {value}: "
-                "the variant is not supported; docs/add-a-family.md shows how to add one"
+                "the variant is not supported; docs/development/add-a-family.md shows how to add one"
             )
     found = [
-        _site(model, family, row, f"{layer.name}.{row.kind}", number, f"{layer.path}.")
+        _site(model, family, row, f"{layer.name}.{row.structure}", number, f"{layer.path}.")
         for number, layer in _all_layers(model, family)
         for row in layer.rows
-        if kinds is None or row.kind in kinds
+        if structures is None or row.structure in structures
     ]
-    above = [row for row in _top(model, family) if kinds is not None and row.kind in kinds]
-    found += [_site(model, family, row, f"top.{row.kind}", 0, "") for row in above]
-    if kinds is not None and "pooler" in kinds and not above:
-        raise InputError(f"a {type(model).__name__} has no pooler that is read by a classifier; leave it out of sites")
-    if kinds is not None and {*STREAMS} & {*kinds}:
-        found += _widths(model, family, kinds)
+    above = [row for row in _top(model, family) if structures is not None and row.structure in structures]
+    found += [_site(model, family, row, f"top.{row.structure}", 0, "") for row in above]
+    if structures is not None and "pooler" in structures and not above:
+        raise InputError(
+            f"a {type(model).__name__} has no pooler that is read by a classifier; leave pooler out of `structures`"
+        )
+    if structures is not None and {*STREAMS} & {*structures}:
+        found += _hidden_sizes(model, family, structures)
     return tuple(site for site in found if site.units > 0 or empty)
 
 
 def every_site(model: PreTrainedModel, *, empty: bool = False) -> tuple[Site, ...]:
-    """All sites of a model, those included that are cut only where they are asked for; `empty` as in `find_sites`.
+    """Return all sites of a model, also those that are cut on request only; `empty` as in `find_sites`.
 
-    Of the widths only that of the whole stream: those of the layers are the same coordinates once more.
+    The hidden sizes per layer are left out: they are the coordinates of the site "hidden-size" once more.
     """
     family = family_named(model.config.model_type)
-    above = [_site(model, family, row, f"top.{row.kind}", 0, "") for row in _top(model, family)]
-    width = width_of(model, *_stream(model, family))
-    return (*find_sites(model, empty=empty), *above, *(() if isinstance(width, str) else (width,)))
+    above = [_site(model, family, row, f"top.{row.structure}", 0, "") for row in _top(model, family)]
+    hidden_size = hidden_size_of(model, *_stream(model, family))
+    return (*find_sites(model, empty=empty), *above, *(() if isinstance(hidden_size, str) else (hidden_size,)))
 
 
 def sites_by_name(model: PreTrainedModel, *, empty: bool = False) -> dict[str, Site]:
-    """All sites that a plan may name: `every_site`, and the widths of the layers where they can differ."""
+    """Return all sites that a plan may name: `every_site`, and the hidden sizes per layer where they can be cut."""
     family = family_named(model.config.model_type)
-    layered = layer_widths_of(model, *_stream(model, family))
+    layered = hidden_sizes_per_layer_of(model, *_stream(model, family))
     sites = (*every_site(model, empty=empty), *(() if isinstance(layered, str) else layered))
     return {site.name: site for site in sites}
 
 
 def layer_entries(model: PreTrainedModel) -> dict[str, str]:
-    """Paths of the layers of the first stack by name of the site that is a layer's width, bottom to top."""
+    """Return the paths of the first stack's layers by name of the site with their hidden size, bottom to top."""
     layers = (layer for _, layer in _all_layers(model, family_named(model.config.model_type)))
-    return {f"{layer.name}.{WIDTH}": layer.path for layer in layers if layer.stack == "layers"}
+    return {f"{layer.name}.{HIDDEN_SIZE}": layer.path for layer in layers if layer.stack == "layers"}
 
 
-def _widths(model: PreTrainedModel, family: Family, kinds: Collection[str]) -> tuple[Site, ...]:
-    """The sites of the residual stream that are asked for."""
-    if {*STREAMS} <= {*kinds}:
+def _hidden_sizes(model: PreTrainedModel, family: Family, structures: Collection[str]) -> tuple[Site, ...]:
+    """Return the sites of the residual stream that `structures` name."""
+    if {*STREAMS} <= {*structures}:
         raise InputError(
-            f"sites {WIDTH} and {LAYER_WIDTH} were asked for, expected one of them: both are the coordinates of the "
-            f"residual stream; leave {WIDTH} out for a width of its own in every layer"
+            f"`structures` are {HIDDEN_SIZE} and {HIDDEN_SIZE_PER_LAYER}, expected one of them: both cut the "
+            f"coordinates of the residual stream; leave {HIDDEN_SIZE} out of `structures` for one size per layer"
         )
-    if WIDTH in kinds:
-        width = width_of(model, *_stream(model, family))
-        if isinstance(width, str):
-            raise InputError(f"the width of this {family.model_type} cannot be cut: {width}; leave it out of sites")
-        return (width,)
-    layered = layer_widths_of(model, *_stream(model, family))
+    if HIDDEN_SIZE in structures:
+        hidden_size = hidden_size_of(model, *_stream(model, family))
+        if isinstance(hidden_size, str):
+            raise InputError(
+                f"the hidden size of this {family.model_type} cannot be cut: {hidden_size}; "
+                f"leave {HIDDEN_SIZE} out of `structures`"
+            )
+        return (hidden_size,)
+    layered = hidden_sizes_per_layer_of(model, *_stream(model, family))
     if isinstance(layered, str):
         raise InputError(
-            f"the layers of this {family.model_type} cannot have widths of their own: {layered}; "
-            f"leave {LAYER_WIDTH} out of sites"
+            f"the layers of this {family.model_type} cannot have hidden sizes of their own: {layered}; "
+            f"leave {HIDDEN_SIZE_PER_LAYER} out of `structures`"
         )
     return layered
 
 
 def _stream(model: PreTrainedModel, family: Family) -> tuple[Family, list[Layer], list[SiteRow]]:
-    """What `width_of` and `layer_widths_of` follow the stream along."""
+    """Return the arguments of `hidden_size_of` and `hidden_sizes_per_layer_of` after the model."""
     return family, [layer for _, layer in _all_layers(model, family)], _top(model, family)
 
 
@@ -154,14 +166,14 @@ def _all_layers(model: PreTrainedModel, family: Family) -> Iterator[tuple[int, L
 
 
 def _top(model: PreTrainedModel, family: Family) -> list[SiteRow]:
-    """The sites above the layers that this class of model has."""
+    """Return the rows of the sites above the layers that this model class has."""
     there = dict(model.named_modules())
     paths = {row: [*(rows.module for rows in row.producers), *row.readers] for row in family.top}
     return [row for row, each in paths.items() if all(isinstance(there.get(path), nn.Linear) for path in each)]
 
 
 def _layers(model: nn.Module, path: str) -> Iterator[str]:
-    """Paths of all layers in the list at a path, in which a "*" stands for every entry of a list."""
+    """Yield the paths of all layers in the list at a path, in which "*" means every entry of a list."""
     above, star, below = path.partition(".*")
     module = model.get_submodule(above)
     if not isinstance(module, nn.ModuleList):
@@ -175,7 +187,7 @@ def _layers(model: nn.Module, path: str) -> Iterator[str]:
 
 def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer: int, prefix: str) -> Site:
     def number(count: int | str) -> int:
-        """A number of the table: itself, or what a module's attribute says."""
+        """Return a number of the table: itself, or the value of a module's attribute."""
         if isinstance(count, int):
             return count
         path, _, attribute = count.partition(":")
@@ -187,16 +199,16 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         share, rest = divmod(outputs, units * sum(parts))
         if rest or share == 0:
             raise InputError(
-                f"{prefix}{rows.module} has {outputs} outputs for {units} units of {row.kind}, expected a multiple of "
-                f"{units * sum(parts)}; this variant of {family.model_type!r} is not supported"
+                f"{prefix}{rows.module} has {outputs} outputs for {units} units of {row.structure}, expected a "
+                f"multiple of {units * sum(parts)}; this variant of {family.model_type!r} is not supported"
             )
         return Slice(prefix + rows.module, tuple(part * share for part in parts))
 
     inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
-    if inputs == 0:  # and what would say more is gone
+    if inputs == 0:  # the modules that give the other sizes are gone
         return Site(
             name=name,
-            kind=row.kind,
+            structure=row.structure,
             layer=layer,
             units=0,
             size=1,
@@ -215,7 +227,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
     producers = {rows.module: slice_of(rows) for rows in row.producers if not rows.optional or rows.module in there}
     return Site(
         name=name,
-        kind=row.kind,
+        structure=row.structure,
         layer=layer,
         units=units,
         size=size,

@@ -1,4 +1,4 @@
-"""Stock: what a config of plain transformers can say of the sizes of sites."""
+"""Stock: the sizes of sites that a config of plain transformers can express."""
 
 from __future__ import annotations
 
@@ -11,40 +11,41 @@ Counts = Mapping[str, tuple[int, int]]
 """(kept, of) by site name, as in a plan."""
 
 
-def alike(sites: Iterable[Site]) -> list[list[Site]]:
-    """Sites for which a stock config has one number: of one kind in one stack, or wherever they share a field."""
+def equal_size_groups(sites: Iterable[Site]) -> list[list[Site]]:
+    """Group sites by the number of a stock config: by config field, or by type and stack where there is no field."""
     groups: dict[tuple[str, ...], list[Site]] = {}
     for site in sites:
-        words = (site.config[0].name,) if site.config else (site.stack, site.kind)
-        groups.setdefault(words, []).append(site)
+        key = (site.config[0].name,) if site.config else (site.stack, site.structure)
+        groups.setdefault(key, []).append(site)
     return list(groups.values())
 
 
 def fields_of(sites: Collection[Site], units: Mapping[str, int]) -> dict[str, int]:
-    """The fields that a stock config would have to say, with their values.
+    """Return the config fields, with their values, in which a stock config expresses the sizes of a model.
 
-    Sizes that depend on one another (in BERT the heads together are as wide as the stream) are left out all together
-    where they do not go together; others, where they differ from layer to layer.
+    A field is left out where its value differs from layer to layer. Fields that depend on one another (in BERT all
+    heads together have the size of the residual stream) are left out all together where one of them is left out or
+    where they contradict one another.
 
     Args:
-        sites: all of a model (`every_site`).
-        units: by site name; those that are not named stay as they are.
+        sites: All sites of the model (`every_site`).
+        units: Number of units by site name; sites that are not named keep theirs.
     """
     found: dict[str, int] = {}
     fit = True
     bound = linked(sites)
-    for same in alike(sites):
+    for same in equal_size_groups(sites):
         kept = {units.get(site.name, site.units) for site in same}
-        words = {field.name: field.of(units.get(site.name, site.units)) for site in same for field in site.config}
+        values = {field.name: field.of(units.get(site.name, site.units)) for site in same for field in site.config}
         one = len(kept) == 1 and kept != {0}  # no stock config has a layer without heads or neurons
-        found |= words if one else {}
-        fit = fit and (one or not bound & words.keys())
+        found |= values if one else {}
+        fit = fit and (one or not bound & values.keys())
     fit = fit and all(allowed(site, units.get(site.name, site.units), found) for site in sites)
     return found if fit else {name: value for name, value in found.items() if name not in bound}
 
 
 def allowed(site: Site, units: int, fields: Mapping[str, int]) -> bool:
-    """Whether a stock config can say a number of units beside the values of other fields."""
+    """Return whether a stock config can express this number of units together with the values of other fields."""
     return all(
         (field.fills is None or fields.get(field.fills.name, field.fills.value) == units * site.size)
         and (field.divides is None or fields.get(field.divides.name, field.divides.value) % field.of(units) == 0)
@@ -53,14 +54,17 @@ def allowed(site: Site, units: int, fields: Mapping[str, int]) -> bool:
 
 
 def loads_in(sites: Collection[Site], counts: Counts) -> str:
-    """What can open a model after a cut: "transformers" if a stock config can say its shapes, else "infoprune".
+    """Return which library loads a model after a cut.
 
     Args:
-        sites: all of the dense model (`every_site`).
+        sites: All sites of the dense model (`every_site`).
         counts: (kept, of) by site name, as in a plan.
+
+    Returns:
+        "transformers" if a stock config can express the shapes, else "infoprune".
     """
     known = {site.name for site in sites} | {VOCABULARY}
-    if any(kept < of for name, (kept, of) in counts.items() if name not in known):  # a width of one layer
+    if any(kept < of for name, (kept, of) in counts.items() if name not in known):  # the hidden size of one layer
         return "infoprune"
     fields = fields_of(sites, {name: kept for name, (kept, _) in counts.items()})
     for site in sites:
@@ -71,7 +75,7 @@ def loads_in(sites: Collection[Site], counts: Counts) -> str:
 
 
 def linked(sites: Collection[Site]) -> set[str]:
-    """Fields that depend on others, or that others depend on, and those that are written together with one of them."""
+    """Return the fields that depend on others or that others depend on, and those written together with them."""
     found: set[str] = set()
     for site in sites:
         others = {each.name for field in site.config for each in (field.fills, field.divides) if each is not None}

@@ -1,4 +1,4 @@
-"""Stream: where the residual stream of a model is written, normed and read. Paths, no arithmetic on weights."""
+"""Stream: the modules that write, normalise and read the residual stream. Paths, no arithmetic on weights."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from infoprune.families import Family, Norms, SiteRow, Width
+from infoprune.families import Family, HiddenSize, Norms, SiteRow
 from infoprune.structure.linear import linear
 
 
 def stack_of(name: str) -> str:
-    """Which stack's tokens are met at a site or a place: "decoder" in that of an encoder-decoder, else "layers"."""
+    """Return the stack of a site or read point: "decoder" in the decoder of an encoder-decoder, else "layers"."""
     return "decoder" if name.startswith("decoder.") else "layers"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Linear modules that are given the same vectors of the stream.
+class ReadPoint:
+    """Linear modules that read the same vectors of the stream.
 
     Args:
-        name: unique within the model; begins with the stack whose tokens pass here, e.g. "layers.3.width.heads".
-        modules: their paths.
-        norm: path of the norm that writes what is read here, or None.
+        name: Name, unique within the model; begins with the stack whose tokens pass, e.g. "layers.3.hidden-size.heads".
+        modules: Paths of the linear modules.
+        norm: Path of the norm whose output is read here, or None.
     """
 
     name: str
@@ -35,36 +35,36 @@ class Place:
 
 @dataclass(frozen=True)
 class Stream:
-    """The residual stream.
+    """Residual stream of a model, or the part of it that lies in one layer.
 
     Args:
-        width: coordinates that it has now.
-        tables: paths of modules whose own parameters are vectors of it; norms are among them.
-        writers: paths of the linear modules whose outputs are added to it.
-        places: where it is read, bottom to top.
-        tied: paths of readers whose weight is a table's.
-        silent: paths of readers that have no outputs any more.
-        entry: of one layer's part, path of the layer that may go on with fewer coordinates than it is given; None of
-            the whole.
+        hidden_size: Number of its coordinates now.
+        tables: Paths of modules whose own parameters are vectors of the stream, norms included.
+        writers: Paths of the linear modules whose outputs are added to the stream.
+        read_points: Read points of the stream, bottom to top.
+        tied: Paths of readers that share their weight with a table.
+        empty_readers: Paths of readers that have no outputs any more.
+        entry: For the part of one layer, path of the layer, which may keep fewer coordinates than it gets; None for the
+            whole stream.
     """
 
-    width: int
+    hidden_size: int
     tables: tuple[str, ...]
     writers: tuple[str, ...]
-    places: tuple[Place, ...]
+    read_points: tuple[ReadPoint, ...]
     tied: tuple[str, ...]
-    silent: tuple[str, ...]
+    empty_readers: tuple[str, ...]
     entry: str | None = None
 
     @property
     def readers(self) -> tuple[str, ...]:
-        """Paths of all linear modules that read it."""
-        return (*(path for place in self.places for path in place.modules), *self.silent)
+        """Paths of all linear modules that read the stream."""
+        return (*(path for point in self.read_points for path in point.modules), *self.empty_readers)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a stack, by which a stream is followed: its name ("layers.3"), its path, and what stands in it."""
+    """Layer of a stack: its name ("layers.3"), its path, and the rows of the sites in it."""
 
     name: str
     path: str
@@ -72,61 +72,70 @@ class Layer:
 
     @property
     def stack(self) -> str:
-        """As in the name: "layers" or "decoder"."""
+        """Name of the stack: "layers" or "decoder"."""
         return stack_of(self.name)
 
 
 def follow(
-    model: PreTrainedModel, family: Family, width: Width, layers: Sequence[Layer], top: Sequence[SiteRow]
+    model: PreTrainedModel, family: Family, hidden_size: HiddenSize, layers: Sequence[Layer], top: Sequence[SiteRow]
 ) -> Stream | str:
-    """The residual stream of a model, or the reason why its width cannot be cut.
+    """Return the residual stream of a model, or the reason why its hidden size cannot be cut.
 
     Args:
-        model: of the family.
-        family: that it is of.
-        width: its table.
-        layers: of all stacks, bottom to top.
-        top: the sites above the layers that this class of model has.
+        model: Model of the family.
+        family: Table of the model's family.
+        hidden_size: The family's description of the stream.
+        layers: Layers of all stacks, bottom to top.
+        top: Rows of the sites above the layers that this model class has.
     """
-    for field, value in width.requires:
+    for field, value in hidden_size.requires:
         if getattr(model.config, field) != value:
             return f"it has {field}={getattr(model.config, field)}, expected {value}"
-    there = dict(model.named_modules())
+    modules = dict(model.named_modules())
     base = "" if model.base_model is model else model.base_model_prefix + "."
     inner = {path for row in top for path in row.readers}
-    heads = tuple(path for path in width.heads if isinstance(there.get(path), nn.Linear | Conv1D) and path not in inner)
+    heads = tuple(
+        path for path in hidden_size.heads if isinstance(modules.get(path), nn.Linear | Conv1D) and path not in inner
+    )
     if not heads:
         return (
-            f"a {type(model).__name__} has nothing above the stream to read it, so its embeddings would be shorter and "
-            "could not be compared with the dense model's"
+            f"a {type(model).__name__} has no head that reads the residual stream, so its embeddings would get shorter "
+            "and could not be compared with those of the original model"
         )
-    projected = width.projected is not None and base + width.projected in there
-    entry = () if projected else tuple(base + path for path in width.tables)
-    norms = {"layers": _norms(width.norms, base, layers, "layers", skip=projected)}
-    if width.decoder is not None:
-        norms["decoder"] = _norms(width.decoder, base, layers, "decoder", skip=False)
+    projected = hidden_size.projected is not None and base + hidden_size.projected in modules
+    entry = () if projected else tuple(base + path for path in hidden_size.tables)
+    norms = {"layers": _norms(hidden_size.norms, base, layers, "layers", skip=projected)}
+    if hidden_size.decoder is not None:
+        norms["decoder"] = _norms(hidden_size.decoder, base, layers, "decoder", skip=False)
     within = tuple(f"{layer.path}.{path}" for layer in layers for row in layer.rows for path in row.readers)
-    writers = (*((base + str(width.projected),) if projected else ()), *within)
-    places = [*_inside(layers, there), ("decoder" if width.decoder else "layers", "width.top", heads)]
-    silent = {path for _, _, each in places for path in each if len(linear(model, path).weight) == 0}
-    named = tuple(_with_norms(places, norms, projected, silent))
+    writers = (*((base + str(hidden_size.projected),) if projected else ()), *within)
+    read_points = [
+        *_inside(layers, modules),
+        ("decoder" if hidden_size.decoder else "layers", "hidden-size.top", heads),
+    ]
+    empty = {path for _, _, each in read_points for path in each if len(linear(model, path).weight) == 0}
+    named = tuple(_with_norms(read_points, norms, projected, empty))
     tables = (*entry, *(path for each in norms.values() for path in each))
-    own = {id(parameter) for path in tables for parameter in there[path].parameters(recurse=False)}
-    tied = tuple(path for place in named for path in place.modules if id(there[path].weight) in own)
-    stream = Stream(len(linear(model, writers[-1]).weight), tables, writers, named, tied, tuple(sorted(silent)))
-    unknown = next(_unknown(there, stream, inner, set(width.tables if projected else ()), base), None)
-    return stream if unknown is None else f"the table does not say what {unknown} of a {type(model).__name__} is"
+    own = {id(parameter) for path in tables for parameter in modules[path].parameters(recurse=False)}
+    tied = tuple(path for point in named for path in point.modules if id(modules[path].weight) in own)
+    stream = Stream(len(linear(model, writers[-1]).weight), tables, writers, named, tied, tuple(sorted(empty)))
+    unknown = next(_unknown(modules, stream, inner, set(hidden_size.tables if projected else ()), base), None)
+    return (
+        stream
+        if unknown is None
+        else f"the table of its family does not describe {unknown} of a {type(model).__name__}"
+    )
 
 
 def by_layer(stream: Stream, layers: Sequence[Layer], above: Sequence[str]) -> tuple[Stream, ...]:
-    """The parts of a stream that lie in each of the layers of its one stack, bottom to top.
+    """Split the stream of a model with one stack into the parts of its layers, bottom to top.
 
-    What stands below the layers goes with the first of them, what stands above with the last.
+    The modules below the layers belong to the first layer's part, those above to the last layer's.
 
     Args:
-        stream: of the whole model.
-        layers: bottom to top.
-        above: paths of the norms above the layers.
+        stream: Stream of the whole model.
+        layers: Layers, bottom to top.
+        above: Paths of the norms above the layers.
     """
     last = len(layers) - 1
 
@@ -134,15 +143,17 @@ def by_layer(stream: Stream, layers: Sequence[Layer], above: Sequence[str]) -> t
         inside = (index for index, layer in enumerate(layers) if path.startswith(f"{layer.path}."))
         return next(inside, last if path in above or path in heads else 0)
 
-    heads = {path for place in stream.places if place.name == "layers.top.width" for path in place.modules}
+    heads = {path for point in stream.read_points if point.name == "layers.top.hidden-size" for path in point.modules}
     return tuple(
         Stream(
-            width=stream.width,
+            hidden_size=stream.hidden_size,
             tables=tuple(path for path in stream.tables if owner(path) == index),
             writers=tuple(path for path in stream.writers if owner(path) == index),
-            places=tuple(place for place in stream.places if place.modules and owner(place.modules[0]) == index),
+            read_points=tuple(
+                point for point in stream.read_points if point.modules and owner(point.modules[0]) == index
+            ),
             tied=tuple(path for path in stream.tied if owner(path) == index),
-            silent=tuple(path for path in stream.silent if owner(path) == index),
+            empty_readers=tuple(path for path in stream.empty_readers if owner(path) == index),
             entry=layer.path,
         )
         for index, layer in enumerate(layers)
@@ -155,46 +166,50 @@ def _norms(norms: Norms, base: str, layers: Sequence[Layer], stack: str, *, skip
     return (*below, *within, *(base + path for path in norms.above))
 
 
-def _inside(layers: Sequence[Layer], there: dict[str, nn.Module]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(stack whose tokens pass, name, modules) of the places inside the layers."""
+def _inside(layers: Sequence[Layer], modules: dict[str, nn.Module]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """Yield (stack whose tokens pass, name, modules) of the read points inside the layers."""
     for layer in layers:
         for row in layer.rows:
             paths = [rows.module for rows in row.producers]
             crossing = tuple(f"{layer.path}.{path}" for path in paths if path in row.crossing)
             own = tuple(f"{layer.path}.{path}" for path in paths if path not in row.crossing)
-            yield layer.stack, f"{layer.name}.width.{row.kind}", tuple(path for path in own if path in there)
+            yield (
+                layer.stack,
+                f"{layer.name}.hidden-size.{row.structure}",
+                tuple(path for path in own if path in modules),
+            )
             if crossing:
-                yield "layers", f"layers.{layer.name}.width.{row.kind}", crossing
+                yield "layers", f"layers.{layer.name}.hidden-size.{row.structure}", crossing
 
 
 def _with_norms(
-    places: Sequence[tuple[str, str, tuple[str, ...]]],
+    read_points: Sequence[tuple[str, str, tuple[str, ...]]],
     norms: dict[str, tuple[str, ...]],
     projected: bool,
-    silent: set[str],
-) -> Iterator[Place]:
-    """The n-th norm of a stack writes what its n-th place reads; the last one what all further places read."""
+    empty: set[str],
+) -> Iterator[ReadPoint]:
+    """Yield read points with their norms: a stack's n-th read point reads its n-th norm, all further ones the last."""
     seen = dict.fromkeys(norms, 0)
     if projected:
         seen["layers"] = -1
-    for stack, name, modules in places:
+    for stack, name, modules in read_points:
         passed, seen[stack] = seen[stack], seen[stack] + 1
         each = norms[stack]
         norm = None if passed < 0 or not each else each[min(passed, len(each) - 1)]
-        yield Place(
-            name if name != "width.top" else f"{stack}.top.width",
-            tuple(path for path in modules if path not in silent),
+        yield ReadPoint(
+            name if name != "hidden-size.top" else f"{stack}.top.hidden-size",
+            tuple(path for path in modules if path not in empty),
             norm,
         )
 
 
 def _unknown(
-    there: dict[str, nn.Module], stream: Stream, inner: set[str], projected: set[str], base: str
+    modules: dict[str, nn.Module], stream: Stream, inner: set[str], projected: set[str], base: str
 ) -> Iterator[str]:
-    """Modules with parameters as long as the stream is wide of which the table says nothing."""
+    """Yield the modules with an axis of the hidden size that the table does not describe."""
     known = {*stream.tables, *stream.writers, *stream.readers, *inner, *(base + path for path in projected)}
-    for path, module in there.items():
+    for path, module in modules.items():
         if path in known:
             continue
-        if any(stream.width in parameter.shape for parameter in module.parameters(recurse=False)):
+        if any(stream.hidden_size in parameter.shape for parameter in module.parameters(recurse=False)):
             yield path

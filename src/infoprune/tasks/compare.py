@@ -1,4 +1,4 @@
-"""Compare: how near the answers of a small model stay to those of the dense one."""
+"""Compare: how close the outputs of a small model are to those of the dense one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from infoprune.statistics.calibration import Batch
 from infoprune.statistics.precision import exact
-from infoprune.tasks.evaluate import Evaluation, Progress, agreement, answering, check_some, mean_kl
-from infoprune.tasks.judge import Judged, Tally, in_parts, judge
+from infoprune.structure.modes import evaluation_mode
+from infoprune.tasks.evaluate import Evaluation, Progress, agreement, check_some, mean_kl
+from infoprune.tasks.scoring import Scored, Tally, in_parts, score_batch
 
 NEIGHBOURS = 10
 OVERLAP = f"neighbour_overlap@{NEIGHBOURS}"
@@ -21,13 +22,13 @@ OVERLAP = f"neighbour_overlap@{NEIGHBOURS}"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same inputs.
+    """Comparison of two models on the same inputs.
 
     Args:
-        dense: metrics of the model that counts as right.
-        small: metrics of the other; for embeddings the share of the 10 nearest neighbours that are still the same.
-        agreement: share of answers that are the same; the mean cosine of embeddings; None for numbers.
-        kl: mean KL(dense || small) in nats an answer; None for numbers and embeddings.
+        dense: Metrics of the reference model.
+        small: Metrics of the other model; for embeddings also the share of the 10 nearest neighbours that agree.
+        agreement: Share of equal answers; for embeddings the mean cosine; None for numbers.
+        kl: Mean KL(dense || small) in nats per answer; None for numbers and embeddings.
     """
 
     dense: dict[str, float]
@@ -36,7 +37,7 @@ class Comparison:
     kl: float | None
 
     def metrics(self) -> dict[str, float]:
-        """All that is known of the small model, by name."""
+        """Return all metrics of the small model by name, with agreement (or cosine) and KL divergence."""
         near = {"agreement" if self.kl is not None else "cosine": self.agreement, "kl": self.kl}
         return {**self.small, **{name: value for name, value in near.items() if value is not None}}
 
@@ -49,29 +50,32 @@ def compare(
     translated: Sequence[Batch] | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Asks two models the same, batch by batch; of answers at every token only sums are kept.
+    """Run two models on the same batches and compare their outputs; of outputs at every token only sums are kept.
 
     Args:
-        dense: the model that counts as right.
-        small: the other.
-        batches: tokenised inputs, with labels or without.
-        translated: the same inputs for the small model, where that has tokens of its own.
-        progress: called with (batches done, batches in all).
+        dense: Reference model.
+        small: Other model.
+        batches: Tokenised inputs, with labels or without.
+        translated: The same inputs for the small model, where its tokenizer differs.
+        progress: Called with (batches done, batches in total).
+
+    Returns:
+        Metrics of both models, agreement and KL divergence.
 
     Raises:
-        ValueError: there are no batches, or the models do not give the same number of answers.
+        ValueError: There are no batches, or the outputs differ in shape.
 
-    Example:
+    Examples:
         >>> compare(model, small, batches)
         Comparison(dense={'accuracy': 0.84, ...}, small={'accuracy': 0.83, ...}, agreement=0.95, kl=0.024)
     """
     check_some(batches)
     tallies, near = (Tally(), Tally()), _Nearness()
-    with answering(dense, small):
+    with evaluation_mode(dense, small), torch.inference_mode():
         for done, (batch, other) in enumerate(zip(batches, translated or batches, strict=True), start=1):
-            pair = judge(dense, batch), judge(small, other)
-            for tally, judged in zip(tallies, pair, strict=True):
-                tally.add(judged)
+            pair = score_batch(dense, batch), score_batch(small, other)
+            for tally, scored in zip(tallies, pair, strict=True):
+                tally.add(scored)
             if not pair[0].whole:
                 near.add(*pair)
             if progress is not None:
@@ -83,7 +87,7 @@ def compare(
 
 
 def between(dense: Evaluation, small: Evaluation) -> Comparison:
-    """Compares the answers of two models that have one answer for each of the same inputs."""
+    """Compare two evaluations on the same inputs, with one answer per input."""
     a, b = dense.logits, small.logits
     if dense.reading == "embedding":
         cosine = float(cosine_similarity(exact(a), exact(b)).mean())
@@ -102,9 +106,9 @@ def between(dense: Evaluation, small: Evaluation) -> Comparison:
 def neighbour_overlap(
     dense: Float[Tensor, "inputs n"], small: Float[Tensor, "inputs n"], *, neighbours: int = NEIGHBOURS
 ) -> float:
-    """Share of each input's nearest others, by cosine, that are the nearest in both spaces; the mean over inputs.
+    """Return the share of each input's nearest neighbours by cosine that agree in both spaces; the mean over inputs.
 
-    Example:
+    Examples:
         >>> neighbour_overlap(dense, dense)
         1.0
     """
@@ -122,14 +126,14 @@ def neighbour_overlap(
 
 @dataclass
 class _Nearness:
-    """Sums over answers that are softmaxes at tokens, or at the start and the end of an answer."""
+    """Sums over outputs that are softmaxes at tokens, or at the start and the end of an answer."""
 
     same: int = 0
     answers: int = 0
     nats: float = 0.0
     rows: int = 0
 
-    def add(self, dense: Judged, small: Judged) -> None:
+    def add(self, dense: Scored, small: Scored) -> None:
         if dense.values.shape != small.values.shape:
             raise ValueError(
                 f"answers of shapes {tuple(dense.values.shape)} and {tuple(small.values.shape)}, expected the same; "

@@ -1,4 +1,4 @@
-"""Sentence: folders of sentence-transformers, a Transformer with what makes an embedding of its hidden states."""
+"""Sentence: folders of sentence-transformers, a Transformer with the modules that pool its hidden states."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infoprune.errors import InputError
-from infoprune.json_file import read_json
+from infoprune.files.json_file import read_json
 from infoprune.statistics.answer import POOLINGS, Pooling
 
 MODULES = "modules.json"
@@ -20,14 +20,14 @@ WITHIN = "sentence_bert_config.json"
 
 @dataclass(frozen=True)
 class SentenceFolder:
-    """What modules.json says.
+    """Contents of a folder of sentence-transformers.
 
     Args:
-        folder: that it lies in.
-        transformer: folder of the Transformer: the same, or one in it.
-        pooling: how the hidden states of all tokens become one.
-        max_length: tokens after which an input is cut; None where nothing is said.
-        modules: the list in modules.json.
+        folder: Folder with modules.json.
+        transformer: Folder of the Transformer: the same, or one inside it.
+        pooling: Pooling of the hidden states of all tokens.
+        max_length: Tokens at which an input is truncated; None where not specified.
+        modules: Entries of modules.json.
     """
 
     folder: Path
@@ -37,9 +37,9 @@ class SentenceFolder:
     modules: tuple[dict[str, Any], ...]
 
     def write_beside(self, out: Path) -> None:
-        """Adds to a folder with a Transformer what makes it a folder of sentence-transformers.
+        """Write the files beside a Transformer that make its folder a folder of sentence-transformers.
 
-        The Transformer then lies at the root, where everything else looks for it too.
+        The Transformer stays at the root, where all other libraries expect it.
         """
         modules = [{**module, "path": ""} if _is(module, "Transformer") else module for module in self.modules]
         (out / MODULES).write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
@@ -47,13 +47,13 @@ class SentenceFolder:
             if file.is_file():
                 shutil.copyfile(file, out / file.name)
         for module in self.modules:
-            place = self.folder / module["path"]
-            if not _is(module, "Transformer") and module["path"] and place.is_dir():
-                shutil.copytree(place, out / module["path"])
+            source = self.folder / module["path"]
+            if not _is(module, "Transformer") and module["path"] and source.is_dir():
+                shutil.copytree(source, out / module["path"])
 
 
 def read_sentence_folder(folder: str | PathLike[str]) -> SentenceFolder | None:
-    """What a folder of sentence-transformers holds; None where it is none.
+    """Read a folder of sentence-transformers; return None where there is no modules.json.
 
     Raises:
         InputError: modules.json is damaged, has no Transformer, or has a pooling that is not supported.
@@ -70,7 +70,7 @@ def read_sentence_folder(folder: str | PathLike[str]) -> SentenceFolder | None:
     transformers = [each for each in modules if _is(each, "Transformer")] if inside else []
     if len(transformers) != 1:
         raise InputError(
-            f"{root / MODULES} names no Transformer inside the folder, expected one; save the model anew with "
+            f"{root / MODULES} names no Transformer inside the folder, expected one; save the model again with "
             "sentence-transformers"
         )
     transformer = root / transformers[0]["path"]
@@ -83,8 +83,8 @@ def read_sentence_folder(folder: str | PathLike[str]) -> SentenceFolder | None:
     return SentenceFolder(root, transformer, pooling, longest if isinstance(longest, int) else None, tuple(modules))
 
 
-def _is(module: dict[str, Any], kind: str) -> bool:
-    return str(module["type"]).rpartition(".")[2] == kind
+def _is(module: dict[str, Any], name: str) -> bool:
+    return str(module["type"]).rpartition(".")[2] == name
 
 
 def _pooling(file: Path) -> Pooling:
@@ -98,9 +98,9 @@ def _pooling(file: Path) -> Pooling:
             return pooling
     raise InputError(
         f"{file} pools by {', '.join(sorted(modes))}, expected one of: {', '.join(POOLINGS)}; "
-        "open the Transformer alone with infoprune.load, and use infoprune.compress"
+        "load the Transformer alone with infoprune.load, and pass it to infoprune.prune"
     )
 
 
 def _read(file: Path) -> Any:  # noqa: ANN401
-    return read_json(file, "save the model anew with sentence-transformers")
+    return read_json(file, "save the model again with sentence-transformers")

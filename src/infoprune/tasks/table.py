@@ -1,4 +1,4 @@
-"""Tasks: what models are for, as a table."""
+"""Tasks: the supported tasks of models, as a table."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Truth = Literal["labels", "tags", "targets", "text", "none"]
 
 @dataclass(frozen=True)
 class Task:
-    """One thing that a model can be for.
+    """Task of a model.
 
     Args:
-        name: as in `--task` and report.json.
-        auto: the class of transformers that opens such a model.
-        endings: how the names of such classes end.
-        truth: what a score needs beside the texts: a label for each, tags for its words, a target text, nothing (the
-            text is its own answer), or "none" where there is only the comparison of two models.
-        served: the command line serves it; everything else is served from Python alone.
-        vocabulary: an answer is as large as the vocabulary, and stands at every token.
+        name: Name in `--task` and report.json.
+        auto: Class of transformers that loads such a model.
+        endings: Endings of the names of such model classes.
+        truth: What scoring needs besides the texts: "labels" (one per text), "tags" (one per word), "targets" (a target
+            text), "text" (the text itself is the answer), or "none" where two models can only be compared.
+        served: Whether the command line supports it; otherwise only Python does.
+        vocabulary: Whether the model outputs logits over the vocabulary at every token.
     """
 
     name: str
@@ -55,9 +55,9 @@ TASKS = (
 
 
 def task_of_class(name: str) -> Task | None:
-    """The task of a class of transformers; None where its name says nothing that is known.
+    """Return the task of a class of transformers; None where its name has no known ending.
 
-    Example:
+    Examples:
         >>> task_of_class("BertForMaskedLM").name
         'masked-lm'
     """
@@ -65,26 +65,29 @@ def task_of_class(name: str) -> Task | None:
 
 
 def task_of(model: nn.Module) -> str:
-    """What a model is for, read from the name of its class.
+    """Return the name of a model's task, by the name of its class.
 
     Raises:
-        InputError: the name says nothing that is known.
+        InputError: The name has no known ending.
     """
     name = type(model).__name__
     task = task_of_class(name)
     if task is None:
         endings = ", ".join(ending for each in TASKS for ending in each.endings)
-        raise InputError(f"{name} is for no task that is known; expected a class ending in one of: {endings}")
+        raise InputError(
+            f"{name} is for no task that is known, expected a class name ending in one of: {endings}; load the model "
+            "with the class of its task"
+        )
     return task.name
 
 
 def task_named(name: str) -> Task:
-    """The task of a name that the command line serves.
+    """Return the task with a name that the command line supports.
 
     Raises:
-        InputError: there is none.
+        InputError: There is none.
     """
     served = {task.name: task for task in TASKS if task.served}
     if name not in served:
-        raise InputError(f"task {name!r} is not known, expected one of: {', '.join(served)}; leave --task out")
+        raise InputError(f"`task` is {name!r}, expected one of: {', '.join(served)}; leave `task` out")
     return served[name]

@@ -1,4 +1,4 @@
-"""Targets: inputs with what a model should say at their tokens."""
+"""Targets: inputs with the correct outputs at their tokens."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError
 
 MASKED = 0.15
-"""Share of the tokens that a masked language model is asked for."""
+"""Share of the tokens that are masked for a masked language model."""
 
 
 def with_tags(
     data: TextData, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, *, batch_size: int, max_length: int
 ) -> list[dict[str, Tensor]]:
-    """Batches for token classification: the first token of every word is labelled with the tag of the word.
+    """Make batches for token classification: the first token of every word is labelled with the tag of the word.
 
     Args:
-        data: the texts are words between spaces; the labels are tags between spaces, one for each word.
-        tokenizer: a fast one, which knows the words of its tokens.
-        config: of the model; its `label2id` has the tags.
-        batch_size: inputs a batch.
-        max_length: tokens after which an input is cut.
+        data: Texts of words separated by spaces, with labels of tags separated by spaces, one for each word.
+        tokenizer: Fast tokenizer, which maps its tokens to words.
+        config: Config of the model; its `label2id` has the tags.
+        batch_size: Inputs per batch.
+        max_length: Tokens at which an input is truncated.
 
     Raises:
-        InputError: a row has not as many tags as words, or a tag is unknown to the model.
+        InputError: A row has not as many tags as words, or a tag is unknown to the model.
     """
     if not tokenizer.is_fast:
         raise InputError(
-            "the tokenizer is not a fast one, expected one that knows words; convert it (tokenizer.json), or leave the "
-            "tags out"
+            "the tokenizer is slow, expected a fast one, which maps tokens to words; convert it (tokenizer.json), or "
+            "leave the tags out"
         )
     words, tags = [text.split() for text in data.texts], [row.split() for row in data.labels or ()]
     for number, (row, given) in enumerate(zip(words, tags, strict=True), start=1):
@@ -53,10 +53,10 @@ def with_tags(
         encoded = tokenizer(words, is_split_into_words=True, truncation=True, max_length=max_length)
     labels = []
     for index, of in enumerate(numbers):
-        places = encoded.word_ids(index)
-        before = [None, *places[:-1]]
+        positions = encoded.word_ids(index)
+        before = [None, *positions[:-1]]
         labels.append(
-            [IGNORED if place in (None, last) else of[place] for place, last in zip(places, before, strict=True)]
+            [IGNORED if word in (None, last) else of[word] for word, last in zip(positions, before, strict=True)]
         )
     return packed({**encoded, "labels": labels}, tokenizer, batch_size)
 
@@ -64,14 +64,14 @@ def with_tags(
 def with_texts(
     data: TextData, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, *, batch_size: int, max_length: int
 ) -> list[dict[str, Tensor]]:
-    """Batches for an encoder-decoder: the second text of every row is what it should write.
+    """Make batches for an encoder-decoder: the second text of every row is the target.
 
     Args:
-        data: with second texts.
-        tokenizer: of the model; it may treat targets in their own way.
-        config: of the model; it knows what the decoder begins with.
-        batch_size: inputs a batch.
-        max_length: tokens after which source and target are cut.
+        data: Texts with second texts.
+        tokenizer: Tokenizer of the model; it may tokenise targets differently.
+        config: Config of the model; it specifies the start token of the decoder.
+        batch_size: Inputs per batch.
+        max_length: Tokens at which source and target are truncated.
     """
     with unchanged(tokenizer):
         encoded = tokenizer(list(data.texts), truncation=True, max_length=max_length)
@@ -89,10 +89,10 @@ def with_texts(
 def with_masks(
     batches: Sequence[dict[str, Tensor]], tokenizer: PreTrainedTokenizerBase, *, seed: int = 0
 ) -> list[dict[str, Tensor]]:
-    """The batches with 15 % of their tokens masked, at least one an input; these are labelled with what stood there.
+    """Mask 15 % of the tokens of batches, at least one per input, and label these with the original tokens.
 
     Raises:
-        InputError: the tokenizer has no token for it.
+        InputError: The tokenizer has no mask token.
     """
     if tokenizer.mask_token_id is None:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Resume: a distillation leaves its result where the same call will find it."""
+"""Resume: store the result of a distillation where the same call will find it."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from torch import Tensor, nn
 RESULT = "result.safetensors"
 
 
-def hand_over(lesson: nn.Module, place: Path) -> None:
-    """Leaves the result of a training that is complete in the folder of its checkpoints, and nothing else."""
-    place.mkdir(parents=True, exist_ok=True)
-    draft = place / f"{RESULT}.draft"
-    save_file(lesson.state_dict(), draft)
-    draft.rename(place / RESULT)
-    for path in place.glob("checkpoint-*"):
+def hand_over(distillation_loss: nn.Module, folder: Path) -> None:
+    """Store the result of a complete training in the folder of its checkpoints, and remove these."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f"{RESULT}.draft"
+    save_file(distillation_loss.state_dict(), draft)
+    draft.rename(folder / RESULT)
+    for path in folder.glob("checkpoint-*"):
         shutil.rmtree(path)
 
 
-def take_over(lesson: nn.Module, place: Path) -> bool:
-    """The result of a training that is complete, if it is there."""
-    if not (place / RESULT).is_file():
+def take_over(distillation_loss: nn.Module, folder: Path) -> bool:
+    """Load the stored result of a complete training, and return whether there is one."""
+    if not (folder / RESULT).is_file():
         return False
-    lesson.load_state_dict(load_file(place / RESULT), strict=False)
+    distillation_loss.load_state_dict(load_file(folder / RESULT), strict=False)
     return True
 
 
 def name_of(settings: object, models: Sequence[nn.Module], batches: Sequence[Mapping[str, Tensor]]) -> str:
-    """A name for this very training: nothing else may go on from its checkpoints.
+    """Return a name for this exact training: only the same training may resume from its checkpoints.
 
     Args:
-        settings: whose text says all that is set.
-        models: that take part.
-        batches: trained on.
+        settings: Settings whose string form contains all values.
+        models: Student and teacher.
+        batches: Training batches.
     """
     digest = hashlib.sha256(str(settings).encode())
     states = [tensor for model in models for tensor in model.state_dict().values()]

@@ -1,4 +1,4 @@
-"""Training: the one way in which a model is trained, through Hugging Face's Trainer."""
+"""Trainer: all training runs through this wrapper of Hugging Face's Trainer."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from transformers.utils import logging
 from infoprune.tasks.evaluate import Progress
 
 STATE = "trainer_state.json"
-"""What the Trainer writes last into a checkpoint: one without it is a checkpoint cut short."""
+"""File that the Trainer writes last into a checkpoint: one without it is incomplete."""
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How long and how fast.
+class TrainingSettings:
+    """Length and learning rate of a training.
 
     Args:
-        steps: in all.
-        learning_rate: the highest; reached after 10 % of the steps, falling to zero in a line from there.
-        batch_size: examples a step.
-        seed: of order and dropout.
-        bf16: compute products in bfloat16; None means where the processor is faster with it.
+        steps: Number of steps.
+        learning_rate: Highest learning rate: reached after 10 % of the steps, then falling linearly to zero.
+        batch_size: Examples per step.
+        seed: Seed of order and dropout.
+        bf16: Whether to compute products in bfloat16; None means where the processor is faster with it.
     """
 
     steps: int
@@ -53,12 +53,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Examples that are not trained on, and when to look at them.
+    """Examples that are not trained on, and how often the model is evaluated on them.
 
     Args:
-        examples: the loss of the model in evaluation mode on these says how good it is.
-        looks: how often, evenly over the training and at its end; the model of the best look is kept.
-        patience: steps without a better look after which the training ends; those of the warm-up do not count.
+        examples: Held-out examples; the loss of the model in evaluation mode is measured on them.
+        looks: Number of evaluations, evenly over the training and at its end; the best checkpoint is kept.
+        patience: Steps without improvement after which training stops; steps of the warm-up do not count.
     """
 
     examples: Sequence[Any]
@@ -68,12 +68,12 @@ class HeldOut:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Parameters that are trained at a rate of their own, without weight decay.
+    """Parameters with a learning rate of their own, without weight decay.
 
     Args:
-        parameters: of the module that is trained.
-        learning_rate: the highest; it rises and falls with that of the others.
-        uphill: they make the loss larger, as the multipliers of a Lagrangian do.
+        parameters: Parameters of the module that is trained.
+        learning_rate: Highest learning rate; it follows the schedule of the others.
+        uphill: Whether they maximise the loss, as the multipliers of a Lagrangian do.
     """
 
     parameters: tuple[nn.Parameter, ...]
@@ -83,12 +83,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training did.
+    """Result of a training.
 
     Args:
-        loss: mean over the steps.
-        steps: taken, fewer than asked where it ended early.
-        held_out: best loss on the held-out examples, or None without them.
+        loss: Mean over the steps.
+        steps: Steps taken; fewer than requested where training stopped early.
+        held_out: Lowest loss on the held-out examples, or None without them.
     """
 
     loss: float
@@ -100,43 +100,43 @@ def train(
     model: nn.Module,
     examples: Sequence[Mapping[str, Any]] | Dataset | data.Dataset[Any],
     collate: Callable[[list[Any]], dict[str, Any]],
-    schedule: Schedule,
+    settings: TrainingSettings,
     *,
     groups: Sequence[Group] = (),
     held_out: HeldOut | None = None,
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Trained:
-    """Trains a module in place with AdamW: weight decay 0.01, gradients clipped at 1.
+    """Train a module in place with AdamW: weight decay 0.01, gradients clipped at 1.
 
     Args:
-        model: its forward takes what `collate` makes and returns a mapping with "loss".
-        examples: with a length and an index.
-        collate: makes the arguments of the forward from a list of examples.
-        schedule: how long and how fast.
-        groups: parameters that are trained otherwise than the rest.
-        held_out: what the training is judged by, if it is.
-        folder: for checkpoints, written at every look at the held-out examples; a training that finds one of its own
-            there goes on from it. None keeps nothing.
-        progress: called after each step.
+        model: Module whose forward pass takes the result of `collate` and returns a mapping with "loss".
+        examples: Training examples, with a length and an index.
+        collate: Function that makes the arguments of the forward pass from a list of examples.
+        settings: Length and learning rate.
+        groups: Parameters with other learning rates.
+        held_out: Examples that decide which checkpoint is kept; None keeps the last state.
+        folder: Folder for checkpoints, written at every evaluation on the held-out examples; a training resumes from
+            the latest one there. None keeps nothing.
+        progress: Called with (steps done, steps in total).
     """
     device = next(model.parameters()).device
-    looks = 1 if held_out is None else min(held_out.looks, schedule.steps)
-    every = -(-schedule.steps // looks)
-    warm_up = schedule.steps // 10
-    with _place(folder) as place, quiet_transformers(), _own_forward(model), torch.random.fork_rng():
+    looks = 1 if held_out is None else min(held_out.looks, settings.steps)
+    every = -(-settings.steps // looks)
+    warm_up = settings.steps // 10
+    with _checkpoint_folder(folder) as checkpoints, quiet_transformers(), _own_forward(model), torch.random.fork_rng():
         arguments = TrainingArguments(
-            output_dir=str(place),
-            max_steps=schedule.steps,
-            learning_rate=schedule.learning_rate,
-            per_device_train_batch_size=schedule.batch_size,
-            per_device_eval_batch_size=schedule.batch_size,
+            output_dir=str(checkpoints),
+            max_steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            per_device_train_batch_size=settings.batch_size,
+            per_device_eval_batch_size=settings.batch_size,
             lr_scheduler_type="linear",
             warmup_steps=warm_up,
             weight_decay=0.01,
             max_grad_norm=1.0,
-            seed=schedule.seed,
-            bf16=_bf16_is_faster(device) if schedule.bf16 is None else schedule.bf16,
+            seed=settings.seed,
+            bf16=_bf16_is_faster(device) if settings.bf16 is None else settings.bf16,
             use_cpu=device.type == "cpu",
             dataloader_pin_memory=device.type == "cuda",
             eval_strategy="no" if held_out is None else "steps",
@@ -166,20 +166,20 @@ def train(
         if held_out is not None:
             trainer.add_callback(_LastLook())
             trainer.add_callback(_Patience(held_out.patience, warm_up))
-        result = trainer.train(resume_from_checkpoint=_latest(place))
+        result = trainer.train(resume_from_checkpoint=_latest(checkpoints))
         best = trainer.state.best_metric
     return Trained(float(result.training_loss), trainer.state.global_step, None if best is None else float(best))
 
 
 def embeddings_of(model: PreTrainedModel) -> nn.Module:
-    """The tables at the bottom of a model."""
+    """Return the module of the embedding tables of a model."""
     # Encoders keep word, position and type tables in one module of that name; decoders have the word table alone.
     return dict(model.base_model.named_children()).get("embeddings") or model.get_input_embeddings()
 
 
 @contextmanager
-def frozen(module: nn.Module | None) -> Iterator[None]:
-    """Within the block the parameters of a module, if there is one, are not trained."""
+def freeze(module: nn.Module | None) -> Iterator[None]:
+    """Exclude the parameters of a module, if there is one, from training within the block."""
     parameters = [] if module is None else [p for p in module.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)
@@ -191,7 +191,7 @@ def frozen(module: nn.Module | None) -> Iterator[None]:
 
 
 def _set_apart(trainer: Trainer, groups: Sequence[Group]) -> None:
-    """Gives parameters groups of their own in the optimizer, which the Trainer then finds made."""
+    """Create the Trainer's optimizer with separate parameter groups; the Trainer then uses it."""
     optimizer = trainer.create_optimizer()
     apart = {id(parameter) for group in groups for parameter in group.parameters}
     for given in optimizer.param_groups:
@@ -212,7 +212,7 @@ class _ProgressCallback(TrainerCallback):
 
 
 class _LastLook(TrainerCallback):
-    """The Trainer saves at the end in any case, but evaluates there only if the steps come out even."""
+    """Evaluation at the last step: the Trainer always saves there, but evaluates only where the steps divide evenly."""
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -221,23 +221,23 @@ class _LastLook(TrainerCallback):
 
 
 class _Patience(TrainerCallback):
-    """Ends a training that gets no better.
+    """Early stopping of a training without improvement.
 
-    transformers' own counts looks, those of the warm-up too: while the learning rate is on its way up, and just after,
-    a model that has been repaired gets worse before it gets better.
+    The early stopping of transformers counts evaluations, those of the warm-up too: while the learning rate rises, and
+    just after, a repaired model gets worse before it improves.
     """
 
     def __init__(self, steps: int, warm_up: int) -> None:
         self._steps, self._warm_up = steps, warm_up
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        # Every look is saved, after it was found to be the best or not; a training that goes on knows this state.
+        # Every evaluation is saved, with the best step so far; a resumed training restores this state.
         since = state.global_step - max(self._warm_up, state.best_global_step or 0)
         control.should_training_stop |= since >= self._steps
 
 
 @contextmanager
-def _place(folder: Path | None) -> Iterator[Path]:
+def _checkpoint_folder(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         yield folder
         return
@@ -246,7 +246,7 @@ def _place(folder: Path | None) -> Iterator[Path]:
 
 
 def _latest(folder: Path) -> str | None:
-    """The newest whole checkpoint in a folder; what a killed training left half-written is removed."""
+    """Return the newest complete checkpoint in a folder, and remove incomplete ones of a killed training."""
     found = sorted(folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
     while found and not (found[-1] / STATE).is_file():
         shutil.rmtree(found.pop())
@@ -255,7 +255,7 @@ def _latest(folder: Path) -> str | None:
 
 def _bf16_is_faster(device: torch.device) -> bool:
     if device.type == "cpu":
-        # PyTorch has no public question for these; without the instructions it emulates bfloat16, at a loss.
+        # PyTorch has no public check for these; without the instructions it emulates bfloat16, which is slower.
         return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
@@ -276,7 +276,7 @@ def _own_forward(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Within the block transformers says nothing but errors."""
+    """Silence transformers within the block, except for errors."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

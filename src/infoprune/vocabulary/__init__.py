@@ -1,1 +1,1 @@
-"""Vocabulary: tokens that texts never use leave model and tokenizer."""
+"""Vocabulary: remove tokens that the texts never use from model and tokenizer."""

@@ -1,4 +1,4 @@
-"""Counts: how often every token occurs in texts."""
+"""Counts: the number of occurrences of every token in texts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 1024
 
 
 def count_occurrences(tokenizer: PreTrainedTokenizerBase, data: TextData, size: int) -> Int[Tensor, " size"]:
-    """How often every token occurs in texts, which are not cut at any length."""
+    """Count how often every token occurs in texts; no text is truncated."""
     counts = torch.zeros(size, dtype=torch.long)
     for chunk in encoded(tokenizer, data):
         counts += torch.bincount(torch.tensor([i for ids in chunk for i in ids], dtype=torch.long), minlength=size)
@@ -24,7 +24,7 @@ def count_occurrences(tokenizer: PreTrainedTokenizerBase, data: TextData, size: 
 
 
 def encoded(tokenizer: PreTrainedTokenizerBase, data: TextData) -> Iterator[list[list[int]]]:
-    """The tokens of all texts at their full length, so many texts at once."""
+    """Yield the tokens of all texts at their full length, in chunks of 1,024 texts."""
     for start in range(0, len(data), _CHUNK):
         part = slice(start, start + _CHUNK)
         pairs = None if data.pairs is None else list(data.pairs[part])

@@ -1,4 +1,4 @@
-"""Dropped: what becomes of a token in a text once its row is gone."""
+"""Dropped tokens: how a token in a text is handled after its row is removed."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.plan import VOCABULARY, plan_of
 from infoprune.structure.sites import every_site
-from infoprune.structure.stand_ins import why_not
 from infoprune.structure.stock import loads_in
+from infoprune.structure.token_remapping import why_not
 
-Dropped = Literal["nearest", "pieces"]
-DROPPED: tuple[Dropped, ...] = ("nearest", "pieces")
-"""The model reads the nearest row that stayed, or the tokenizer splits the token."""
+Dropped = Literal["remap", "pieces"]
+DROPPED: tuple[Dropped, ...] = ("remap", "pieces")
+"""The model reads the nearest kept row (token remapping), or the tokenizer splits the token into kept pieces."""
 
 
 def default_for(model: PreTrainedModel, opens: str | None = None) -> Dropped:
-    """What becomes of dropped tokens where nothing is said.
+    """Return the default handling of dropped tokens.
 
     Args:
-        model: whose tokens are dropped.
-        opens: "transformers" or "infoprune": what will open the result whatever becomes of its vocabulary; by default
-            what opens the model as it is.
+        model: Model whose tokens are dropped.
+        opens: "transformers" or "infoprune": the library that can load the result, its vocabulary aside; by default
+            the library that can load the model as it is.
     """
     plan = plan_of(model)
     if plan is not None and VOCABULARY in plan.kept:
-        return "pieces" if plan.stand_ins is None else "nearest"
+        return "pieces" if plan.token_map is None else "remap"
     if opens is None:
         opens = "transformers" if plan is None else loads_in(every_site(model), plan.counts)
-    return "nearest" if opens == "infoprune" and why_not(model) is None else "pieces"
+    return "remap" if opens == "infoprune" and why_not(model) is None else "pieces"
 
 
-def check_dropped(model: PreTrainedModel, dropped: Dropped) -> None:
-    """Raises InputError where tokens of a model cannot be dropped so."""
-    reason = why_not(model) if dropped == "nearest" else None
+def check_dropped(model: PreTrainedModel, dropped_tokens: Dropped) -> None:
+    """Raise InputError where the model does not support this handling of dropped tokens."""
+    reason = why_not(model) if dropped_tokens == "remap" else None
     if reason is not None:
         raise InputError(
-            f"nearest rows cannot stand in for the dropped tokens of a {type(model).__name__}: {reason}; "
-            "let the tokenizer split them (--dropped-tokens pieces)"
+            f"dropped tokens of a {type(model).__name__} cannot be remapped: {reason}; "
+            "let the tokenizer split them: pass `dropped_tokens=pieces`"
         )
     default = default_for(model)
-    if dropped != default and VOCABULARY in (getattr(plan_of(model), "kept", None) or ()):
+    if dropped_tokens != default and VOCABULARY in (getattr(plan_of(model), "kept", None) or ()):
         raise InputError(
-            f"the vocabulary of this model was cut before, and its dropped tokens became {default}, expected the same "
-            f"now; pass --dropped-tokens {default}, or cut the dense model"
+            f"the vocabulary of this model was already pruned with `dropped_tokens={default}`, expected the same now; "
+            f"pass `dropped_tokens={default}`, or prune the original model"
         )

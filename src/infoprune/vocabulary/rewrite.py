@@ -1,4 +1,4 @@
-"""Rewrite: a fast tokenizer with fewer tokens, made by way of its files."""
+"""Rewrite: save a fast tokenizer, remove tokens from its files, and load it again."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from infoprune.vocabulary.tokenizer_json import State, restricted
 
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
-# what save_pretrained writes besides, such as vocab.txt and merges.txt, still has the old numbers
+# other files of save_pretrained, such as vocab.txt and merges.txt, still have the old token numbers
 _WITHOUT_NUMBERS = (TOKENIZER, TOKENIZER_CONFIG, "special_tokens_map.json", "chat_template.jinja")
 
 
 def state_of(tokenizer: PreTrainedTokenizerBase) -> State:
-    """What tokenizer.json would hold.
+    """Return the contents of the tokenizer's tokenizer.json.
 
     Raises:
-        InputError: the tokenizer is slow.
+        InputError: The tokenizer is slow.
     """
     if not tokenizer.is_fast:
         raise InputError(
-            f"{type(tokenizer).__name__} is a slow tokenizer, expected a fast one, whose tokens can be taken away; "
-            "save one with a tokenizer.json beside the model, let the nearest rows stand in for what is dropped "
-            "(--dropped-tokens nearest), or leave vocabulary out (--sites)"
+            f"{type(tokenizer).__name__} is a slow tokenizer, expected a fast one, whose tokens can be removed; "
+            "save one with a tokenizer.json beside the model, pass `dropped_tokens=remap`, or leave vocabulary out of "
+            "`structures`"
         )
     state: State = json.loads(tokenizer.backend_tokenizer.to_str())
     return state
 
 
 def with_tokens(tokenizer: PreTrainedTokenizerBase, kept: Sequence[int]) -> PreTrainedTokenizerBase:
-    """A copy of a fast tokenizer that has only some of the tokens, numbered anew in the same order.
+    """Return a copy of a fast tokenizer with the kept tokens only, renumbered in the same order.
 
-    It is made by way of its files, so that it is what any later `from_pretrained` will give.
+    The copy is loaded from edited files, so it equals the result of any later `from_pretrained`.
 
     Args:
-        tokenizer: left as it is.
-        kept: the tokens that stay, ascending; with those that it cannot do without.
+        tokenizer: Fast tokenizer; not changed.
+        kept: Kept tokens, ascending, with the indispensable ones.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -66,7 +66,7 @@ def with_tokens(tokenizer: PreTrainedTokenizerBase, kept: Sequence[int]) -> PreT
 def check_same_splits(
     old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase, kept: Sequence[int], data: TextData
 ) -> None:
-    """Raises InputError where texts of kept tokens are split in another way: a class may do more than its files say."""
+    """Raise InputError where texts of kept tokens are split differently: a class may do more than its files specify."""
     number = {before: after for after, before in enumerate(kept)}
     expected = {token: number[i] for token, i in old.get_vocab().items() if i in number}
     alike = new.get_vocab() == expected and all(
@@ -77,6 +77,6 @@ def check_same_splits(
     )
     if not alike:
         raise InputError(
-            f"{type(old).__name__} splits texts differently once tokens are taken away, expected the same tokens; "
-            "leave the vocabulary as it is (--sites)"
+            f"{type(old).__name__} splits texts differently once tokens are removed, expected the same tokens; "
+            "leave vocabulary out of `structures`"
         )

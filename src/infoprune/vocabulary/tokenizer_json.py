@@ -1,4 +1,4 @@
-"""Tokenizer JSON: which tokens a tokenizer cannot do without, and the same tokenizer with fewer. Dictionaries only."""
+"""Tokenizer JSON: the indispensable tokens of a tokenizer, and the tokenizer without others. Dictionaries only."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from typing import Any
 from infoprune.errors import InputError
 
 State = dict[str, Any]
-KINDS = ("WordPiece", "BPE", "Unigram")
+MODEL_TYPES = ("WordPiece", "BPE", "Unigram")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 def vocabulary(state: State) -> dict[str, int]:
-    """All tokens of a tokenizer and their numbers, added ones included.
+    """Return all tokens of a tokenizer with their numbers, added tokens included.
 
     Args:
-        state: what tokenizer.json holds.
+        state: Contents of tokenizer.json.
 
     Raises:
-        InputError: the tokenizer is of a kind that is not known here.
+        InputError: The type of the tokenizer's model is not supported.
     """
     model = state["model"]
-    if model.get("type") not in KINDS:
+    if model.get("type") not in MODEL_TYPES:
         raise InputError(
-            f"the tokenizer is a {model.get('type')} model, expected one of: {', '.join(KINDS)}; "
-            "let the nearest rows stand in (--dropped-tokens nearest), or leave the vocabulary as it is (--sites)"
+            f"the tokenizer is a {model.get('type')} model, expected one of: {', '.join(MODEL_TYPES)}; "
+            "pass `dropped_tokens=remap`, or leave vocabulary out of `structures`"
         )
     if model.get("end_of_word_suffix") or (model["type"] == "BPE" and model.get("continuing_subword_prefix")):
         raise InputError(
             "the tokenizer marks the inside or the end of words in its merges, expected plain merges; "
-            "let the nearest rows stand in (--dropped-tokens nearest), or leave the vocabulary as it is (--sites)"
+            "pass `dropped_tokens=remap`, or leave vocabulary out of `structures`"
         )
     return {**_model_tokens(model), **{token["content"]: int(token["id"]) for token in state["added_tokens"]}}
 
 
 def indispensable(state: State) -> set[int]:
-    """Tokens that stay whatever the texts are: added and special ones, the unknown token, and the alphabet.
+    """Return the tokens that are kept for any texts: added and special ones, the unknown token, and the alphabet.
 
-    The alphabet is every token of one character (of one byte, in a tokenizer of bytes), at the start of a word and
-    inside it: whatever could be spelled before can be spelled after.
+    The alphabet is every token of one character (of one byte, in a byte-level tokenizer), at the start of a word and
+    inside it: every text that the tokenizer could spell before, it can still spell.
     """
     model, tokens = state["model"], vocabulary(state)
     stay = {int(token["id"]) for token in state["added_tokens"]}
@@ -51,19 +51,19 @@ def indispensable(state: State) -> set[int]:
     if model.get("unk_token") in tokens:
         stay.add(tokens[model["unk_token"]])
     if model["type"] == "Unigram":
-        # An unknown character costs the least score of all tokens and a bit more: with another least score texts with
-        # such characters would be split elsewhere.
+        # Unigram derives the score of an unknown character from the lowest score of all tokens: with another lowest
+        # score, texts with such characters would be split differently.
         stay.add(min(range(len(model["vocab"])), key=lambda i: model["vocab"][i][1]))
-        # Some classes have the number of the unknown token written in.
+        # Some classes hard-code the number of the unknown token.
         stay |= set(range((model.get("unk_id") or 0) + 1))
     return stay.union(_named(state.get("post_processor")))
 
 
 def by_frequency(state: State) -> list[int]:
-    """All tokens of the model, the commonest in the language first, as far as a tokenizer tells.
+    """Sort the tokens of the model by their frequency in the language, highest first, as far as the tokenizer shows it.
 
-    The score of Unigram is a log-probability, and BPE merges the commonest pair first. A WordPiece vocabulary is as it
-    was written; makers sort it by frequency, BERT's among them.
+    The score of Unigram is a log-probability, and BPE merges the commonest pair first. A WordPiece vocabulary is taken
+    in its own order; BERT's and others are sorted by frequency.
     """
     model = state["model"]
     if model["type"] == "Unigram":
@@ -77,15 +77,15 @@ def by_frequency(state: State) -> list[int]:
 
 
 def without_prefix(state: State, token: str) -> str:
-    """A token as it stands in a text, where the inside of words is marked in its name."""
+    """Return a token as it appears in a text, without the prefix that marks the inside of words."""
     return token.removeprefix(state["model"].get("continuing_subword_prefix") or "")
 
 
 def with_intermediates(state: State, kept: Collection[int]) -> set[int]:
-    """The kept tokens and, where tokens are made by merges, those that stand on the way to them.
+    """Return the kept tokens and, for BPE, the intermediate tokens that are merged into them.
 
-    Merging is greedy by rank, so a token comes about in the same steps wherever it does: those of merging it alone.
-    Merges across its borders would have left no such token.
+    Merging is greedy by rank, so a token always results from the same steps: those of merging it alone. A merge across
+    its borders would have prevented the token.
     """
     if state["model"]["type"] != "BPE":
         return set(kept)
@@ -102,11 +102,11 @@ def with_intermediates(state: State, kept: Collection[int]) -> set[int]:
 
 
 def restricted(state: State, kept: Collection[int]) -> State:
-    """The tokenizer with the kept tokens alone, numbered anew in the same order.
+    """Return the tokenizer with the kept tokens only, renumbered in the same order.
 
     Args:
-        state: what tokenizer.json holds.
-        kept: tokens that stay, with the indispensable ones and the intermediates; other numbers may be among them.
+        state: Contents of tokenizer.json.
+        kept: Kept tokens, with the indispensable ones and the intermediates; may contain other numbers.
     """
     number = {old: new for new, old in enumerate(sorted(kept))}
     small = copy.copy(state)
@@ -135,26 +135,26 @@ def _model_tokens(model: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _merges(model: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Pairs by rank; older files have them as "a b"."""
+    """Return the pairs by rank; older files write them as "a b"."""
     pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
     return [(a, b) for a, b in pairs]
 
 
 def _steps(token: str, ranks: Mapping[tuple[str, str], int]) -> set[str]:
-    """What stands on the way from characters to a token; nothing where merging does not lead there."""
+    """Return all intermediate tokens between characters and a token; empty where the merges do not produce it."""
     parts = list(token)
     steps = set(parts)
     while len(parts) > 1:
-        rank, place = min((ranks.get(pair, len(ranks)), i) for i, pair in enumerate(pairwise(parts)))
+        rank, index = min((ranks.get(pair, len(ranks)), i) for i, pair in enumerate(pairwise(parts)))
         if rank == len(ranks):
             return set()
-        parts[place : place + 2] = [parts[place] + parts[place + 1]]
-        steps.add(parts[place])
+        parts[index : index + 2] = [parts[index] + parts[index + 1]]
+        steps.add(parts[index])
     return steps
 
 
 def _named(processor: object) -> Iterator[int]:
-    """Numbers of the tokens that a post-processor puts around texts."""
+    """Yield the numbers of the tokens that a post-processor puts around texts."""
     if isinstance(processor, list):
         for part in processor:
             yield from _named(part)

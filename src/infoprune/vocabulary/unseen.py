@@ -1,4 +1,4 @@
-"""Unseen: which tokens are likeliest to come among those that texts hardly have, and how many will come that go."""
+"""Unseen tokens: which rare tokens are likeliest in new texts, and what share of new texts is dropped tokens."""
 
 from __future__ import annotations
 
@@ -14,100 +14,101 @@ from infoprune.vocabulary.tokenizer_json import State, by_frequency, indispensab
 
 @dataclass(frozen=True)
 class Lexicon:
-    """What a choice among the tokens of a tokenizer has to know of them.
+    """Properties of a tokenizer's tokens that decide which are kept.
 
     Args:
-        order: all that can come from a text, the commonest in the language first, as far as the tokenizer tells.
-        stay: those that stay whatever the texts are.
-        special: those that are put around texts.
-        sayable: whether a text can have a token: its own text is one word for the tokenizer, unlike "[unused7]".
+        order: All tokens that a text can contain, the commonest in the language first, as far as the tokenizer shows
+            it.
+        stay: Tokens that are kept for any texts.
+        special: Tokens that the tokenizer puts around texts.
+        occurs: Whether a text can contain a token: its own text is one word for the tokenizer, unlike "[unused7]".
     """
 
     order: tuple[int, ...]
     stay: frozenset[int]
     special: frozenset[int]
-    sayable: Callable[[int], bool]
+    occurs: Callable[[int], bool]
 
 
 def lexicon_to_rewrite(tokenizer: PreTrainedTokenizerBase, state: State) -> Lexicon:
-    """Of a fast tokenizer that is to be written with fewer tokens: the alphabet stays.
+    """Return the lexicon of a fast tokenizer that will be rewritten with fewer tokens: the alphabet is kept.
 
     Args:
-        tokenizer: fast.
-        state: what its tokenizer.json holds.
+        tokenizer: Fast tokenizer.
+        state: Contents of its tokenizer.json.
     """
     special = frozenset(int(token["id"]) for token in state["added_tokens"] if token["special"])
 
-    def sayable(token: int) -> bool:
+    def occurs(token: int) -> bool:
         return _is_word(tokenizer, without_prefix(state, str(tokenizer.convert_ids_to_tokens(token))))
 
-    return Lexicon(tuple(by_frequency(state)), frozenset(indispensable(state)), special, sayable)
+    return Lexicon(tuple(by_frequency(state)), frozenset(indispensable(state)), special, occurs)
 
 
 def lexicon_as_it_is(tokenizer: PreTrainedTokenizerBase, state: State | None) -> Lexicon:
-    """Of a tokenizer that is not to be changed: special and added tokens stay.
+    """Return the lexicon of a tokenizer that is not changed: special and added tokens are kept.
 
     Args:
-        tokenizer: of any kind.
-        state: what its tokenizer.json holds, where it is of a kind whose order is known; else the order is that of the
-            numbers.
+        tokenizer: Fast or slow tokenizer.
+        state: Contents of its tokenizer.json where the type has a known order; with None the order is that of the
+            token numbers.
     """
     special = frozenset(tokenizer.all_special_ids)
     stay = special | {int(i) for i in tokenizer.get_added_vocab().values()}
     if state is None:
         return Lexicon(tuple(sorted(tokenizer.get_vocab().values())), stay, special, lambda token: True)
     known = lexicon_to_rewrite(tokenizer, state)
-    return Lexicon(known.order, stay, special, known.sayable)
+    return Lexicon(known.order, stay, special, known.occurs)
 
 
-def likeliest(lexicon: Lexicon, counts: Int[Tensor, " size"], kept: Collection[int], extra: int) -> list[int]:
-    """The tokens that are likeliest in new texts among those that go.
+def likeliest(lexicon: Lexicon, counts: Int[Tensor, " size"], kept: Collection[int], extra_tokens: int) -> list[int]:
+    """Return the dropped tokens that are likeliest in new texts.
 
-    First come those that were seen more often, then those that are commoner in the language, as far as the tokenizer
-    tells; a token that no text is ever split into is none of them.
+    They are sorted by their count, then by their frequency in the language as far as the tokenizer shows it. Tokens
+    that cannot occur in a text are left out.
 
     Args:
-        lexicon: of the tokenizer.
-        counts: how often every token was seen.
-        kept: tokens that stay in any case.
-        extra: how many to give, at most.
+        lexicon: Lexicon of the tokenizer.
+        counts: Occurrences of every token.
+        kept: Tokens that are kept anyway.
+        extra_tokens: Largest number of tokens to return.
     """
     stay, seen = set(kept), counts.tolist()
     found: list[int] = []
     for token in sorted((i for i in lexicon.order if i not in stay), key=lambda i: -seen[i]):
-        if len(found) == extra:
+        if len(found) == extra_tokens:
             break
-        if seen[token] or lexicon.sayable(token):
+        if seen[token] or lexicon.occurs(token):
             found.append(token)
     return found
 
 
 def expected_share(lexicon: Lexicon, counts: Int[Tensor, " size"], min_count: int, extra: Sequence[int] = ()) -> float:
-    """The share of the tokens of new texts, of the same kind as some texts, that will be none of those that stay.
+    """Estimate the share of dropped tokens among the tokens of new, similar texts.
 
-    Good and Turing: a new token is with probability (r + 1) N_(r+1) / N one of those that were seen r times among N,
-    where N_r tokens were seen r times. Summed over the tokens that go; of those that were seen as often as the last
-    extra one, these are the rarer ones in the language.
+    Good-Turing estimate: a new token is one of those that occurred r times among N with probability
+    (r + 1) N_(r+1) / N, where N_r tokens occurred r times. The estimate sums over the dropped tokens. Of the tokens
+    with the same count as the last extra one, the rarer ones in the language are dropped.
 
     Args:
-        lexicon: of the tokenizer.
-        counts: how often every token was seen in the texts.
-        min_count: how often a token had to be seen to stay.
-        extra: tokens that stay besides, from `likeliest`.
+        lexicon: Lexicon of the tokenizer.
+        counts: Occurrences of every token in the texts.
+        min_count: Occurrences that a token needed to be kept.
+        extra: Tokens that are kept besides, from `likeliest`.
 
     Returns:
-        A share of the tokens without the special ones around texts.
+        A share of all tokens except the special ones around texts.
 
     Source: I. J. Good, The Population Frequencies of Species and the Estimation of Population Parameters, Biometrika
     40 (1953), equation 2.
     """
     order, seen = lexicon.order, [int(n) for n in counts.tolist()]
     rare = set(order) - lexicon.stay
-    often, place = min_count - 1, -1
+    often, last = min_count - 1, -1
     if extra:
-        often, place = seen[extra[-1]], order.index(extra[-1])
+        often, last = seen[extra[-1]], order.index(extra[-1])
     fallen: int = sum(seen[i] for i in rare if seen[i] <= often)
-    fallen += sum(often + 1 for i in order[place + 1 :] if i in rare and seen[i] == often + 1)
+    fallen += sum(often + 1 for i in order[last + 1 :] if i in rare and seen[i] == often + 1)
     return fallen / max(sum(seen) - sum(seen[i] for i in lexicon.special), 1)
 
 

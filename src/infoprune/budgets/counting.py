@@ -1,0 +1,50 @@
+"""Counting: the parameters, bytes or FLOPs of a model, and of the units of a site."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.structure.site import Site
+from infoprune.surgery import outline
+
+
+def count_quantity(model: PreTrainedModel, quantity: str, shape: tuple[int, int]) -> int:
+    """Count a model's "flops" (on a batch of `shape`), "bytes" or "params".
+
+    Args:
+        model: The model.
+        quantity: What to count.
+        shape: (inputs, tokens) of a batch.
+    """
+    if quantity == "flops":
+        # counts for one and two inputs give those of any number, also where positions are computed once per batch
+        one, two = (count_flops(model, example_batch(model.config, number, shape[1])) for number in (1, 2))
+        return one + (shape[0] - 1) * (two - one)
+    return count_bytes(model) if quantity == "bytes" else count_parameters(model)
+
+
+def count_curve(
+    model: PreTrainedModel, site: Site, quantity: str, shape: tuple[int, int], total: int, *, depth: bool
+) -> Float[Tensor, " _"]:
+    """Return the cost of 0, 1, ... units of a site, (units + 1,), in some quantity.
+
+    All units cost the same; the first one also includes what its block has once.
+
+    Args:
+        model: The whole model.
+        site: The site.
+        quantity: What to count.
+        shape: (inputs, tokens) of a batch.
+        total: Count of the whole model.
+        depth: Whether the block may be removed, so that the cost of having it is counted too.
+    """
+    alone = total if site.units == 1 else count_quantity(outline(model, {site.name: 1}), quantity, shape)
+    unit = (total - alone) // max(site.units - 1, 1)
+    first = alone - count_quantity(outline(model, {site.name: 0}), quantity, shape) if depth else unit
+    curve = unit * torch.arange(site.units + 1, dtype=torch.float64)
+    curve[1:] += first - unit
+    return curve

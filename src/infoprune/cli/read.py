@@ -1,0 +1,160 @@
+"""Read option values: numbers, names and amounts, converted for the library."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from infoprune.errors import InputError
+
+if TYPE_CHECKING:
+    from infoprune.budgets.budget import Budget
+    from infoprune.pipeline.settings import Form
+    from infoprune.pipeline.size import MaxLoss
+    from infoprune.vocabulary.dropped import Dropped
+
+
+def number(option: str, text: str, example: str) -> float:
+    """Read an option's value as a number.
+
+    Raises:
+        InputError: It is not a number.
+
+    Examples:
+        >>> number("--keep", "half", "0.5")
+        Traceback (most recent call last):
+        infoprune.errors.InputError: --keep is 'half', expected a number; pass e.g. --keep 0.5
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{option} is {text!r}, expected a number; pass e.g. {option} {example}") from None
+
+
+def budget(
+    text: str | None, allocation: str | None = None, *, depth: bool = False, default: str | None = "flops=0.5"
+) -> "Budget | None":
+    """Read --budget, --allocation and --depth.
+
+    Args:
+        text: Value of --budget.
+        allocation: Value of --allocation.
+        depth: Whether --depth was passed.
+        default: Budget that the other two apply to where none is given; None where the size is given otherwise.
+
+    Raises:
+        InputError: One of them is not valid.
+
+    Examples:
+        >>> budget("flops=0.4")
+        Budget(quantity='flops', amount=0.4, allocation=None, depth=False)
+    """
+    if text is None and allocation is None and not depth:
+        return None
+    text = default if text is None else text
+    if text is None:
+        name = "--depth" if depth else "--allocation"
+        raise InputError(
+            f"{name} applies to a budget, but another size was given; pass e.g. --budget flops=0.5 instead"
+        )
+    from infoprune.budgets.budget import read_budget
+
+    return replace(read_budget(text, allocation), depth=depth)
+
+
+def max_loss(max_loss: str | None, max_kl: str | None) -> "MaxLoss | None":
+    """Read --max-loss or --max-kl.
+
+    Raises:
+        InputError: Both are given, or one cannot be read.
+
+    Examples:
+        >>> max_loss("accuracy=0.5", None)
+        MaxLoss(metric='accuracy', most=0.5)
+    """
+    if max_loss is None and max_kl is None:
+        return None
+    if max_loss is not None and max_kl is not None:
+        raise InputError("--max-loss and --max-kl were given, expected one; leave one out")
+    from infoprune.pipeline.size import MaxLoss, read_max_loss
+
+    return read_max_loss(str(max_loss)) if max_kl is None else MaxLoss("kl", number("--max-kl", max_kl, "0.05"))
+
+
+def dropped_tokens(text: str | None) -> "Dropped | None":
+    """Read --dropped-tokens.
+
+    Raises:
+        InputError: There is no such way to handle removed tokens.
+
+    Examples:
+        >>> dropped_tokens("remap")
+        'remap'
+    """
+    from infoprune.vocabulary.dropped import DROPPED
+
+    for name in DROPPED:
+        if text == name:
+            return name
+    if text is None:
+        return None
+    raise InputError(f"--dropped-tokens is {text!r}, expected one of: {', '.join(DROPPED)}; or leave it out")
+
+
+def shape(text: str) -> "Form":
+    """Read --shape.
+
+    Raises:
+        InputError: There is no such shape.
+
+    Examples:
+        >>> shape("uniform")
+        'uniform'
+    """
+    from infoprune.pipeline.settings import FORMS
+
+    for form in FORMS:
+        if text == form:
+            return form
+    raise InputError(f"--shape is {text!r}, expected one of: {', '.join(FORMS)}; pass e.g. --shape free")
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Split a list of names at its commas.
+
+    Examples:
+        >>> names("ffn, heads")
+        ('ffn', 'heads')
+    """
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def memory(text: str | None) -> int | None:
+    """Read --memory.
+
+    Raises:
+        InputError: It is not an amount of memory.
+
+    Examples:
+        >>> memory("2GB")
+        2000000000
+    """
+    if text is None:
+        return None
+    from infoprune.budgets.budget import read_bytes
+
+    return read_bytes(text)
+
+
+def integers(option: str, text: str) -> tuple[int, ...]:
+    """Read an option's value as whole numbers separated by commas.
+
+    Raises:
+        InputError: One is not a whole number.
+
+    Examples:
+        >>> integers("--batch-size", "1, 32")
+        (1, 32)
+    """
+    try:
+        return tuple(int(part) for part in names(text) or ())
+    except ValueError:
+        raise InputError(f"{option} is {text!r}, expected whole numbers; pass e.g. {option} 1,32") from None

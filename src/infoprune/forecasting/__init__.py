@@ -1,0 +1,1 @@
+"""Forecasting: the memory and time of a prune, before any weight is read."""

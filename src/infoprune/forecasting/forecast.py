@@ -1,0 +1,113 @@
+"""Forecast: the memory, operations and time of a prune, from a model without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from infoprune.errors import InputError
+from infoprune.forecasting.batch_pass import BatchPass
+from infoprune.forecasting.repair_cost import neuron_operations, pruned_bytes, refit_bytes, regression_operations
+from infoprune.forecasting.site_shape import SiteShape
+from infoprune.forecasting.stages import Forecast, Stage
+from infoprune.forecasting.workload import Workload
+from infoprune.measuring.measure import count_bytes, count_parameters
+from infoprune.measuring.speed import product_rate
+from infoprune.repairing.augmentation import augmentations_wanted
+from infoprune.statistics.groups import EIGHT, groups
+from infoprune.structure.embeddings import count_rows
+from infoprune.structure.sites import find_sites
+
+SLACK = 1.15
+"""Factor for memory that allocators round up and leave unused, as measured by benchmarks/memory.py."""
+MATRICES = 6
+"""Matrices of a site's size that ranking or compensating it holds beside the statistics."""
+SLOWNESS = 2
+"""Factor of an elimination's time per operation over that of matrix products, since it works on vectors."""
+SLOWER = {"collect": 2.2, "rank": 1.55, "repair": 3.2}
+"""Factor of a stage's time over that of its products at full speed, for small and element-wise operations: as measured
+by benchmarks/memory.py, between MiniLM and SmolLM2."""
+
+
+def forecast(
+    model: PreTrainedModel,
+    work: Workload,
+    *,
+    structures: Collection[str] | None = None,
+    device: torch.device | None = None,
+) -> Forecast:
+    """Forecast the memory, operations and time of `prune`; no weight is read and no text is processed.
+
+    The memory of a stage is that of its largest part. Collecting holds the statistics of a group of sites and the graph
+    of a batch; ranking holds the statistics, the matrices for ranking one site, and the smaller model; repairing holds
+    two smaller models and the activations of all texts at one re-fit. Operations are those of the passes, in the
+    model's precision, and those of the statistics, in float64.
+
+    Args:
+        model: A model whose shapes alone are used, such as one from `empty_model` on the meta device.
+        work: The texts.
+        structures: Types of structure to cut; None means every type in the layers.
+        device: Device on which matrix products are timed; None leaves the seconds out.
+
+    Returns:
+        The memory, operations and, where a device is given, seconds of every stage.
+
+    Raises:
+        InputError: The model is not supported, `structures` has a hidden size, or the memory is not enough for one
+            site.
+
+    Examples:
+        >>> forecast(model, Workload(samples=1024, max_length=64)).peak > 0
+        True
+    """
+    sites = find_sites(model, structures)
+    stream = next((site.structure for site in sites if site.streams), None)
+    if stream is not None:
+        raise InputError(f"`structures` has {stream}, which a forecast does not support yet; leave it out")
+    shapes = {site.name: SiteShape.of(model, site) for site in sites}
+    parts = groups(model, sites, work.memory)
+    taken = {name: shape.bytes for name, shape in shapes.items()}
+    statistics = max(sum(taken[site.name] for site in part) for part in parts)
+    batches = work.samples / min(work.samples, work.batch_size)
+    pass_ = BatchPass.of(model, sites, work)
+    forward = pass_.flops * batches
+    tokens = work.samples * work.max_length
+    every = shapes.values()
+    widest = max(shape.inputs for shape in every)
+    held = statistics if len(parts) == 1 else max(taken.values())
+    augmentations = augmentations_wanted(tokens, widest) if pass_.once and count_rows(model) else 0
+    repaired = replace(work, samples=work.samples * (1 + augmentations))
+    stages = {
+        "collect": Stage(
+            statistics + pass_.bytes(list(every), work),
+            forward * len(parts) * (1 + pass_.directions),
+            tokens * sum(2 * s.inputs**2 + 2 * pass_.directions * s.outputs**2 for s in every),
+        ),
+        "rank": Stage(
+            held + count_bytes(model) + EIGHT * MATRICES * widest**2,
+            0.0,
+            sum(SLOWNESS * 4 * s.inputs**3 + 2 * s.inputs**2 * s.outputs for s in every),
+        ),
+        "repair": Stage(
+            pruned_bytes(model, every, work.keep) * 2 + refit_bytes(model, every, repaired),
+            forward * ((1 + augmentations) * (1 + work.keep) + augmentations * (1 + pass_.directions))
+            + sum(neuron_operations(s, tokens * (1 + augmentations), work.keep) for s in every),
+            sum(regression_operations(s, tokens * (1 + augmentations), work.keep) for s in every),
+        ),
+    }
+    stages = {name: replace(stage, bytes=round(SLACK * stage.bytes)) for name, stage in stages.items()}
+    if device is not None:
+        stages = {name: _timed(stage, SLOWER[name], model, widest, work, device) for name, stage in stages.items()}
+    return Forecast(count_parameters(model), count_bytes(model), forward, len(parts), taken, stages)
+
+
+def _timed(
+    stage: Stage, slower: float, model: nn.Module, hidden_size: int, work: Workload, device: torch.device
+) -> Stage:
+    dtype = next(model.parameters()).dtype
+    own, exact = (product_rate(each_dtype, work.tokens, hidden_size, device) for each_dtype in (dtype, torch.float64))
+    return replace(stage, seconds=slower * (stage.flops / own + stage.exact / exact))

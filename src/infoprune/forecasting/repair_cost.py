@@ -1,0 +1,63 @@
+"""Repair cost: the memory and the operations of a repair."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import nn
+
+from infoprune.forecasting.site_shape import SiteShape
+from infoprune.forecasting.workload import Workload
+from infoprune.measuring.measure import count_bytes
+from infoprune.repairing.gauss_newton import ITERATIONS
+from infoprune.repairing.neurons import PER_INPUT, STEPS
+from infoprune.repairing.repair import FOLDS
+from infoprune.repairing.ridge import GRID, MIXTURES
+from infoprune.statistics.groups import EIGHT
+
+
+def pruned_bytes(model: nn.Module, shapes: Collection[SiteShape], keep: float) -> int:
+    """Return the bytes of the weights that stay."""
+    size = next(model.parameters()).element_size()
+    cut = sum(s.outputs * s.inputs + sum(rows * columns for rows, columns in s.producers) for s in shapes)
+    return count_bytes(model) - round((1 - keep) * cut * size)
+
+
+def refit_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload) -> int:
+    """Return the bytes of the largest re-fit: the activations of all texts in both models there, and the sums."""
+    size, keep, tokens = next(model.parameters()).element_size(), work.keep, work.samples * work.max_length
+
+    def activations(s: SiteShape) -> float:
+        stream = s.outputs
+        reading = s.inputs * (1 + keep) + 2 * 3 * stream + 3 * stream
+        # a layer keeps the outputs of its other producers: queries and keys until there are values
+        held = (1 + keep) * sum(rows for rows, _ in s.producers)
+        writing = [2 * columns + held + 2 * stream + 3 * keep * rows for rows, columns in s.producers]
+        if s.refits_neurons(tokens):  # the inputs twice, targets, slopes, and the neurons before and after
+            reading += 2 * s.producers[0][1] + stream + (s.parts + 2) * keep * s.inputs
+        return max([reading, *writing])
+
+    def sums(s: SiteShape) -> float:
+        sizes = [(keep * s.inputs, s.outputs), *((columns, keep * rows) for rows, columns in s.producers)]
+        return max(EIGHT * (3 * FOLDS * n**2 + (FOLDS + 3) * n * o + 2 * FOLDS * n * MIXTURES) for n, o in sizes)
+
+    return round(tokens * size * max(map(activations, shapes)) + max(map(sums, shapes)))
+
+
+def regression_operations(s: SiteShape, tokens: int, keep: float) -> float:
+    """Return the operations of a site's regressions: products, and a factorisation for each fold and ridge."""
+    again = [(keep * s.inputs, s.outputs)] * (1 + STEPS if s.refits_neurons(tokens) else 0)
+    sizes = [(keep * s.inputs, s.outputs), *again, *((columns, keep * rows) for rows, columns in s.producers)]
+    factors = FOLDS * len(GRID) + 1
+    return sum(2 * tokens * n * (n + o) + factors * (n**3 / 3 + 4 * n**2 * min(o, MIXTURES)) for n, o in sizes)
+
+
+def neuron_operations(s: SiteShape, tokens: int, keep: float) -> float:
+    """Return the operations of the Gauss-Newton steps for a site's neurons, the first step on three of four folds."""
+    if not s.refits_neurons(tokens):
+        return 0.0
+    neurons, columns = keep * s.inputs, s.producers[0][1]
+    product = 2 * s.parts * columns * neurons + neurons * min(neurons, 2 * s.outputs)
+    begin = 2 * s.parts * columns * neurons + 2 * neurons * s.outputs + columns**2
+    stride = tokens // (PER_INPUT * columns)
+    return 2 * tokens * (begin + product * ITERATIONS / stride) * (STEPS + 1 - 1 / FOLDS)

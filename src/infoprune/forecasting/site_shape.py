@@ -1,0 +1,48 @@
+"""Site shape: the sizes of a site's matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from infoprune.repairing.neurons import PER_INPUT
+from infoprune.statistics.groups import site_bytes
+from infoprune.structure.linear import linear
+from infoprune.structure.site import Site
+
+
+@dataclass(frozen=True)
+class SiteShape:
+    """Sizes of a site's matrices.
+
+    Args:
+        outputs: Outputs of the reader.
+        inputs: Inputs of the reader.
+        bytes: Bytes of the site's statistics.
+        producers: (rows, inputs) of every producer that a repair re-fits.
+        neurons: Whether the units are neurons.
+    """
+
+    outputs: int
+    inputs: int
+    bytes: int
+    producers: tuple[tuple[int, int], ...]
+    neurons: bool
+
+    @classmethod
+    def of(cls, model: nn.Module, site: Site) -> SiteShape:
+        """Return the sizes of a site of a model."""
+        outputs, inputs = linear(model, site.reader).weight.shape
+        producers = tuple(tuple(linear(model, each.module).weight.shape) for each in site.refit)
+        size = site_bytes(outputs, inputs, site.units)
+        return cls(outputs, inputs, size, producers, site.structure == "ffn")  # type: ignore[arg-type]
+
+    def refits_neurons(self, tokens: int) -> bool:
+        """Return whether a repair on so many tokens re-fits the producers of the neurons together with the reader."""
+        return self.neurons and tokens >= PER_INPUT * self.producers[0][1]
+
+    @property
+    def parts(self) -> int:
+        """Number of rows that produce a neuron."""
+        return sum(rows for rows, _ in self.producers) // self.inputs

@@ -1,1 +1,0 @@
-"""Repair: closed-form re-fitting of a cut model, bottom-up."""

@@ -1,0 +1,136 @@
+"""Lockstep: many forward passes that pause at the same module, so that the module can be re-fitted in between.
+
+A bottom-up repair needs, at every site, the activations of all inputs after everything below is repaired. To run the
+network again from the bottom for each site would cost a pass per site; to copy each family's forward and run it in
+pieces would tie us to one version of transformers. Instead every pass runs in its own greenlet and is suspended inside
+a hook until all others have reached it: one forward pass in total, for any architecture, all in one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+
+import torch
+from greenlet import GreenletExit, getcurrent, greenlet
+from torch import Tensor, nn
+
+from infoprune.measuring.measure import device_of
+from infoprune.statistics.calibration import model_inputs
+
+
+@dataclass(frozen=True)
+class PausedPass:
+    """Forward pass that is paused after a linear module.
+
+    Args:
+        module: Path of the linear module.
+        x: Input of the module, (batch, length, n).
+        y: Output of the module, (batch, length, o).
+        total: Output plus the residual, where there is one; the pass is resumed with another tensor in its place.
+    """
+
+    module: str
+    x: Tensor
+    y: Tensor
+    total: Tensor
+
+
+@dataclass(frozen=True)
+class PausePoint:
+    """Linear module after which all passes pause.
+
+    Args:
+        module: Path of the linear module.
+        stream: Path of a module whose first input is the residual that is added to the output, or None.
+    """
+
+    module: str
+    stream: str | None
+
+
+class Lockstep:
+    """Forward passes of one model over several batches, which advance together from pause point to pause point.
+
+    Args:
+        model: Model in evaluation mode.
+        batches: Keyword arguments of the model's forward, one mapping per pass.
+        points: Pause points.
+
+    Examples:
+        >>> with Lockstep(model, batches, points) as passes:
+        ...     while paused := passes.advance():
+        ...         passes.resume([each.total for each in paused])
+    """
+
+    def __init__(self, model: nn.Module, batches: Sequence[Mapping[str, Tensor]], points: Sequence[PausePoint]) -> None:
+        self._model = model
+        self._main = getcurrent()
+        self._latest: dict[tuple[int, str], Tensor] = {}
+        self._handles = [handle for point in points for handle in self._hooks(point)]
+        self._passes = [greenlet(self._run(batch)) for batch in batches]
+        self._sizes = {each: len(next(iter(batch.values()))) for each, batch in zip(self._passes, batches, strict=True)}
+        self._replies: list[Tensor | None] = [None] * len(batches)
+
+    def __enter__(self) -> Lockstep:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for each in self._passes:
+            if each:  # still suspended: end it where it is
+                each.throw(GreenletExit)
+
+    def advance(self) -> list[PausedPass]:
+        """Run every pass to its next pause point; the list is empty when the passes have ended."""
+        paused = []
+        with torch.no_grad():  # around the switches, never inside a pass: the grad mode belongs to the thread
+            for index, each in enumerate(self._passes):
+                if not each.dead:
+                    stopped = each.switch(self._replies[index])
+                    if stopped is not None:
+                        paused.append(stopped)
+        self._replies = [None] * len(self._passes)
+        return paused
+
+    def resume(self, totals: Sequence[Tensor]) -> None:
+        """Give each pass the tensor that replaces `total`; the passes run at the next `advance`."""
+        self._replies = list(totals)
+
+    def _run(self, batch: Mapping[str, Tensor]) -> Callable[..., None]:
+        # with a cache, every pass would keep the keys and values of all layers below until all have ended
+        without = {"use_cache": False} if "use_cache" in signature(self._model.forward).parameters else {}
+
+        def run(_: object = None) -> None:
+            device = device_of(self._model)
+            self._model(**model_inputs(batch, device), **without)
+
+        return run
+
+    def _hooks(self, point: PausePoint) -> Iterator[torch.utils.hooks.RemovableHandle]:
+        """Register hooks that record the residual before the module and pause the pass after it."""
+
+        def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._latest[id(getcurrent()), point.module] = inputs[0]
+
+        def pause(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            residual = self._latest.pop((id(getcurrent()), point.module), None)
+            total = output if residual is None else output + residual
+            size = self._sizes[getcurrent()]
+            paused = PausedPass(point.module, *(_by_text(each, size) for each in (inputs[0], output, total)))
+            reply: Tensor = self._main.switch(paused)
+            if reply is paused.total:  # unchanged: not even rounded
+                return output
+            reply = reply.reshape(output.shape)
+            return reply if residual is None else reply - residual
+
+        yield self._model.get_submodule(point.module).register_forward_hook(pause)
+        if point.stream is not None:
+            yield self._model.get_submodule(point.stream).register_forward_pre_hook(record)
+
+
+def _by_text(x: Tensor, size: int) -> Tensor:
+    """Return (batch, length, n), also for a family that joins all tokens of a batch into one axis."""
+    return x.reshape(size, len(x) // size, x.shape[-1]) if x.ndim == 2 else x

@@ -1,0 +1,300 @@
+"""Repair: re-fitting of a pruned model to the outputs of the dense one, module by module, bottom-up."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from infoprune.errors import InputError
+from infoprune.plan import check_same_tokens, kept_within
+from infoprune.processes import add_up, starts
+from infoprune.repairing.lockstep import Lockstep, PausedPass, PausePoint
+from infoprune.repairing.neurons import enough_tokens, parts_of, refit_neurons
+from infoprune.repairing.norm import refit_norm
+from infoprune.repairing.refit_steps import RefitStep, refit_steps
+from infoprune.repairing.ridge import Samples, Sums, fit_ridge, sums_by_fold
+from infoprune.statistics.answer import remedy
+from infoprune.statistics.calibration import Batch, Progress, real_tokens
+from infoprune.statistics.collect import collect_importance
+from infoprune.statistics.huber import huber_weights
+from infoprune.statistics.precision import exact
+from infoprune.statistics.statistics import Statistics, token_weights
+from infoprune.structure.linear import LinearMap, linear
+from infoprune.structure.modes import copy_modes, evaluation_mode
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites, sites_by_name
+
+FOLDS = 4
+
+Fit = Callable[[RefitStep, LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
+"""New weight and bias of a linear module, from its present ones and the sums of its regression by fold."""
+Weigh = Callable[[RefitStep], Sequence[Tensor]]
+"""Weights of all tokens at a step, batch by batch."""
+
+
+def repair(
+    small: PreTrainedModel,
+    dense: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    statistics: Statistics | None = None,
+    smoothing: float = 3.0,
+    ridge: float | None = None,
+    producers: bool = True,
+    neurons: bool | None = None,
+    sites: Collection[str] | None = None,
+    own: int | None = None,
+    progress: Progress | None = None,
+) -> PreTrainedModel:
+    r"""Return a copy of the pruned model, re-fitted bottom-up to the dense one by token-weighted ridge regression.
+
+    At every reader, with x its input in the pruned network (everything below is repaired already), r the residual
+    there and y the dense network's output plus the dense residual,
+
+        min over W, b of  sum_t w_t |W x_t + b + r_t - y_t|^2 + ridge mean(diag Cov x) |W - W_0|^2
+
+    where W_0 is the present weight; a token whose input or error is far longer than the median of its text gets a
+    smaller weight (see `huber_weights`). Producers are re-fitted in the same way, without a residual, to the outputs of
+    the kept units in the dense network, because their inputs have changed too. Where the hidden size was cut, all
+    readers of the residual stream are re-fitted too, and the norms are re-fitted to the kept coordinates of the dense
+    norms' outputs. Where tokens are many, the producers of neurons are re-fitted once more together with their reader
+    (see `refit_neurons`).
+
+    All passes advance together from step to step, so a repair costs one forward pass of each network, and memory for
+    the activations of all inputs at one step. In a process group every process passes its own batches, and all
+    processes fit to the sums over all batches.
+
+    Args:
+        small: Pruned model, from `apply_plan`.
+        dense: Model that it was cut from.
+        batches: Tokenised inputs without labels, for example those of `collect`.
+        statistics: Statistics of the dense model on these batches, for the token importance; None collects it.
+        smoothing: Weight of a token without gradient, as a fraction of the mean; inf weighs all tokens equally.
+        ridge: Strength as a fraction of the inputs' mean variance; None chooses it at every step by cross-validation
+            over texts.
+        producers: Whether to re-fit producers as well as readers.
+        neurons: Whether to re-fit the producers of neurons a second time, to reduce the error of their reader (see
+            `refit_neurons`); None does so where there are enough tokens. It needs `producers`.
+        sites: Names of the sites to re-fit; None means all.
+        own: Number of batches before the augmented ones, which repeat these batches in the same order, as from
+            `with_augmentations`; cross-validation holds out an input together with its augmentations. None means all.
+        progress: Called with (steps done, steps in all).
+
+    Returns:
+        The repaired copy; both given models stay as they are.
+
+    Raises:
+        InputError: If the statistics are of other batches, a regression is not finite, layers are shared, or the dense
+            model has other tokens.
+
+    Examples:
+        >>> statistics = collect(model, batches)
+        >>> small = apply_plan(model, allocate(rank(statistics, ChannelInformation()), Keep(0.5)), statistics)
+        >>> repaired = repair(small, model, batches, statistics=statistics)
+        >>> repaired.num_parameters() == small.num_parameters()
+        True
+    """
+    statistics = collect_importance(dense, batches, sites=_cut(small, dense)) if statistics is None else statistics
+
+    def wanted(step: RefitStep) -> bool:
+        return (producers or step.reads) and (sites is None or step.importance in sites)
+
+    return refit_bottom_up(
+        small,
+        dense,
+        batches,
+        chosen=wanted,
+        weigh=by_importance(statistics, batches, smoothing),
+        fit=partial(_by_ridge, ridge=ridge),
+        neurons=neurons,
+        huber=True,
+        own=own,
+        progress=progress,
+    )
+
+
+def refit_bottom_up(
+    small: PreTrainedModel,
+    dense: PreTrainedModel,
+    batches: Sequence[Batch],
+    *,
+    chosen: Callable[[RefitStep], bool],
+    weigh: Weigh,
+    fit: Fit,
+    neurons: bool | None = False,
+    huber: bool = False,
+    own: int | None = None,
+    progress: Progress | None = None,
+) -> PreTrainedModel:
+    """Return a copy of the pruned model whose linear modules are re-fitted one by one, from the bottom to the top.
+
+    Args:
+        small: Pruned model, from `apply_plan`.
+        dense: Model that it was cut from.
+        batches: Tokenised inputs.
+        chosen: Whether to take a step.
+        weigh: Token weights at a step.
+        fit: Fits a linear module.
+        neurons: Whether to re-fit the producers of neurons together with their reader, see `repair`.
+        huber: Whether tokens with far longer inputs or errors than the median get smaller weights (`huber_weights`).
+        own: Number of batches that are not augmented, see `repair`.
+        progress: Called with (steps done, steps in all).
+
+    Raises:
+        InputError: If layers are shared, or the dense model has other tokens.
+    """
+    check_repairable(find_sites(small))
+    check_same_tokens(small, dense)
+    repaired = copy.deepcopy(small)
+    repaired.eval()
+    steps = {path: step for path, step in refit_steps(repaired, dense).items() if chosen(step)}
+    written = {step.neurons[0].module for step in steps.values() if step.neurons and neurons is not False}
+    points = [PausePoint(step.module, step.stream) for step in steps.values()]
+    numbers = starts([len(next(iter(batch.values()))) for batch in batches[:own]])
+    firsts = [numbers[index % len(numbers)] for index in range(len(batches))]
+    with (
+        evaluation_mode(dense),
+        Lockstep(dense, batches, points) as dense_passes,
+        Lockstep(repaired, batches, points) as passes,
+    ):
+        done, inputs = 0, dict[str, list[Tensor]]()
+        while done < len(steps) and (paused := passes.advance()):
+            wanted = dense_passes.advance()
+            dense_passes.resume([each.total for each in wanted])
+            step = steps[paused[0].module]
+            samples = _samples(step, paused, wanted, weigh(step), huber)
+            del wanted
+            if step.module in written:
+                inputs[step.module] = [each.x for each in paused]
+            part_inputs = inputs.pop(step.neurons[0].module, None) if step.neurons else None
+            if part_inputs is not None and neurons is None and not enough_tokens(part_inputs, samples):
+                part_inputs = None
+            passes.resume(_refit(repaired, step, paused, samples, firsts, fit, part_inputs))
+            done += 1
+            if progress is not None:
+                progress(done, len(steps))
+    copy_modes(small, repaired)
+    return repaired
+
+
+def by_importance(statistics: Statistics, batches: Sequence[Batch], smoothing: float) -> Weigh:
+    """Return a function that weighs the tokens of the batches by their importance at a step, see `token_weights`.
+
+    Raises:
+        InputError: If the statistics are of other batches.
+    """
+    statistics = statistics.among(batches)
+
+    def weigh(step: RefitStep) -> Sequence[Tensor]:
+        masks = [real_tokens(batch, step.stack).cpu() for batch in batches]
+        return token_weights(statistics, step.importance, masks, smoothing)
+
+    return weigh
+
+
+def _cut(small: PreTrainedModel, dense: PreTrainedModel) -> list[Site]:
+    """Return the sites of the layers, and those other sites that were cut."""
+    always = {site.name for site in find_sites(dense)}
+    return [
+        site
+        for name, site in sites_by_name(dense).items()
+        if name in always or len(kept_within(small, dense, name, site.units)) < site.units
+    ]
+
+
+def check_repairable(sites: Collection[Site]) -> None:
+    """Raise InputError where one weight serves several layers, which the repair would have to re-fit together."""
+    for site in sites:
+        if site.shared:
+            raise InputError(
+                f"{site.reader} is applied several times in a pass, expected a layer of its own for every application: "
+                "the repair cannot re-fit it yet; prune with `repair=False`"
+            )
+
+
+def _samples(
+    step: RefitStep, paused: Sequence[PausedPass], dense: Sequence[PausedPass], weights: Sequence[Tensor], huber: bool
+) -> list[Samples]:
+    """Return the samples of a step's regression, batch by batch."""
+    samples = []
+    for each, wanted, weight in zip(paused, dense, weights, strict=True):
+        residual = each.total - each.y
+        target = wanted.total.to(residual.device)
+        target = target if step.kept_outputs is None else target[..., step.kept_outputs.to(target.device)]
+        weight = _per_vector(weight, each.x).to(residual.device)
+        for vectors in (each.x, target - each.total) if huber else ():
+            weight = weight * huber_weights(vectors, weight > 0)
+        samples.append((each.y if step.norm else each.x, target - residual, weight))
+    return samples
+
+
+def _refit(
+    model: PreTrainedModel,
+    step: RefitStep,
+    paused: Sequence[PausedPass],
+    samples: Sequence[Samples],
+    firsts: Sequence[int],
+    fit: Fit,
+    part_inputs: Sequence[Tensor] | None,
+) -> list[Tensor]:
+    """Re-fit one module in place; with `part_inputs`, also the producers of its neurons, which read these.
+
+    Returns:
+        The tensors with which the passes are resumed.
+    """
+    if step.norm:
+        return refit_norm(model, step.module, samples)
+    module = linear(model, step.module)
+
+    def sum_samples(inputs: Sequence[Tensor]) -> list[Sums]:
+        new = ((x, target, weight) for x, (_, target, weight) in zip(inputs, samples, strict=True))
+        return _over_processes(sums_by_fold(new, firsts, module.weight, FOLDS))
+
+    inputs = [x for x, _, _ in samples]
+    sums = sum_samples(inputs)
+    if part_inputs is not None:
+        held_out = [
+            ((first + torch.arange(len(weight), device=weight.device)) % FOLDS == 0)[:, None].expand(weight.shape)
+            for first, (_, _, weight) in zip(firsts, samples, strict=True)
+        ]
+        parts, refit = parts_of(model, step.neurons, step.units), partial(fit, step, module)
+        inputs, sums = refit_neurons(model, parts, part_inputs, samples, held_out, sums, sum_samples, refit)
+    weight, bias = fit(step, module, sums)
+    if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
+        raise InputError(
+            f"the regression at {step.module} is not finite, expected finite activations; {remedy(module.weight.dtype)}"
+        )
+    module.weight.copy_(weight)
+    if module.bias is not None:
+        module.bias.copy_(bias)
+    # not module(x), whose hooks belong to the passes
+    return [
+        each.total - each.y + functional.linear(x, module.weight, module.bias)
+        for each, x in zip(paused, inputs, strict=True)
+    ]
+
+
+def _by_ridge(
+    step: RefitStep, module: LinearMap, parts: Sequence[Sums], *, ridge: float | None
+) -> tuple[Tensor, Tensor]:
+    return fit_ridge(parts, exact(module.weight), ridge=ridge, intercept=module.bias is not None)
+
+
+def _per_vector(weight: Tensor, x: Tensor) -> Tensor:
+    """Return a weight for every vector: where a head reads one vector per text, the largest weight of the tokens."""
+    if x.shape[1] == 1 and weight.shape[1] > 1:
+        weight = weight.amax(1, keepdim=True)
+    return weight.expand(x.shape[:-1])
+
+
+def _over_processes(parts: Sequence[Sums]) -> list[Sums]:
+    """Return the same sums over the samples of all processes."""
+    squares = torch.tensor([part.tt for part in parts], dtype=torch.float64)
+    add_up(squares, *(tensor for part in parts for tensor in (part.xx, part.xt)))
+    return [Sums(part.xx, part.xt, float(tt)) for part, tt in zip(parts, squares, strict=True)]

@@ -1,0 +1,150 @@
+"""Weighted ridge regression toward given coefficients, with a strength chosen by cross-validation over inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from infoprune.statistics.precision import exact
+
+MIXTURES = 64
+ROUNDING = 1e-9
+GRID = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 100.0)
+
+Samples = tuple[Tensor, Tensor, Tensor]
+"""One batch of a regression: inputs (batch, length, n), targets (batch, length, o) and weights (batch, length)."""
+
+
+@dataclass
+class Sums:
+    """Weighted sums of products of inputs (with a constant column) and targets; they add up over any split of samples.
+
+    Args:
+        xx: Products of inputs, (n + 1, n + 1) float64.
+        xt: Products of inputs and targets, (n + 1, o) float64.
+        tt: Weighted sum of squared targets.
+    """
+
+    xx: Float[Tensor, "m m"]
+    xt: Float[Tensor, "m o"]
+    tt: float
+
+    @classmethod
+    def empty(cls, n: int, o: int, device: torch.device) -> Sums:
+        """Return the sums of no samples."""
+        xx = torch.zeros(n + 1, n + 1, dtype=torch.float64, device=device)
+        return cls(xx, torch.zeros(n + 1, o, dtype=torch.float64, device=device), 0.0)
+
+    def update(self, x: Float[Tensor, "t n"], target: Float[Tensor, "t o"], weights: Float[Tensor, " t"]) -> None:
+        """Add t samples."""
+        x, target = exact(x), exact(target)
+        root = exact(weights).to(x.device).sqrt()[:, None]
+        x, target = torch.cat([x, torch.ones_like(root)], 1) * root, target * root
+        self.xx.addmm_(x.T, x)
+        self.xt.addmm_(x.T, target)
+        self.tt += float(target.square().sum())
+
+    def plus(self, other: Sums, sign: int = 1) -> Sums:
+        """Return the sum of both, or with sign -1 the difference."""
+        return Sums(self.xx + sign * other.xx, self.xt + sign * other.xt, self.tt + sign * other.tt)
+
+    def mixed(self, mixture: Float[Tensor, "o m"]) -> Sums:
+        """Return the sums with targets t replaced by t @ mixture; `tt`, on which no choice depends, is set to 0."""
+        return Sums(self.xx, self.xt @ mixture, 0.0)
+
+    def error(self, weight: Float[Tensor, "o n"], bias: Float[Tensor, " o"]) -> float:
+        """Return the weighted sum of squared residuals of a linear map on these samples."""
+        full = torch.cat([weight, bias[:, None]], 1)
+        return self.tt - 2 * float((full * self.xt.T).sum()) + float((full @ self.xx * full).sum())
+
+
+def sums_by_fold(
+    samples: Iterable[Samples],
+    starts: Iterable[int],
+    anchor: Float[Tensor, "o n"],
+    folds: int,
+) -> list[Sums]:
+    """Sum the samples of a regression by fold, for cross-validation.
+
+    Args:
+        samples: Samples of every batch; the first axis counts texts.
+        starts: Number of the first text of every batch: a text's fold depends on its number alone, not on the batches.
+        anchor: Tensor with the number of outputs and inputs, and on the device, of the regression.
+        folds: Number of folds.
+    """
+    parts = [Sums.empty(anchor.shape[1], anchor.shape[0], anchor.device) for _ in range(folds)]
+    for (x, target, weights), start in zip(samples, starts, strict=True):
+        for fold, part in enumerate(parts):
+            members = slice((fold - start) % folds, None, folds)
+            w = weights[members].reshape(-1)
+            real = w > 0
+            part.update(x[members].flatten(0, -2)[real], target[members].flatten(0, -2)[real], w[real])
+    return parts
+
+
+def fit_ridge(
+    parts: Sequence[Sums], anchor: Float[Tensor, "o n"], *, ridge: float | None, intercept: bool = True
+) -> tuple[Float[Tensor, "o n"], Float[Tensor, " o"]]:
+    """Fit the linear map with bias from the inputs to the targets, with a ridge penalty on the distance to `anchor`.
+
+    Args:
+        parts: Sums of the samples by fold, from `sums_by_fold`.
+        anchor: Coefficients toward which the penalty shrinks, (o, n).
+        ridge: Strength as a fraction of the mean variance of the inputs; None chooses it from `GRID` by
+            cross-validation over the folds.
+        intercept: Whether to fit a bias; without one the bias is returned as zeros.
+
+    Returns:
+        Weight (o, n) and bias (o,), float64.
+    """
+    anchor, whole = exact(anchor), parts[0]
+    for part in parts[1:]:
+        whole = whole.plus(part)
+    if ridge is None:
+        ridge = _cross_validated(parts, whole, anchor, intercept)
+    return solve_ridge(whole, anchor, ridge, intercept)
+
+
+def _cross_validated(parts: Sequence[Sums], whole: Sums, anchor: Float[Tensor, "o n"], intercept: bool) -> float:
+    """Return the strength from `GRID` with the smallest error on held-out texts, on random mixtures of the outputs."""
+    usable = [part for part in parts if float(part.xx[-1, -1]) > 0]
+    if len(usable) < 2:
+        return GRID[-1]
+    mixture = _mixture(len(anchor), anchor.device)
+    anchor = mixture.T @ anchor
+    rests = [(part.mixed(mixture), whole.plus(part, -1).mixed(mixture)) for part in usable]
+    errors = [sum(part.error(*solve_ridge(rest, anchor, ridge, intercept)) for part, rest in rests) for ridge in GRID]
+    return GRID[min(range(len(GRID)), key=errors.__getitem__)]
+
+
+def _mixture(outputs: int, device: torch.device) -> Float[Tensor, "o m"]:
+    """Return random mixtures of outputs: they keep the expected squared error, and a few of them rank the strengths."""
+    if outputs <= MIXTURES:
+        return torch.eye(outputs, dtype=torch.float64, device=device)
+    sampled = torch.randn(outputs, MIXTURES, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mixture: Tensor = sampled.to(device) / MIXTURES**0.5
+    return mixture
+
+
+def solve_ridge(
+    sums: Sums, anchor: Float[Tensor, "o n"], ridge: float, intercept: bool = True
+) -> tuple[Float[Tensor, "o n"], Float[Tensor, " o"]]:
+    """Solve W = W_0 + (S_tx - W_0 S_xx)(S_xx + ridge mean(diag S_xx) 1)^-1, with centred sums if there is a bias."""
+    total = float(sums.xx[-1, -1])
+    x_mean, t_mean = sums.xx[-1, :-1] / total, sums.xt[-1] / total
+    if not intercept:
+        x_mean, t_mean = torch.zeros_like(x_mean), torch.zeros_like(t_mean)
+    xx = sums.xx[:-1, :-1] / total - torch.outer(x_mean, x_mean)
+    xt = sums.xt[:-1] / total - torch.outer(x_mean, t_mean)
+    level = float(xx.diagonal().mean())
+    size = float(sums.xx.diagonal()[:-1].mean()) / total
+    moves = level > ROUNDING * size  # a smaller variance is the rounding error of equal inputs
+    strength = ridge * level if moves else max(size, 1.0)
+    identity = torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
+    factor = torch.linalg.cholesky(xx + strength * identity)
+    weight = anchor + torch.cholesky_solve(xt - xx @ anchor.T, factor).T
+    return weight, t_mean - weight @ x_mean

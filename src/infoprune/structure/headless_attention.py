@@ -1,0 +1,48 @@
+"""Headless attention: the replacement of an attention module of which no head is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+from transformers import Cache, EncoderDecoderCache
+
+
+class HeadlessAttention(nn.Module):
+    """Attention without heads: it writes no units, and a reader inside outputs its bias for every input.
+
+    The stock attention cannot run without heads, because it infers their number from sizes. The linear modules stay,
+    without rows or columns, so that the stock class cannot load the folder of such a model by mistake.
+
+    Args:
+        attention: Attention module to replace.
+        linears: Names of the linear modules within it.
+        source: Name of the linear module that gets the tokens and writes no units any more.
+        reader: Name of the linear module that reads no units any more; None where it lies outside.
+        fills_cache: Whether it replaces a decoder's self-attention, by which the tokens in a cache are counted.
+    """
+
+    def __init__(
+        self, attention: nn.Module, linears: Iterable[str], source: str, reader: str | None, *, fills_cache: bool
+    ) -> None:
+        super().__init__()
+        for name in linears:
+            self.add_module(name, attention.get_submodule(name))
+        self._source, self._reader = source, reader
+        # the attribute has the name that transformers gives it; attention without a cache has none
+        self.layer_idx: int | None = vars(attention).get("layer_idx") if fills_cache else None
+
+    def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, None]:
+        """Return the reader's (batch, length, outputs), or its input (batch, length, 0); and no attention weights."""
+        for given in (*args, *kwargs.values()):
+            if isinstance(given, Cache) and self.layer_idx is not None:
+                self._fill(given, hidden_states, self.layer_idx)
+        empty: Tensor = self.get_submodule(self._source)(hidden_states)
+        return empty if self._reader is None else self.get_submodule(self._reader)(empty), None
+
+    def _fill(self, cache: Cache, hidden_states: Tensor, layer: int) -> None:
+        """Cache a zero for every token: positions and masks follow from the number of cached tokens of a layer."""
+        batch, length, _ = hidden_states.shape
+        zeros = hidden_states.new_zeros(batch, 1, length, 1)
+        own = cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache
+        own.update(zeros, zeros, layer)
