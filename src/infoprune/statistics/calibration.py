@@ -119,8 +119,8 @@ def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: in
             continue
         written: Tensor = model.generate(**model_inputs(batch, device), max_new_tokens=length, do_sample=False)  # type: ignore[operator]
         ends = written == model.config.eos_token_id
-        past = (ends.cumsum(1) - ends.long()) > 0  # after the first end of text, except a start token that is one
-        past[:, :1] = False
+        ends[:, :1] = False  # some decoders start with the token that ends a text
+        past = (ends.cumsum(1) - ends.long()) > 0  # after the first end of text
         targets = {"decoder_input_ids": written, "decoder_attention_mask": (~past).long()}
         found.append({**batch, **{name: value.cpu() for name, value in targets.items()}})
     return found
