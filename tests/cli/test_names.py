@@ -8,8 +8,11 @@ import pytest
 import typer
 
 import infoprune
+from infoprune.budgets.budget import read_budget
 from infoprune.cli import app
+from infoprune.cli.read import DEFAULT_BUDGET
 from infoprune.jobs.evaluate import evaluate_folder
+from infoprune.pipeline.size import DEFAULT
 from infoprune.serving.export import export
 from infoprune.vocabulary.tokens import prune_vocabulary
 
@@ -138,6 +141,11 @@ def test_defaults_are_the_same(command):
         if default in (inspect.Parameter.empty, None) or type(default).__name__ == "_MISSING_TYPE":
             continue
         assert option.default == default, f"--{name}: {option.default!r} on the command line, {default!r} in Python"
+
+
+def test_the_default_size_is_the_same():
+    assert read_budget(DEFAULT_BUDGET) == DEFAULT
+    assert DEFAULT_BUDGET in options("prune")["budget"].help
 
 
 def test_an_option_is_spelt_as_its_name():

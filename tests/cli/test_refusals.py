@@ -130,7 +130,7 @@ def test_a_share_that_cannot_be_kept(refused, saved_bert, reviews, out, keep, wo
         (["--max-kl", "0.05"], ["--eval FILE"]),
         (["--max-kl", "little"], ["--max-kl is 'little'"]),
         (["--max-kl", "0.05", "--max-loss", "accuracy=1"], ["leave one out"]),
-        (["--max-kl", "0.05", "--budget", "flops=0.5"], ["more than one"]),
+        (["--max-kl", "0.05", "--budget", "flops=0.5"], ["more than one", "--budget, --max-kl"]),
         (["--max-loss", "accuracy"], ["--max-loss", "accuracy=0.5"]),
         (["--max-loss", "speed=1"], ["'speed'", "accuracy"]),
     ],

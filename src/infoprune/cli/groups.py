@@ -50,7 +50,7 @@ class SizeOptions:
     def cost(self) -> "Budget | None":
         """Value of --budget, --allocation and --depth."""
         otherwise = any(each is not None for each in (self.keep, self.max_loss, self.max_kl))
-        default = None if otherwise else "flops=0.5"
+        default = None if otherwise else read.DEFAULT_BUDGET
         return read.budget(self.budget, self.allocation, depth=self.depth, default=default)
 
     @property

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from infoprune.vocabulary.dropped import Dropped
 
 
+DEFAULT_BUDGET = "flops=0.5"
+"""That of `infoprune.prune`, which would take seconds to import."""
+
+
 def number(option: str, text: str, example: str) -> float:
     """Read an option's value as a number.
 
@@ -30,7 +34,7 @@ def number(option: str, text: str, example: str) -> float:
 
 
 def budget(
-    text: str | None, allocation: str | None = None, *, depth: bool = False, default: str | None = "flops=0.5"
+    text: str | None, allocation: str | None = None, *, depth: bool = False, default: str | None = DEFAULT_BUDGET
 ) -> "Budget | None":
     """Read --budget, --allocation and --depth.
 

@@ -112,6 +112,8 @@ def size_of(
         Budget(quantity='flops', amount=0.4, allocation=None, depth=False)
     """
     given = {"keep": keep, "budget": budget, "max_loss": max_loss, "max_kl": max_kl}
+    if isinstance(max_loss, MaxLoss) and max_loss.metric == "kl" and max_kl is None:  # as the command line passes it
+        given |= {"max_loss": None, "max_kl": max_loss.most}
     names = [f"`{name}`" for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise InputError(f"more than one size was given ({', '.join(names)}), expected one; leave one out")
