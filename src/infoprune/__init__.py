@@ -1,7 +1,8 @@
 """Structured pruning of Transformers by information.
 
 Public names are listed once, in `__init__.pyi`. Each is imported when it is first used: torch and transformers take
-seconds to import, `infoprune --help` must not.
+seconds to import, `infoprune --help` must not. Importing this package makes transformers open pruned models
+(`loading/`).
 
 Example:
     >>> import infoprune
@@ -13,6 +14,11 @@ Example:
 
 import lazy_loader
 
+from infoprune.loading.registration import register
+
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+register()
+del register

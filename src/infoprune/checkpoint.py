@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import shutil
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,20 @@ from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrained
 from infoprune.errors import InputError
 from infoprune.files.folders import new_folder
 from infoprune.files.model_folder import CONFIG, PLAN, read_config, read_plan, weight_names
-from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
-from infoprune.structure.embeddings import count_rows
-from infoprune.structure.narrow import narrow_layers
-from infoprune.structure.sites import layer_entries, sites_by_name
-from infoprune.structure.token_remapping import keep_rows, read_rows, why_not
-from infoprune.surgery import cut_site
+from infoprune.loading.method import align
+from infoprune.loading.planned import check_indices, check_plan, sizes_of_plan
+from infoprune.loading.record import empty_of, record_sizes
+from infoprune.loading.shrink import shrink
+from infoprune.loading.sizes import Sizes, sizes_in, write_sizes
+from infoprune.plan import Plan, carry_plan, plan_of
+from infoprune.structure.plain import plain_model
 
 WEIGHTS = "model.safetensors"
 POOLER = "add_pooling_layer"
 
 
 def save(
-    model: PreTrainedModel,
+    model: nn.Module,
     folder: str | os.PathLike[str],
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
@@ -39,26 +39,34 @@ def save(
 ) -> None:
     """Save a model, its plan and a tokenizer as a new folder.
 
+    Config and weights are those of `save_pretrained`, which every tool opens; the plan is the record of which units are
+    kept.
+
     Args:
-        model: A model from `apply_plan`, `repair` or `prune`; a dense model is saved without a plan.
+        model: A model of transformers, from `apply_plan`, `repair` or `prune`; a dense one is saved without a plan, and
+            of what torch.compile returns the model inside.
         folder: Path of the folder, which has to be new or empty unless `force` is set.
         tokenizer: Tokenizer to save beside the model.
         force: Replace an existing folder.
 
     Raises:
-        InputError: The folder exists and is not empty, and `force` is not set.
+        InputError: The folder exists and is not empty, and `force` is not set; or the model is wrapped, quantised, has
+            adapters, or has no values.
 
     Examples:
         >>> infoprune.save(infoprune.prune(model, batches, keep=0.5).model, "half", tokenizer)
         >>> infoprune.load("half").num_parameters() < model.num_parameters()
         True
     """
+    plain = plain_model(model)
     with new_folder(folder, force=force) as draft:
-        write_model(model, draft, tokenizer)
+        write_model(plain, draft, tokenizer)
 
 
 def write_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
     """Write the weights in one safetensors file, the config, the plan and the tokenizer into a folder."""
+    if plan_of(model) is not None or sizes_in(model.config) is not None:
+        record_sizes(model)
     model.save_pretrained(folder, max_shard_size="1000GB")
     for weights in folder.glob("*.safetensors"):  # some releases of safetensors let only the owner read the file
         shutil.copymode(folder / CONFIG, weights)
@@ -72,12 +80,15 @@ def write_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedToken
 def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
     """Load a model that `save` wrote, or any dense model folder, in its saved precision and in eval mode.
 
+    The classes of transformers load the same weights with `from_pretrained`. This function checks more: that no code is
+    fetched, that no weight is missing, and that the plan beside the model is that of its sizes.
+
     Args:
         folder: Folder with config, weights and, if the model is pruned, its plan.
         headless: Leave the task head out: the outputs are then hidden states, or their mean as an embedding.
 
     Returns:
-        The model, which carries its plan if it is pruned.
+        The model, which carries its plan if there is one.
 
     Raises:
         InputError: The folder does not exist, has no config or weights, names an unknown class, or has a plan that does
@@ -91,15 +102,21 @@ def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTraine
     """
     path = Path(folder)
     read_config(path)
-    if not (path / PLAN).is_file():
-        return load_dense(path, headless=headless)
-    plan = read_plan(path)
-    model_class = _model_class(path, headless=headless)
-    model = _load(path, _cut_class(model_class, plan, path), _without_pooler(path, model_class))
-    model.__class__ = model_class
-    for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data = tensor.data.clone()  # from the mapped file into aligned memory, which decides on the last bits
-    return _with_plan(model, plan)
+    model_class, config = _model_class(path, headless=headless), _config(path)
+    plan = read_plan(path) if (path / PLAN).is_file() else None
+    sizes = _checked_sizes(path, model_class, config, plan, headless=headless)
+    write_sizes(config, sizes)
+    model = _load(path, model_class, config, _without_pooler(path, model_class))
+    if plan is None:
+        return model
+    try:
+        check_indices(plan, model)
+    except InputError as error:
+        raise _disagreement(path, error) from None
+    if sizes is None:
+        align(model)
+    carry_plan(model, plan)
+    return model
 
 
 def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
@@ -124,80 +141,64 @@ def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> Pr
     if not (path / CONFIG).is_file():
         raise InputError(f"{path} has no {CONFIG}, expected the folder of a model; check the path")
     config, model_class = _config(path), _model_class(path, headless=headless)
-    built = _cut_class(model_class, read_plan(path), path) if (path / PLAN).is_file() else model_class
-    with torch.device("meta"):
-        model: PreTrainedModel = built(config)
-    model.__class__ = model_class
+    plan = read_plan(path) if (path / PLAN).is_file() else None
+    sizes = _checked_sizes(path, model_class, config, plan, headless=headless)
+    model = _empty(path, model_class, config)
+    if sizes is not None:
+        shrink(model, sizes)
     model.to(config.dtype or torch.float32)  # type: ignore[arg-type]
     model.eval()
-    return _with_plan(model, read_plan(path)) if (path / PLAN).is_file() else model
-
-
-def _with_plan(model: PreTrainedModel, plan: Plan) -> PreTrainedModel:
-    """Add to a model that is cut already what is not in the weights: the plan, and the hooks that depend on it."""
-    if plan.rows is not None:
-        read_rows(model, torch.tensor(plan.rows))
-    narrow_layers(model, layer_entries(model), plan.kept, plan.units)
-    carry_plan(model, plan)
+    if plan is not None:
+        carry_plan(model, plan)
     return model
 
 
-def _cut_class(model_class: type[PreTrainedModel], plan: Plan, path: Path) -> type[PreTrainedModel]:
-    """Return the class with the plan's cut at the end of its constructor, so that transformers' loader can fill it.
+def _checked_sizes(
+    path: Path, model_class: type[PreTrainedModel], config: PretrainedConfig, plan: Plan | None, *, headless: bool
+) -> Sizes | None:
+    """Return the sizes in a config, or those of the plan beside it where the folder is of release 0.1.
 
-    The loader supports the names that weights had in earlier releases, which would have to be repeated here otherwise.
+    Raises:
+        InputError: The sizes are damaged, or plan and config disagree.
     """
-
-    def construct(self: PreTrainedModel, config: PretrainedConfig, *args: object, **kwargs: object) -> None:
-        model_class.__init__(self, config, *args, **kwargs)
-        sites = sites_by_name(self)
-        counts = dict(plan.counts)
-        kept, of = counts.pop(VOCABULARY, (count_rows(self), 0))
-        tokens = kept if plan.rows is None else of
-        if tokens != count_rows(self) or (plan.rows is not None and why_not(self)):  # a stock config has the size
-            raise InputError(
-                f"{path / PLAN} keeps {tokens} tokens, {path / CONFIG} has {count_rows(self)}; "
-                "the folder is damaged, prune again"
-            )
-        if plan.rows is not None:
-            keep_rows(self, range(kept), plan.rows)
-        if plan.model_type != config.model_type or counts.keys() - sites.keys():
-            raise InputError(
-                f"{path / PLAN} is for a {plan.model_type} with sites that {path / CONFIG} does not have; "
-                "the folder is damaged, prune again"
-            )
-        for name, (units, _) in counts.items():
-            if units > sites[name].units:
-                raise InputError(
-                    f"{path / PLAN} keeps {units} units of {name}, {path / CONFIG} has {sites[name].units}; "
-                    "the folder is damaged, prune again"
-                )
-            if units < sites[name].units:
-                cut_site(self, sites[name], torch.arange(units))
-        _add_biases(self, path, [reader for site in sites.values() for reader in site.readers])
-
-    return type(model_class.__name__, (model_class,), {"__init__": construct, "__module__": model_class.__module__})
+    sizes = sizes_in(config)
+    if plan is None:
+        return sizes
+    stock = _empty(path, model_class, config)
+    try:
+        sizes = sizes or sizes_of_plan(plan, stock, weight_names(path))
+        check_plan(plan, stock, sizes, headless=headless)
+    except InputError as error:
+        raise _disagreement(path, error) from None
+    return sizes
 
 
-def _add_biases(model: PreTrainedModel, path: Path, readers: Collection[str]) -> None:
-    """Add empty biases to readers that have one in the folder but not in their class (`take_up_means`)."""
-    written = [f".{name}" for name in weight_names(path)]  # with a prefix that a model without its head lacks
-    for reader in readers:
-        module, name = model.get_submodule(reader), f".{reader}.bias"
-        if isinstance(module, nn.Linear) and module.bias is None and any(each.endswith(name) for each in written):
-            module.bias = nn.Parameter(module.weight.new_zeros(module.out_features))
+def _disagreement(path: Path, error: InputError) -> InputError:
+    return InputError(
+        f"{path / PLAN} and the model beside it disagree: {error}; the folder is damaged: remove the plan to open the "
+        "model without a record of its units, or prune again"
+    )
 
 
-def load_dense(path: Path, *, headless: bool = False) -> PreTrainedModel:
-    """Load a dense model of the class that its config names, or of that class without its head."""
-    model_class = _model_class(path, headless=headless)
-    return _load(path, model_class, _without_pooler(path, model_class))
+def _empty(path: Path, model_class: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
+    try:
+        return empty_of(model_class, config)
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError) as error:
+        raise InputError(f"{path / CONFIG} describes no model ({_reason(error)}); check the file") from None
 
 
-def _load(path: Path, model_class: type[PreTrainedModel], options: dict[str, Any]) -> PreTrainedModel:
+def _load(
+    path: Path, model_class: type[PreTrainedModel], config: PretrainedConfig, options: dict[str, Any]
+) -> PreTrainedModel:
     try:
         loaded: Any = model_class.from_pretrained(
-            path, use_safetensors=True, trust_remote_code=False, dtype="auto", output_loading_info=True, **options
+            path,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype="auto",
+            output_loading_info=True,
+            **options,
         )
     except InputError:
         raise
@@ -208,9 +209,11 @@ def _load(path: Path, model_class: type[PreTrainedModel], options: dict[str, Any
         ) from None
     model: PreTrainedModel = loaded[0]
     info: dict[str, Any] = loaded[1]
-    if info["missing_keys"]:
+    sizes = sizes_in(config)
+    missing = {*info["missing_keys"]} - {*(sizes.indices if sizes else ())}
+    if missing:
         raise InputError(
-            f"the weights in {path} lack {sorted(info['missing_keys'])[:3]} of {model_class.__name__}; "
+            f"the weights in {path} lack {sorted(missing)[:3]} of {model_class.__name__}; "
             "fine-tune the model first (infoprune finetune), or check the file"
         )
     model.eval()

@@ -11,27 +11,27 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.loading.record import record_sizes
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.ranking.eliminate import compensate
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
-from infoprune.structure.embeddings import count_rows, cut_tokens, replace_parameter
-from infoprune.structure.headless_attention import HeadlessAttention
-from infoprune.structure.linear import LinearMap, linear, untranspose
+from infoprune.structure.cut import cut_site
+from infoprune.structure.embeddings import count_rows, cut_tokens
+from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.narrow import narrow_layers, steps_between
 from infoprune.structure.offload import is_offloaded, load_into_memory, present, shape_only_copy
-from infoprune.structure.site import Site, Size
-from infoprune.structure.sites import every_site, layer_entries, sites_by_name
+from infoprune.structure.site import Site
+from infoprune.structure.sites import layer_entries, sites_by_name
 from infoprune.structure.slices import unit_coordinates
-from infoprune.structure.stock import fields_of
-from infoprune.structure.stream import Stream
 from infoprune.structure.token_remapping import keep_rows, read_rows, rows_of_tokens, why_not
 
 
 def apply_plan(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = None) -> PreTrainedModel:
     """Return a smaller, dense copy of a model with only the units that a plan keeps; the model is not changed.
 
-    The copy carries the plan, counted from the first dense model, so that `save` can write it.
+    The copy carries the plan, counted from the first dense model, so that `save` can write it; its config has the new
+    sizes, so that every way of saving it keeps them.
 
     Args:
         model: The model that the plan was made for. Where accelerate has offloaded its weights, the copy's weights are
@@ -71,9 +71,9 @@ def apply_plan(model: PreTrainedModel, plan: Plan, statistics: Statistics | None
         for path, (weight, lost) in readers.items():
             _rewrite(linear(small, path), weight, lost)
     narrow_layers(small, layer_entries(small), plan.kept, plan.units)
-    _update_config(small)
     before = plan_of(model)
     carry_plan(small, plan if before is None else before.then(plan))
+    record_sizes(small)
     return small
 
 
@@ -95,89 +95,6 @@ def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedMode
     units = {name: site.units for name, site in sites.items()}
     narrow_layers(small, layer_entries(small), {name: each.tolist() for name, each in kept.items()}, units)
     return small
-
-
-def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
-    """Keep some units of one site, in place; an attention without heads is removed.
-
-    Args:
-        model: The model, which is changed.
-        site: The site.
-        kept: Numbers of the kept units, ascending.
-
-    Raises:
-        InputError: No unit is kept of a site that needs one.
-    """
-    if len(kept) < site.least:
-        raise InputError(
-            f"the plan keeps none of the {site.units} units of {site.name}, expected at least one: "
-            "this family's layers need it; keep one"
-        )
-    for producer in site.producers:
-        linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
-    tied = () if site.residual is None else site.residual.tied
-    for path in site.readers:
-        if path not in tied:
-            linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
-    if site.residual is not None:
-        _cut_tables(model, site.residual, kept)
-    if len(kept) == 0:
-        _silence(model, site)
-        return
-    for attribute in site.attributes:
-        _write(model, attribute, len(kept))
-
-
-def _cut_tables(model: nn.Module, stream: Stream, kept: Int[Tensor, " k"]) -> None:
-    """Keep some coordinates of embeddings, norms and patch filters, and of modules that share them, in place."""
-    modules = {path: model.get_submodule(path) for path in stream.tables}
-    axes = {
-        id(parameter): (parameter, 0 if isinstance(module, nn.Conv2d) else -1)
-        for module in modules.values()
-        for parameter in module.parameters(recurse=False)
-    }
-    for old, axis in axes.values():
-        cut = old.detach().index_select(axis, kept.to(old.device)).contiguous()
-        replace_parameter(model, old, nn.Parameter(cut, requires_grad=old.requires_grad))
-    for module in modules.values():
-        if isinstance(module, nn.Embedding):
-            module.embedding_dim = len(kept)
-        elif isinstance(module, nn.LayerNorm):
-            module.normalized_shape = (len(kept),)
-        elif isinstance(module, nn.Conv2d):
-            module.out_channels = len(kept)
-    for path in stream.tied:
-        reader = model.get_submodule(path)
-        if isinstance(reader, nn.Linear):
-            reader.in_features = len(kept)
-
-
-def _silence(model: nn.Module, site: Site) -> None:
-    """Change a block so that it runs without units."""
-    for path in site.readers:
-        untranspose(model, path)
-    if site.attention is None:
-        return
-    inside = f"{site.attention}."
-    linears = [path for path in (*(rows.module for rows in site.producers), *site.readers) if path.startswith(inside)]
-    source = site.stream if site.stream in linears else linears[0]
-    replacement = HeadlessAttention(
-        model.get_submodule(site.attention),
-        [path.removeprefix(inside) for path in linears],
-        source.removeprefix(inside),
-        site.reader.removeprefix(inside) if site.reader in linears else None,
-        fills_cache=site.structure == "heads",
-    )
-    model.set_submodule(site.attention, replacement)
-
-
-def _write(model: nn.Module, attribute: Size, units: int) -> None:
-    """Write a size into a module; for a field of its config, into a copy of the config, since layers may differ."""
-    module = model.get_submodule(attribute.module or "")
-    point, _, name = attribute.name.rpartition(".")
-    if point:
-        setattr(module, point, copy.copy(getattr(module, point)))
-    setattr(getattr(module, point) if point else module, name, attribute.of(units))
 
 
 def _cut_vocabulary(model: PreTrainedModel, plan: Plan) -> None:
@@ -250,9 +167,3 @@ def _rewrite(reader: LinearMap, weight: Float[Tensor, "_ _"], lost: Float[Tensor
     reader.weight.copy_(weight)
     if reader.bias is not None:
         reader.bias.add_(lost.to(reader.bias.dtype).to(reader.bias.device))
-
-
-def _update_config(model: PreTrainedModel) -> None:
-    """Write the new sizes into the config where it has fields for them and they are the same in every layer."""
-    for name, value in fields_of(every_site(model, empty=True), {}).items():
-        setattr(model.config, name, value)

@@ -4,6 +4,7 @@ import pytest
 import torch
 import transformers
 from test_contract import masked, plan_for, relative
+from unregistered import plain_transformers
 from zoo import answers, build, cast, inputs, long_inputs
 
 from infoprune.budgets.budget import Budget
@@ -43,8 +44,10 @@ def test_leaving_out_is_masking(family, tmp_path):
     save(small, tmp_path / "out")
     assert torch.equal(answers(load(tmp_path / "out"), batches), expected)
     assert loads_in(find_sites(model), plan.counts) == "infoprune"
-    with pytest.raises((RuntimeError, ValueError)):
+    with plain_transformers(), pytest.raises((RuntimeError, ValueError)):
         getattr(transformers, type(model).__name__).from_pretrained(tmp_path / "out")
+    back = getattr(transformers, type(model).__name__).from_pretrained(tmp_path / "out", dtype="auto")
+    assert torch.equal(answers(back, batches), expected)
 
 
 def test_going_on_from_a_cache(family):

@@ -252,6 +252,10 @@ def test_what_a_layer_has_dropped_is_gone_above(tmp_path):
     file.write_text(damaged.to_json())
     with pytest.raises(InputError, match=refused):
         load(tmp_path / "out")
+    others = (*plan.kept["layers.1.hidden-size"][:-1], 38)
+    file.write_text(replace(plan, kept=plan.kept | {"layers.1.hidden-size": others}).to_json())
+    with pytest.raises(InputError, match=r"other indices than bert\.encoder\.layer\.1\.stream_coordinates"):
+        load(tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ from cuts import Slow, answering, cut
 from tiny import divergence
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+from unregistered import plain_transformers
 from words import KINDS, SEEN, SENTENCES, tokenizer_for
 
 from infoprune.budgets.budget import Budget
 from infoprune.checkpoint import empty_model, load, save
 from infoprune.data.batches import make_batches
 from infoprune.data.texts import TextData
+from infoprune.errors import InputError
 from infoprune.measuring.measure import count_bytes, count_parameters
 from infoprune.pipeline.prune import prune
 from infoprune.pipeline.settings import Settings
@@ -63,8 +65,11 @@ def test_it_is_the_dense_model_with_rows_replaced(model_type, tmp_path):
     assert torch.equal(logits(again, unseen), logits(small.model, unseen))
     assert again.get_input_embeddings().padding_idx == small.model.get_input_embeddings().padding_idx
     assert empty_model(tmp_path / "out").num_parameters() == again.num_parameters()
-    with pytest.raises(RuntimeError, match="size"):
+    with plain_transformers(), pytest.raises(RuntimeError, match="size"):
         type(model).from_pretrained(tmp_path / "out")
+    back = type(model).from_pretrained(tmp_path / "out", dtype="auto")
+    assert torch.equal(logits(back, unseen), logits(small.model, unseen))
+    assert back.get_input_embeddings().padding_idx == small.model.get_input_embeddings().padding_idx
 
 
 @pytest.mark.parametrize("model_type", KINDS)
@@ -260,3 +265,28 @@ def test_a_tokenizer_of_another_kind():
     assert set(plan_of(small.model).kept[VOCABULARY]) == {0, 1} | roles | {
         words[w] for w in " ".join(SEEN.texts).split()
     }
+
+
+def test_tokens_added_after_it(tmp_path):
+    _, small = cut()
+    model, seen = small.model, make_batches(SEEN, small.tokenizer)
+    tokens, before = count_tokens(model), logits(model, seen)
+    model.resize_token_embeddings(tokens + 2)
+    new = {"input_ids": torch.tensor([[tokens, tokens + 1]])}
+    assert torch.equal(logits(model, seen), before)
+    assert torch.equal(model.get_input_embeddings()(new["input_ids"]), model.get_input_embeddings().weight[None, -2:])
+    save(model, tmp_path / "more")
+    for again in (load(tmp_path / "more"), type(model).from_pretrained(tmp_path / "more", dtype="auto")):
+        assert torch.equal(logits(again, seen), before)
+        assert torch.equal(logits(again, [new]), logits(model, [new]))
+    assert plan_of(load(tmp_path / "more")) == plan_of(model)
+
+
+def test_a_table_that_was_shortened_is_refused():
+    kept = (*range(7), *range(8, 100))
+    plan = Plan("bert", {VOCABULARY: 100}, {VOCABULARY: kept}, "counts", 0, None, (*range(7), 99, *range(8, 100)))
+    small = apply_plan(zoo.build("bert"), plan)
+    small.resize_token_embeddings(50)
+    for called in (small, small.base_model):
+        with pytest.raises(InputError, match="shortened to 50 rows, but the tokens of this model are remapped to 99"):
+            called(input_ids=torch.tensor([[1, 2]]))

@@ -17,7 +17,7 @@ from infoprune.errors import InputError
 from infoprune.pipeline.prune import prune
 from infoprune.plan import VOCABULARY, plan_of
 from infoprune.repairing.repair import repair
-from infoprune.structure.embeddings import count_tokens
+from infoprune.structure.embeddings import count_rows, count_tokens
 from infoprune.training.distill import distill
 from infoprune.vocabulary.tokens import prune_vocabulary, with_tokens_of
 
@@ -246,3 +246,20 @@ def test_a_teacher_that_reads_other_numbers():
             compare(small, model, batches)
     with pytest.raises(InputError, match="vocabulary, which has 90"):
         with_tokens_of(zoo.build("bert", vocab_size=90), small)
+
+
+def test_tokens_added_after_a_cut(tmp_path):
+    """As to any model: the folder is whole, the new tokens have rows, and the old ones answer as before."""
+    small = prune_vocabulary(*dense("bert"), SEEN)
+    save(small.model, tmp_path / "out", small.tokenizer)
+    model, tokenizer = load(tmp_path / "out"), AutoTokenizer.from_pretrained(tmp_path / "out")
+    ids = tokenizer(SEEN.texts[0])["input_ids"]
+    before = outputs(model, ids)
+    assert tokenizer.add_tokens(["<movie>", "<actor>"]) == 2
+    model.resize_token_embeddings(len(tokenizer))
+    save(model, tmp_path / "more", tokenizer)
+    again = load(tmp_path / "more")
+    assert count_rows(again) == len(tokenizer)
+    assert plan_of(again) == plan_of(model)
+    assert torch.equal(outputs(again, ids), before)
+    assert torch.isfinite(outputs(again, tokenizer("<movie>")["input_ids"])).all()

@@ -17,7 +17,7 @@ class Entry:
         models: Well-known models of the family.
         structure: Type of structure.
         unit: What is kept or removed.
-        opens: Which library loads a model in which this structure is cut.
+        opens: How a model opens in which this structure is cut by the same number in every layer.
         repair: Whether the repair can re-fit the model, "yes" or "no".
     """
 
@@ -29,7 +29,7 @@ class Entry:
     repair: str
 
 
-COLUMNS = ("model type", "such as", "type of structure", "unit", "after a cut loads in", "repair")
+COLUMNS = ("model type", "such as", "type of structure", "unit", "after an equal cut opens in", "repair")
 
 
 def catalogue() -> list[Entry]:
@@ -71,7 +71,7 @@ def _unit(row: SiteRow) -> str:
 
 def _opens(family: Family, config: tuple[Setting, ...]) -> str:
     if not config:
-        return "infoprune only"
+        return "transformers after import infoprune"
     sized = [field for field in config if not field.fixed]
     if any(field.fills for field in sized):
         return f"transformers, with the hidden size to match (config field {sized[0].name})"

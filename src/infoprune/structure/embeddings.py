@@ -32,6 +32,11 @@ def count_tokens(model: PreTrainedModel) -> int:
     return count_rows(model) if rows is None else len(rows)
 
 
+def is_remapped(model: PreTrainedModel) -> bool:
+    """Return whether tokens of a model read the rows of others."""
+    return ROWS in vars(model.get_input_embeddings())["_buffers"]
+
+
 def tokens_by_role(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
     """Return the special tokens that the model's configs name and its table has, e.g. {"pad_token_id": (0,)}."""
     roles: dict[str, tuple[int, ...]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import Cache, EncoderDecoderCache
@@ -32,12 +33,13 @@ class HeadlessAttention(nn.Module):
         # the attribute has the name that transformers gives it; attention without a cache has none
         self.layer_idx: int | None = vars(attention).get("layer_idx") if fills_cache else None
 
-    def forward(self, hidden_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, None]:
+    def forward(self, hidden_states: Tensor | None = None, *args: object, **kwargs: Any) -> tuple[Tensor, None]:  # noqa: ANN401
         """Return the reader's (batch, length, outputs), or its input (batch, length, 0); and no attention weights."""
+        tokens = kwargs["query"] if hidden_states is None else hidden_states  # the name in DistilBERT before 5.0
         for given in (*args, *kwargs.values()):
             if isinstance(given, Cache) and self.layer_idx is not None:
-                self._fill(given, hidden_states, self.layer_idx)
-        empty: Tensor = self.get_submodule(self._source)(hidden_states)
+                self._fill(given, tokens, self.layer_idx)
+        empty: Tensor = self.get_submodule(self._source)(tokens)
         return empty if self._reader is None else self.get_submodule(self._reader)(empty), None
 
     def _fill(self, cache: Cache, hidden_states: Tensor, layer: int) -> None:

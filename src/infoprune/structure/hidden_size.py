@@ -15,7 +15,7 @@ from infoprune.structure.stream import Layer, Stream, by_layer, follow
 
 
 def hidden_size_of(
-    model: PreTrainedModel, family: Family, layers: Sequence[Layer], top: Sequence[SiteRow]
+    model: PreTrainedModel, family: Family, layers: Sequence[Layer], top: Sequence[SiteRow], *, bare: bool = False
 ) -> Site | str:
     """Return the site "hidden-size", or the reason why the model has none.
 
@@ -24,8 +24,9 @@ def hidden_size_of(
         family: Table of the model's family.
         layers: Layers of all stacks, bottom to top.
         top: Rows of the sites above the layers that this model class has.
+        bare: As for `follow`.
     """
-    stream = _followed(model, family, layers, top)
+    stream = _followed(model, family, layers, top, bare=bare)
     if isinstance(stream, str) or family.hidden_size is None:
         return str(stream)
     fields = family.hidden_size.config
@@ -37,7 +38,7 @@ def hidden_size_of(
 
 
 def hidden_sizes_per_layer_of(
-    model: PreTrainedModel, family: Family, layers: Sequence[Layer], top: Sequence[SiteRow]
+    model: PreTrainedModel, family: Family, layers: Sequence[Layer], top: Sequence[SiteRow], *, bare: bool = False
 ) -> tuple[Site, ...] | str:
     """Return the sites "hidden-size-per-layer", one per layer, bottom to top, or the reason why there are none.
 
@@ -50,10 +51,11 @@ def hidden_sizes_per_layer_of(
         family: Table of the model's family.
         layers: Layers of all stacks, bottom to top.
         top: Rows of the sites above the layers that this model class has.
+        bare: As for `follow`.
     """
     if family.decoder is not None:
         return "every layer of its decoder reads the encoder's output"
-    stream = _followed(model, family, layers, top)
+    stream = _followed(model, family, layers, top, bare=bare)
     if isinstance(stream, str) or family.hidden_size is None:
         return str(stream)
     if stream.tied:
@@ -69,12 +71,14 @@ def hidden_sizes_per_layer_of(
     )
 
 
-def _followed(model: PreTrainedModel, family: Family, layers: Sequence[Layer], top: Sequence[SiteRow]) -> Stream | str:
+def _followed(
+    model: PreTrainedModel, family: Family, layers: Sequence[Layer], top: Sequence[SiteRow], *, bare: bool
+) -> Stream | str:
     if family.hidden_size is None:
         return "the table of its family does not describe the residual stream"
     if is_narrowed(model):
         return "its layers already have hidden sizes of their own; start from the original model"
-    return follow(model, family, family.hidden_size, layers, top)
+    return follow(model, family, family.hidden_size, layers, top, bare=bare)
 
 
 def _site(name: str, structure: str, layer: int, stream: Stream, config: tuple[Size, ...], *, shared: bool) -> Site:

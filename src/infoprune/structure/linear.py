@@ -75,6 +75,11 @@ def untranspose(model: nn.Module, path: str) -> None:
     model.set_submodule(path, module.train(seen.module.training))
 
 
+def is_linear(model: nn.Module, path: str) -> bool:
+    """Return whether the module at a path is a linear one."""
+    return isinstance(model.get_submodule(path), nn.Linear | Conv1D)
+
+
 def linear(model: nn.Module, path: str) -> LinearMap:
     """Return the linear module at a path.
 

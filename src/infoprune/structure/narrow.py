@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from infoprune.errors import InputError
 
 COORDINATES = "stream_coordinates"
-"""Name of a layer's buffer with the coordinates that it keeps; not saved, because the plan has them."""
+"""Name of a layer's buffer with the coordinates that it keeps, which is saved with the weights."""
 Hook = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -59,7 +59,7 @@ def steps_between(
 
 def narrow(layer: nn.Module, coordinates: Int[Tensor, " k"]) -> None:
     """Make a layer keep only these coordinates of its input; its weights must have this hidden size already."""
-    layer.register_buffer(COORDINATES, coordinates, persistent=False)
+    layer.register_buffer(COORDINATES, coordinates)
     layer.register_forward_pre_hook(_enter, with_kwargs=True)
 
 

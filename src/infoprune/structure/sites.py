@@ -104,22 +104,23 @@ def find_sites(
     return tuple(site for site in found if site.units > 0 or empty)
 
 
-def every_site(model: PreTrainedModel, *, empty: bool = False) -> tuple[Site, ...]:
+def every_site(model: PreTrainedModel, *, empty: bool = False, bare: bool = False) -> tuple[Site, ...]:
     """Return all sites of a model, also those that are cut on request only; `empty` as in `find_sites`.
 
+    With `bare` it has a hidden size also without a head, to open what was cut with one.
     The hidden sizes per layer are left out: they are the coordinates of the site "hidden-size" once more.
     """
     family = family_named(model.config.model_type)
     above = [_site(model, family, row, f"top.{row.structure}", 0, "") for row in _top(model, family)]
-    hidden_size = hidden_size_of(model, *_stream(model, family))
+    hidden_size = hidden_size_of(model, *_stream(model, family), bare=bare)
     return (*find_sites(model, empty=empty), *above, *(() if isinstance(hidden_size, str) else (hidden_size,)))
 
 
-def sites_by_name(model: PreTrainedModel, *, empty: bool = False) -> dict[str, Site]:
+def sites_by_name(model: PreTrainedModel, *, empty: bool = False, bare: bool = False) -> dict[str, Site]:
     """Return all sites that a plan may name: `every_site`, and the hidden sizes per layer where they can be cut."""
     family = family_named(model.config.model_type)
-    layered = hidden_sizes_per_layer_of(model, *_stream(model, family))
-    sites = (*every_site(model, empty=empty), *(() if isinstance(layered, str) else layered))
+    layered = hidden_sizes_per_layer_of(model, *_stream(model, family), bare=bare)
+    sites = (*every_site(model, empty=empty, bare=bare), *(() if isinstance(layered, str) else layered))
     return {site.name: site for site in sites}
 
 
@@ -161,8 +162,14 @@ def _stream(model: PreTrainedModel, family: Family) -> tuple[Family, list[Layer]
 def _all_layers(model: PreTrainedModel, family: Family) -> Iterator[tuple[int, Layer]]:
     prefix = "" if model.base_model is model else model.base_model_prefix + "."
     for name, stack in family.stacks.items():
+        if name == "decoder" and not _has(model, prefix + stack.layers):
+            continue  # a class such as T5EncoderModel
         for number, path in enumerate(_layers(model, prefix + stack.layers)):
             yield number, Layer(f"{name}.{number}", path, stack.sites)
+
+
+def _has(model: nn.Module, path: str) -> bool:
+    return path.partition(".*")[0] in dict(model.named_modules())
 
 
 def _top(model: PreTrainedModel, family: Family) -> list[SiteRow]:

@@ -77,7 +77,13 @@ class Layer:
 
 
 def follow(
-    model: PreTrainedModel, family: Family, hidden_size: HiddenSize, layers: Sequence[Layer], top: Sequence[SiteRow]
+    model: PreTrainedModel,
+    family: Family,
+    hidden_size: HiddenSize,
+    layers: Sequence[Layer],
+    top: Sequence[SiteRow],
+    *,
+    bare: bool = False,
 ) -> Stream | str:
     """Return the residual stream of a model, or the reason why its hidden size cannot be cut.
 
@@ -87,6 +93,8 @@ def follow(
         hidden_size: The family's description of the stream.
         layers: Layers of all stacks, bottom to top.
         top: Rows of the sites above the layers that this model class has.
+        bare: Whether the model is opened with a stream that was cut before: then it needs no head, and linear modules
+            above the layers that the table does not name are heads.
     """
     for field, value in hidden_size.requires:
         if getattr(model.config, field) != value:
@@ -97,12 +105,36 @@ def follow(
     heads = tuple(
         path for path in hidden_size.heads if isinstance(modules.get(path), nn.Linear | Conv1D) and path not in inner
     )
-    if not heads:
+    if not heads and not bare:
         return (
             f"a {type(model).__name__} has no head that reads the residual stream, so its embeddings would get shorter "
             "and could not be compared with those of the original model"
         )
     projected = hidden_size.projected is not None and base + hidden_size.projected in modules
+    outside = set(hidden_size.tables if projected else ())
+    stream = _with_heads(model, hidden_size, layers, modules, heads, projected)
+    unknown = list(_unknown(modules, stream, inner, outside, base))
+    more = tuple(path for path in unknown if bare and _reads(modules[path], stream))
+    if more:
+        stream = _with_heads(model, hidden_size, layers, modules, (*heads, *more), projected)
+        unknown = list(_unknown(modules, stream, inner, outside, base))
+    return f"the table of its family does not describe {unknown[0]} of a {type(model).__name__}" if unknown else stream
+
+
+def _reads(module: nn.Module, stream: Stream) -> bool:
+    return isinstance(module, nn.Linear) and module.in_features == stream.hidden_size
+
+
+def _with_heads(
+    model: PreTrainedModel,
+    hidden_size: HiddenSize,
+    layers: Sequence[Layer],
+    modules: dict[str, nn.Module],
+    heads: tuple[str, ...],
+    projected: bool,
+) -> Stream:
+    """Return the stream that these heads read above the layers."""
+    base = "" if model.base_model is model else model.base_model_prefix + "."
     entry = () if projected else tuple(base + path for path in hidden_size.tables)
     norms = {"layers": _norms(hidden_size.norms, base, layers, "layers", skip=projected)}
     if hidden_size.decoder is not None:
@@ -118,13 +150,7 @@ def follow(
     tables = (*entry, *(path for each in norms.values() for path in each))
     own = {id(parameter) for path in tables for parameter in modules[path].parameters(recurse=False)}
     tied = tuple(path for point in named for path in point.modules if id(modules[path].weight) in own)
-    stream = Stream(len(linear(model, writers[-1]).weight), tables, writers, named, tied, tuple(sorted(empty)))
-    unknown = next(_unknown(modules, stream, inner, set(hidden_size.tables if projected else ()), base), None)
-    return (
-        stream
-        if unknown is None
-        else f"the table of its family does not describe {unknown} of a {type(model).__name__}"
-    )
+    return Stream(len(linear(model, writers[-1]).weight), tables, writers, named, tied, tuple(sorted(empty)))
 
 
 def by_layer(stream: Stream, layers: Sequence[Layer], above: Sequence[str]) -> tuple[Stream, ...]:

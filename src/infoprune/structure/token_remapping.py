@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from infoprune.errors import InputError
 from infoprune.structure.embeddings import ROWS, count_rows, replace_parameter
 from infoprune.structure.offload import is_offloaded, present
 
@@ -65,12 +66,28 @@ def keep_rows(model: PreTrainedModel, kept: Sequence[int], new: Sequence[int]) -
 def read_rows(model: PreTrainedModel, rows: Int[Tensor, " tokens"]) -> None:
     """Make every token read the given row of the table, in place.
 
-    The rows are a buffer of the table that is not saved, because the plan has them.
+    The rows are a buffer of the table, which is saved with the weights.
     """
+    if ROWS not in model.get_input_embeddings()._buffers:
+        model.base_model.register_forward_pre_hook(_follow_resizing)
     for table in _tables(model):
         if ROWS not in table._buffers:
             table.register_forward_pre_hook(_look_up)
-        table.register_buffer(ROWS, rows.to(table.weight.device, torch.int32), persistent=False)
+        table.register_buffer(ROWS, rows.to(table.weight.device, torch.int32))
+
+
+def follow_padding(model: PreTrainedModel) -> None:
+    """Make the padding index of every table, which gets no gradient, the row that the padding token reads, in place."""
+    padding = model.config.pad_token_id
+    for table in _tables(model):
+        if table.padding_idx is not None and padding is not None:
+            table.padding_idx = int(table.get_buffer(ROWS)[padding])
+
+
+def table_paths(model: PreTrainedModel) -> list[str]:
+    """Return the paths of all modules that look tokens up in the table."""
+    tables = list(_tables(model))
+    return [path for path, module in model.named_modules() if any(module is table for table in tables)]
 
 
 def _tables(model: PreTrainedModel) -> Iterator[nn.Embedding]:
@@ -82,3 +99,30 @@ def _tables(model: PreTrainedModel) -> Iterator[nn.Embedding]:
 def _look_up(table: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     tokens, *rest = args
     return table.get_buffer(ROWS).to(tokens.device)[tokens], *rest
+
+
+def follow_resizing(model: PreTrainedModel) -> None:
+    """Give tokens that `resize_token_embeddings` has added their rows, in place: it knows nothing of the remapping.
+
+    It lengthens the table to a row for every token, so that a new token's row has its number; those of dropped tokens,
+    which are new too, stay unread.
+
+    Raises:
+        InputError: It has shortened the table, to fewer rows than the tokens read.
+    """
+    table = model.get_input_embeddings()
+    rows, tokens = table._buffers.get(ROWS), int(model.config.vocab_size)
+    if not isinstance(rows, Tensor) or len(rows) == tokens:
+        return
+    new = torch.arange(min(len(rows), tokens), tokens, dtype=rows.dtype, device=rows.device)
+    followed = torch.cat([rows[:tokens], new])
+    if not followed.is_meta and int(followed.max()) >= count_rows(model):
+        raise InputError(
+            f"the embedding table was shortened to {count_rows(model)} rows, but the tokens of this model are remapped "
+            f"to {int(followed.max()) + 1}; shorten the vocabulary of the original model, and prune again"
+        )
+    read_rows(model, followed)
+
+
+def _follow_resizing(model: nn.Module, _args: tuple[Any, ...]) -> None:
+    follow_resizing(cast(PreTrainedModel, model))

@@ -1,0 +1,100 @@
+"""Record: write the sizes of a cut model into its config, so that any save keeps them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from infoprune.loading.sizes import Sizes, sizes_in, write_sizes
+from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, VOCABULARY, plan_of
+from infoprune.structure.embeddings import count_rows, is_remapped
+from infoprune.structure.linear import linear
+from infoprune.structure.narrow import is_narrowed
+from infoprune.structure.site import Site
+from infoprune.structure.sites import every_site, sites_by_name
+from infoprune.structure.stock import fields_of
+from infoprune.structure.token_remapping import follow_resizing
+
+
+def record_sizes(model: PreTrainedModel) -> None:
+    """Write the sizes of a model into its config, in place.
+
+    Where fields of the class can express all of them, these are rewritten, and plain transformers opens the model.
+    Otherwise the fields keep the sizes of the dense model, and `quantization_config` has those that differ: a reader
+    that does not know the method then finds weights of other shapes, and fails.
+
+    Args:
+        model: A model from `apply_plan`, or one whose readers got a bias since.
+    """
+    if count_rows(model):
+        follow_resizing(model)
+    config, sites = model.config, every_site(model, empty=True, bare=True)
+    before = _dense_fields(model, sites)
+    for fields in (fields_of(sites, {}), before):
+        _write(config, fields)
+        write_sizes(config, None)
+        sizes = sizes_beyond(model)
+        if not sizes:
+            return
+    write_sizes(config, sizes)
+
+
+def _dense_fields(model: PreTrainedModel, sites: tuple[Site, ...]) -> dict[str, int | None]:
+    """Return the size fields of the config before any cut; None for a field that it does not have."""
+    config, plan = model.config, plan_of(model)
+    now = {each.name: getattr(config, each.name, None) for site in sites for each in site.config}
+    if plan is None or sizes_in(config) is not None:  # then the fields are those of the dense model already
+        return now
+    return now | {name: value for name, value in fields_of(sites, plan.units).items() if now[name] is not None}
+
+
+def _write(config: PretrainedConfig, fields: Mapping[str, int | None]) -> None:
+    for name, value in fields.items():
+        if value is not None:
+            setattr(config, name, value)
+        elif name in vars(config):
+            delattr(config, name)
+
+
+def sizes_beyond(model: PreTrainedModel) -> Sizes:
+    """Return the sizes of a model that differ from those which its class and the fields of its config imply."""
+    stock = empty_of(type(model), model.config)
+    unseen = HIDDEN_SIZE if is_narrowed(model) else HIDDEN_SIZE_PER_LAYER
+    sites = [site for site in sites_by_name(stock, bare=True).values() if site.structure != unseen]
+    units = {site.name: units_in(model, site) for site in sites}
+    different = {site.name: units[site.name] for site in sites if units[site.name] != site.units}
+    if is_remapped(model):
+        different[VOCABULARY] = count_rows(model)
+    return Sizes(different, tuple(within_base(model, path) for path in _added_biases(stock, model)))
+
+
+def empty_of(model_class: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
+    """Return a model of stock sizes, as its class builds it from a config, on the meta device: without values."""
+    stock = copy.deepcopy(config)
+    write_sizes(stock, None)
+    with torch.device("meta"):
+        return model_class(stock)
+
+
+def units_in(model: PreTrainedModel, site: Site) -> int:
+    """Return the number of units that a cut model has in a site of the model before the cut."""
+    return int(linear(model, site.reader).weight.shape[1]) // site.size
+
+
+def _added_biases(stock: PreTrainedModel, model: PreTrainedModel) -> list[str]:
+    without = {path for path, module in stock.named_modules() if _has_bias(module) is False}
+    return [path for path, module in model.named_modules() if path in without and _has_bias(module)]
+
+
+def _has_bias(module: nn.Module) -> bool | None:
+    return module.bias is not None if isinstance(module, nn.Linear | Conv1D) else None
+
+
+def within_base(model: PreTrainedModel, path: str) -> str:
+    """Return a path relative to the base model, where the module lies in it; the same for all heads of a model."""
+    return path if model.base_model is model else path.removeprefix(model.base_model_prefix + ".")

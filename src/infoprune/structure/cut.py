@@ -1,0 +1,99 @@
+"""Cut: keep some units of one site of a model, with one generic cut for every family."""
+
+from __future__ import annotations
+
+import copy
+
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from infoprune.errors import InputError
+from infoprune.structure.embeddings import replace_parameter
+from infoprune.structure.headless_attention import HeadlessAttention
+from infoprune.structure.linear import linear, untranspose
+from infoprune.structure.site import Site, Size
+from infoprune.structure.slices import unit_coordinates
+from infoprune.structure.stream import Stream
+
+
+def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
+    """Keep some units of one site, in place; an attention without heads is removed.
+
+    Args:
+        model: The model, which is changed.
+        site: The site.
+        kept: Numbers of the kept units, ascending.
+
+    Raises:
+        InputError: No unit is kept of a site that needs one.
+    """
+    if len(kept) < site.least:
+        raise InputError(
+            f"the plan keeps none of the {site.units} units of {site.name}, expected at least one: "
+            "this family's layers need it; keep one"
+        )
+    for producer in site.producers:
+        linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
+    tied = () if site.residual is None else site.residual.tied
+    for path in site.readers:
+        if path not in tied:
+            linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
+    if site.residual is not None:
+        _cut_tables(model, site.residual, kept)
+    if len(kept) == 0:
+        _silence(model, site)
+        return
+    for attribute in site.attributes:
+        _write(model, attribute, len(kept))
+
+
+def _cut_tables(model: nn.Module, stream: Stream, kept: Int[Tensor, " k"]) -> None:
+    """Keep some coordinates of embeddings, norms and patch filters, and of modules that share them, in place."""
+    modules = {path: model.get_submodule(path) for path in stream.tables}
+    axes = {
+        id(parameter): (parameter, 0 if isinstance(module, nn.Conv2d) else -1)
+        for module in modules.values()
+        for parameter in module.parameters(recurse=False)
+    }
+    for old, axis in axes.values():
+        cut = old.detach().index_select(axis, kept.to(old.device)).contiguous()
+        replace_parameter(model, old, nn.Parameter(cut, requires_grad=old.requires_grad))
+    for module in modules.values():
+        if isinstance(module, nn.Embedding):
+            module.embedding_dim = len(kept)
+        elif isinstance(module, nn.LayerNorm):
+            module.normalized_shape = (len(kept),)
+        elif isinstance(module, nn.Conv2d):
+            module.out_channels = len(kept)
+    for path in stream.tied:
+        reader = model.get_submodule(path)
+        if isinstance(reader, nn.Linear):
+            reader.in_features = len(kept)
+
+
+def _silence(model: nn.Module, site: Site) -> None:
+    """Change a block so that it runs without units."""
+    for path in site.readers:
+        untranspose(model, path)
+    if site.attention is None:
+        return
+    inside = f"{site.attention}."
+    linears = [path for path in (*(rows.module for rows in site.producers), *site.readers) if path.startswith(inside)]
+    source = site.stream if site.stream in linears else linears[0]
+    replacement = HeadlessAttention(
+        model.get_submodule(site.attention),
+        [path.removeprefix(inside) for path in linears],
+        source.removeprefix(inside),
+        site.reader.removeprefix(inside) if site.reader in linears else None,
+        fills_cache=site.structure == "heads",
+    )
+    model.set_submodule(site.attention, replacement)
+
+
+def _write(model: nn.Module, attribute: Size, units: int) -> None:
+    """Write a size into a module; for a field of its config, into a copy of the config, since layers may differ."""
+    module = model.get_submodule(attribute.module or "")
+    point, _, name = attribute.name.rpartition(".")
+    if point:
+        setattr(module, point, copy.copy(getattr(module, point)))
+    setattr(getattr(module, point) if point else module, name, attribute.of(units))
