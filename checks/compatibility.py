@@ -36,8 +36,8 @@ def environment(folder: Path, options: argparse.Namespace, transformers: str) ->
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         below = (Path(options.base).resolve() / "lib" / version / "site-packages").as_posix()
         (folder / "lib" / version / "site-packages" / "base.pth").write_text(below + "\n")
-        # The newest releases of these need a huggingface-hub that transformers 4 cannot use; pip resolves this by itself
-        # only where it installs all of them.
+        # The newest releases of these need a huggingface-hub that transformers 4 cannot use; pip resolves this by
+        # itself only where it installs all of them.
         older = ["datasets<5", "sentence-transformers<6"] if transformers.startswith("4.") else []
         subprocess.run([*install, f"transformers=={transformers}", *older], check=True)
     (folder / "done").touch()

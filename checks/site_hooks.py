@@ -16,7 +16,19 @@ import infoprune
 from infoprune.cli import app
 
 REFERENCE = Path("docs/reference/python.md")
-ORDER = ("prune", "evaluate", "finetune", "compare", "bench", "export", "collect", "forecast", "report", "families")
+ORDER = (
+    "prune",
+    "evaluate",
+    "finetune",
+    "compare",
+    "bench",
+    "export",
+    "push",
+    "collect",
+    "forecast",
+    "report",
+    "families",
+)
 LOG = logging.getLogger("mkdocs.plugins.site_hooks")
 
 

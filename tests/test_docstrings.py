@@ -8,6 +8,7 @@ from dataclasses import is_dataclass
 import pytest
 from rows import NEGATIVE, POSITIVE, write_rows
 from tiny_bert import build_tiny_bert, build_tokenizer
+from tiny_decoder import build_decoder, build_words
 
 import infoprune
 
@@ -63,6 +64,8 @@ def workplace(tmp_path, monkeypatch):
         "infoprune": infoprune,
         "model": model,
         "tokenizer": tokenizer,
+        "language_model": build_decoder(),
+        "its_tokenizer": build_words(),
         "texts": texts,
         "batches": batches,
         "eval_batches": infoprune.make_batches(texts, tokenizer, labels=labels),

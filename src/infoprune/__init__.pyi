@@ -23,6 +23,7 @@ from .ranking.rank import rank as rank
 from .repairing.repair import repair as repair
 from .reports.report import Report as Report
 from .serving.export import export as export
+from .serving.llama_cpp.export import export_gguf as export_gguf
 from .statistics.archive import load_statistics as load_statistics
 from .statistics.archive import save_statistics as save_statistics
 from .statistics.collect import collect as collect

@@ -18,12 +18,14 @@ from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrained
 from infoprune.errors import InputError
 from infoprune.files.folders import new_folder
 from infoprune.files.model_folder import CONFIG, PLAN, read_config, read_plan, weight_names
+from infoprune.files.modules import lacks_head, transformer_folder
 from infoprune.loading.method import align
 from infoprune.loading.planned import check_indices, check_plan, sizes_of_plan
 from infoprune.loading.record import empty_of, record_sizes
 from infoprune.loading.shrink import shrink
 from infoprune.loading.sizes import Sizes, sizes_in, write_sizes
 from infoprune.plan import Plan, carry_plan, plan_of
+from infoprune.sources.models import model_folder
 from infoprune.structure.plain import plain_model
 
 WEIGHTS = "model.safetensors"
@@ -84,7 +86,8 @@ def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTraine
     fetched, that no weight is missing, and that the plan beside the model is that of its sizes.
 
     Args:
-        folder: Folder with config, weights and, if the model is pruned, its plan.
+        folder: Folder with config, weights and, if the model is pruned, its plan; or owner/name on the hub, with
+            @revision if you like.
         headless: Leave the task head out: the outputs are then hidden states, or their mean as an embedding.
 
     Returns:
@@ -100,7 +103,8 @@ def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTraine
         >>> small(**tokenizer("A fine film.", return_tensors="pt")).logits.shape
         torch.Size([1, 2])
     """
-    path = Path(folder)
+    root = model_folder(folder)
+    headless, path = headless or lacks_head(root), transformer_folder(root)
     read_config(path)
     model_class, config = _model_class(path, headless=headless), _config(path)
     plan = read_plan(path) if (path / PLAN).is_file() else None
@@ -123,7 +127,7 @@ def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> Pr
     """Return the model in a folder without weights, on the meta device: it has shapes and no values.
 
     Args:
-        folder: Folder with a config and, if the model is pruned, its plan.
+        folder: Folder with a config and, if the model is pruned, its plan; or owner/name on the hub.
         headless: Leave the task head out.
 
     Returns:
@@ -137,7 +141,8 @@ def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> Pr
         >>> found.parameters == model.num_parameters()
         True
     """
-    path = Path(folder)
+    root = model_folder(folder, weights=False)
+    headless, path = headless or lacks_head(root), transformer_folder(root)
     if not (path / CONFIG).is_file():
         raise InputError(f"{path} has no {CONFIG}, expected the folder of a model; check the path")
     config, model_class = _config(path), _model_class(path, headless=headless)
@@ -182,7 +187,7 @@ def _disagreement(path: Path, error: InputError) -> InputError:
 
 def _empty(path: Path, model_class: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
     try:
-        return empty_of(model_class, config)
+        return empty_of(model_class, config, _without_pooler(path, model_class))
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError) as error:
         raise InputError(f"{path / CONFIG} describes no model ({_reason(error)}); check the file") from None
 
@@ -224,7 +229,8 @@ def _without_pooler(path: Path, model_class: type[PreTrainedModel]) -> dict[str,
     """Return the options that leave out the pooler of a headless model where its weights have none."""
     if POOLER not in inspect.signature(model_class).parameters:
         return {}
-    return {} if any("pooler." in name for name in weight_names(path)) else {POOLER: False}
+    names = list(weight_names(path))
+    return {POOLER: False} if names and not any("pooler." in name for name in names) else {}
 
 
 def _model_class(path: Path, *, headless: bool = False) -> type[PreTrainedModel]:

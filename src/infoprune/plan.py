@@ -240,6 +240,12 @@ def kept_within(small: nn.Module, dense: nn.Module, site: str, units: int) -> tu
 def check_same_tokens(small: nn.Module, dense: nn.Module) -> None:
     """Raise InputError where a cut of the vocabulary has given the models different token numbers."""
     ours, theirs = ((plan.numbering if plan else None) for plan in (plan_of(small), plan_of(dense)))
+    tokens = [vars(vars(model).get("config", model)).get("vocab_size") for model in (small, dense)]
+    if ours == theirs and tokens[0] != tokens[1]:  # as after a cut whose plan was not saved with the model
+        raise InputError(
+            f"the models read {tokens[0]} and {tokens[1]} tokens, and no plan says which are the same; open the pruned "
+            "one from a folder with its plan.json"
+        )
     if ours != theirs:
         raise InputError(
             "the vocabularies of the two models are cut differently, expected the same tokens; "

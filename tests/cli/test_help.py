@@ -7,7 +7,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "command", [(), ("prune",), ("evaluate",), ("finetune",), ("report",), ("families",), ("export",)]
+    "command", [(), ("prune",), ("evaluate",), ("finetune",), ("report",), ("families",), ("export",), ("push",)]
 )
 def test_help_teaches_by_example(run, command):
     status, printed, err = run(*command, "--help")

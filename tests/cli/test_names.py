@@ -12,6 +12,8 @@ from infoprune.budgets.budget import read_budget
 from infoprune.cli import app
 from infoprune.cli.read import DEFAULT_BUDGET
 from infoprune.jobs.evaluate import evaluate_folder
+from infoprune.jobs.export_gguf import export_gguf_folder
+from infoprune.jobs.push import push_folder
 from infoprune.pipeline.size import DEFAULT
 from infoprune.serving.export import export
 from infoprune.vocabulary.tokens import prune_vocabulary
@@ -28,6 +30,7 @@ PYTHON = {
         infoprune.read_texts,
         infoprune.save,
         prune_vocabulary,
+        export,
     ),
     "collect": (
         infoprune.collect,
@@ -39,7 +42,8 @@ PYTHON = {
     "forecast": (infoprune.forecast, infoprune.Workload),
     "finetune": (infoprune.finetune, infoprune.distill, infoprune.Distillation, infoprune.read_texts, infoprune.save),
     "evaluate": (evaluate_folder, infoprune.make_batches, infoprune.read_texts),
-    "export": (export, infoprune.make_batches, infoprune.read_texts),
+    "push": (push_folder,),
+    "export": (export, export_gguf_folder, infoprune.make_batches, infoprune.read_texts),
 }
 # What only files, a process or a terminal have: Python passes the object itself, or needs no word for it.
 COMMAND_LINE_ONLY = {
@@ -48,6 +52,7 @@ COMMAND_LINE_ONLY = {
     "device": "Python moves the model",
     "as_json": "of the terminal",
     "plan_only": "Python reads Result.plan",
+    "onnx": "Python calls export",
     "data": "a file; Python passes batches or texts",
     "eval_file": "a file; Python passes eval_batches",
     "seed": "where a step has nothing random, Python has no seed",
@@ -76,6 +81,7 @@ PYTHON_ONLY = {
     "columns": "Columns, the same three names",
     "packing": "Packing, the same two names",
     "eval_data": "the texts themselves",
+    "split": "part of the name of a dataset",
     "quantity": "half of a budget",
     "amount": "half of a budget",
     "empty": "for surgery",
@@ -96,6 +102,7 @@ OTHER_DEFAULT = {
     "learning_rate": "None asks for what suits the teacher",
     "epochs": "of distillation and of fine-tuning",
     "max_length": "of a forecast: tokens of every text",
+    "type": "None tells that it was not given; then it is f16",
     "min_count": "None tells that it was not given; then it is 1",
     "extra_tokens": "None tells that it was not given; then it is 0",
 }

@@ -177,7 +177,7 @@ def test_either_way_can_be_asked_for(run, saved_bert, texts, tmp_path):
     alone = ("--data", texts, "--structures", "vocabulary", "--dropped-tokens", "remap")
     status, printed, err = run("prune", saved_bert, tmp_path / "remap", *alone, "--eval", texts)
     assert (status, err) == (0, "")
-    assert "loads with infoprune.load" in printed.splitlines()[1]
+    assert "after import infoprune" in printed.splitlines()[1]
     report = json.loads((tmp_path / "remap" / "report.json").read_text())
     assert (report["loads_in"], report["agreement"], report["nats_lost"]) == ("infoprune", 1.0, 0.0)
     assert report["kl"] == pytest.approx(0, abs=1e-6)

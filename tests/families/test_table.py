@@ -194,6 +194,17 @@ def test_a_model_writes_what_its_decoder_reads():
     assert with_targets(build("bert"), bare) == bare
 
 
+@pytest.mark.parametrize("end", [None, [2, 7]])
+def test_a_text_that_no_token_or_any_of_several_ends(end):
+    model, (batch, _) = build("bart"), inputs("bart")
+    model.config.eos_token_id = model.generation_config.eos_token_id = end
+    bare = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    (written,) = with_targets(model, [bare], length=9)
+    for ids, mask in zip(written["decoder_input_ids"], written["decoder_attention_mask"], strict=True):
+        ends = [place for place, token in enumerate(ids.tolist()) if place > 0 and token in (end or ())]
+        assert int(mask.sum()) == (ends[0] + 1 if ends else len(ids))
+
+
 def test_a_stock_config_that_wants_a_divisor():
     """48 coordinates, 5 key/value heads of 2 queries: 48 is no multiple of 10, and Llama's config insists on that."""
     model = build("llama", num_attention_heads=12, num_key_value_heads=6)

@@ -22,7 +22,7 @@ from infoprune.checkpoint import empty_model, load, save
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES
 from infoprune.loading.sizes import Sizes, sizes_in
-from infoprune.plan import plan_of
+from infoprune.plan import VOCABULARY, Plan, plan_of
 from infoprune.structure.sites import every_site, find_sites
 
 SCRIPT = """
@@ -124,7 +124,7 @@ def test_a_further_cut_of_what_has_no_plan(tiny_bert, tmp_path):
 
 def test_nothing_is_added_where_the_class_has_the_sizes(tiny_bert):
     sites = [site for site in find_sites(tiny_bert) if site.structure == "ffn"]
-    plan = infoprune.Plan("bert", {s.name: 64 for s in sites}, {s.name: tuple(range(20)) for s in sites}, "random", 0)
+    plan = Plan("bert", {s.name: 64 for s in sites}, {s.name: tuple(range(20)) for s in sites}, "random", 0)
     even = infoprune.apply_plan(tiny_bert, plan)
     assert even.config.intermediate_size == 20
     assert sizes_in(even.config) is None
@@ -138,7 +138,7 @@ def test_added_biases_are_not_lost(tmp_path):
     """Of sizes that the class has, so that the biases alone call for the method, and the shapes still do not fit it."""
     model, batches = build("llama", torch.float32), inputs("llama")
     kept = {f"layers.{layer}.ffn": tuple(range(20)) for layer in range(2)}
-    small = infoprune.apply_plan(model, infoprune.Plan("llama", dict.fromkeys(kept, 40), kept, "random", 0))
+    small = infoprune.apply_plan(model, Plan("llama", dict.fromkeys(kept, 40), kept, "random", 0))
     assert sizes_in(small.config) is None
     reader = small.model.layers[0].mlp.down_proj
     reader.bias = torch.nn.Parameter(torch.ones(48))
@@ -224,14 +224,27 @@ def test_damaged_sizes(small, tmp_path, damage):
         AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["token_rows", "stream_coordinates"])
-def test_damaged_indices(small, tmp_path, name):
+@pytest.mark.parametrize(("name", "index"), [("token_rows", -1), ("token_rows", 80), ("stream_coordinates", 30)])
+def test_damaged_indices(small, tmp_path, name, index):
     save(small, tmp_path / "out")
     file = tmp_path / "out" / "model.safetensors"
     weights = load_file(file)
     full = next(each for each in weights if each.endswith(name))
-    weights[full][-1] = -1
+    weights[full][-1] = index
     save_file(weights, file, {"format": "pt"})
     for opened in (load, AutoModel.from_pretrained):
         with pytest.raises(InputError, match=f"{name} in the weights has indices that do not fit"):
             opened(tmp_path / "out")
+
+
+def test_what_needs_a_plan_says_so(tiny_bert, small, tmp_path):
+    small.save_pretrained(tmp_path / "out")
+    bare = load(tmp_path / "out")
+    with pytest.raises(InputError, match=r"no plan says which of the \d+ they are"):
+        infoprune.repair(bare, tiny_bert, make_batches())
+    fewer = infoprune.apply_plan(
+        tiny_bert, Plan("bert", {VOCABULARY: 100}, {VOCABULARY: tuple(range(90))}, "counts", 0)
+    )
+    fewer.save_pretrained(tmp_path / "fewer")
+    with pytest.raises(InputError, match="read 90 and 100 tokens, and no plan says which are the same"):
+        infoprune.distill(load(tmp_path / "fewer"), tiny_bert, make_batches())

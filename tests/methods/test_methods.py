@@ -121,6 +121,8 @@ def test_a_reader_without_bias_gets_one(dtype, tmp_path):
         wanted = each.reader[:, : site.size] @ each.tokens.mean[: site.size]
         assert_close(linear(small, site.reader).bias, wanted.to(dtype))
     assert linear(apply_plan(model, plan), find_sites(model)[0].reader).bias is None
+    small.save_pretrained(tmp_path / "plain")
+    assert torch.equal(answers(type(model).from_pretrained(tmp_path / "plain"), batches), answers(small, batches))
     save(small, tmp_path / "out")
     assert torch.equal(answers(load(tmp_path / "out"), batches), answers(small, batches))
     assert count_parameters(load(tmp_path / "out")) == count_parameters(small)

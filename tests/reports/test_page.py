@@ -8,7 +8,7 @@ from reports import REPORT
 
 from infoprune.reports.losses import DECADES, HIGH, WIDE, Axis, charts, loss_axis
 from infoprune.reports.page import Bar, Panel, losses, page, panels
-from infoprune.reports.render import cost_rows, summary
+from infoprune.reports.render import cost_rows, opening, summary
 
 EMPTY = {"meta", "rect", "line", "polyline"}
 
@@ -48,6 +48,7 @@ def test_the_page_has_the_facts_of_the_tables():
             assert cell in texts
     for line in summary(REPORT):
         assert line in texts
+    assert " ".join(opening(REPORT).split()) in texts
     assert "384 of 1,536" in texts
     assert {"0.0201 nats", "0.0312 nats"} <= set(texts)
 

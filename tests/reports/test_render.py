@@ -1,6 +1,8 @@
+import ast
 from dataclasses import replace
 
 import pytest
+import transformers
 from matplotlib.pyplot import imread
 from reports import REPORT
 from rich.console import Console
@@ -16,9 +18,11 @@ from infoprune.reports.render import (
     markdown,
     metric,
     metrics_table,
+    opening,
     summary,
     table,
 )
+from infoprune.tasks.table import TASKS
 
 
 def printed(renderable):
@@ -84,17 +88,24 @@ def test_summary_names_the_choice_the_time_and_what_opens_the_result():
     assert "predicted" not in summary(replace(REPORT, nats_lost=None))[0]
 
 
-@pytest.mark.parametrize(
-    ("loads_in", "code"),
-    [
-        ("infoprune", "model = infoprune.load(folder)"),
-        ("transformers", "model = AutoModelForSequenceClassification.from_pretrained(folder)"),
-    ],
-)
-def test_markdown_says_how_to_load_the_result(loads_in, code):
-    text = markdown(replace(REPORT, loads_in=loads_in))
-    assert code in text
+@pytest.mark.parametrize("loads_in", ["infoprune", "transformers"])
+def test_markdown_says_how_to_load_the_result(loads_in):
+    report = replace(REPORT, loads_in=loads_in)
+    text = markdown(report, "half")
+    assert opening(report, "half") in text
     assert loading(loads_in) in text
+    assert ("import infoprune  #" in text) == (loads_in == "infoprune")
+    assert 'model = AutoModelForSequenceClassification.from_pretrained("half")' in text
+    assert 'tokenizer = AutoTokenizer.from_pretrained("half")' in text
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_code_that_opens_a_result_names_what_there_is(task):
+    code = opening(replace(REPORT, task=task.name))
+    tree = ast.parse(code)
+    (names,) = (node.names for node in tree.body if isinstance(node, ast.ImportFrom))
+    assert task.auto in {name.name for name in names}
+    assert all(hasattr(transformers, name.name) for name in names)
 
 
 def test_markdown_has_the_facts_of_the_tables():

@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import torch
 import zoo
@@ -14,7 +15,7 @@ from transformers import BertModel
 import infoprune
 from infoprune.errors import InputError
 from infoprune.plan import Plan
-from infoprune.serving.export import export
+from infoprune.serving.export import export, write_graphs
 from infoprune.serving.onnx_model import OnnxModel
 from infoprune.statistics.answer import pool_by
 from infoprune.structure.sites import find_sites
@@ -45,10 +46,8 @@ def pruned(make_tiny_bert):
 def files(pruned, tmp_path_factory):
     """The graph in float32 and in int8, each with what `export` says of it."""
     folder = tmp_path_factory.mktemp("graphs")
-    batches = typed(make_batches())
     return {
-        int8: (folder / f"{int8}.onnx", export(pruned, folder / f"{int8}.onnx", batches, int8=int8))
-        for int8 in (False, True)
+        each.int8: (folder / each.file, each) for each in write_graphs(pruned, folder, typed(make_batches()), int8=True)
     }
 
 
@@ -71,10 +70,11 @@ def test_batch_and_length_are_open_and_the_file_stands_alone(files):
         for value in (*graph.graph.input, *graph.graph.output)
     }
     names = ("input_ids", "attention_mask", "token_type_ids")
-    assert shapes == {name: ["batch", "length"] for name in names} | {"logits": ["batch", 2]}
-    assert [path.name for path in file.parent.iterdir() if not path.suffix] == []
+    assert shapes == {name: ["batch_size", "sequence_length"] for name in names} | {"logits": ["batch_size", 2]}
+    assert sorted(path.name for path in file.parent.iterdir()) == ["model.onnx", "model_quantized.onnx"]
     assert exported.bytes == file.stat().st_size
-    assert b"site-packages" not in file.read_bytes(), "no path of this machine leaves it"
+    for path in (b"site-packages", bytes(file.parent)):
+        assert path not in file.read_bytes(), "no path of this machine leaves it"
 
 
 def test_the_comparison_says_what_was_compared(files):
@@ -103,7 +103,17 @@ def test_int8_is_smaller_and_says_what_it_costs(files, pruned):
 
 def test_the_graph_carries_its_config(files):
     for file, _ in files.values():
-        assert OnnxModel(file).config.vocab_size == 100
+        config = OnnxModel(file).config
+        assert (config.vocab_size, config.architectures) == (100, ["BertForSequenceClassification"])
+        assert not hasattr(config, "quantization_config"), "the sizes are in the graph"
+
+
+def test_openvino_reads_the_graph(files, pruned):
+    compiled = openvino.Core().compile_model(files[False][0], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for lengths in ((1,), (2, 17, 40)):
+        (batch,) = typed(make_batches((lengths,), seed=4))
+        logits = compiled({name: tensor.numpy() for name, tensor in batch.items()})["logits"]
+        np.testing.assert_allclose(logits, pruned(**batch).logits.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_segments_that_are_not_given_are_zero(files, pruned):
@@ -158,6 +168,7 @@ def test_blocks_that_are_left_out(tiny_bert, tmp_path):
     small = apply_plan(tiny_bert, Plan("bert", units, kept, "first", 0))
     exported = export(small, tmp_path / "a.onnx", make_batches(), int8=True)  # after the same in float32
     assert exported.difference < 0.1 * exported.scale
+    assert [tensor.name for tensor in onnx.load(tmp_path / "a.onnx").graph.initializer if 0 in tensor.dims] == []
 
 
 def test_layers_that_drop_coordinates(tiny_bert, tmp_path):
@@ -176,17 +187,34 @@ def test_other_families(model_type, tmp_path):
     assert exported.difference < 1e-4 * exported.scale
 
 
+def test_pictures(tmp_path):
+    model = cut(zoo.build("vit", dtype=torch.float32))
+    exported = infoprune.export(model, tmp_path / "onnx" / "model.onnx", zoo.inputs("vit"))
+    assert exported.shapes == ((3, 3, 8, 8), (2, 3, 8, 8), (1, 3, 8, 8))
+    assert exported.agreement == 1
+    pictures = torch.randn(7, 3, 8, 8, generator=torch.Generator().manual_seed(5))
+    graph = OnnxModel(tmp_path / "onnx" / "model.onnx")
+    torch.testing.assert_close(
+        graph(pixel_values=pictures).logits, model(pictures).logits.detach(), rtol=1e-4, atol=1e-5
+    )
+
+
 # What is refused
 
 
-def test_pictures_are_refused(tmp_path):
-    with pytest.raises(InputError, match="expected texts"):
-        export(zoo.build("vit"), tmp_path / "vit.onnx", zoo.inputs("vit"))
+def test_an_encoder_decoder_is_no_single_file(tmp_path):
+    with pytest.raises(InputError, match=r"encoder-decoder, which is two graphs, .*; run infoprune export MODEL"):
+        export(zoo.build("t5"), tmp_path / "t5.onnx", zoo.inputs("t5"))
 
 
-def test_a_model_that_generates_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"LlamaForCausalLM is for causal-lm, expected .*PyTorch"):
-        export(zoo.build("llama"), tmp_path / "llama.onnx", make_batches())
+def test_sound_is_refused(tmp_path):
+    with pytest.raises(InputError, match="speech-recognition, expected texts or pictures; run it in PyTorch"):
+        export(zoo.build("whisper"), tmp_path / "whisper.onnx", zoo.inputs("whisper"))
+
+
+def test_other_tensors_are_refused(tiny_bert, tmp_path):
+    with pytest.raises(InputError, match=r"inputs_embeds is no tensor of texts \(inputs, tokens\) or pictures"):
+        export(tiny_bert, tmp_path / "a.onnx", [{"inputs_embeds": torch.zeros(1, 2, 32)}])
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,8 @@ def test_tokens_added_after_it(tmp_path):
     new = {"input_ids": torch.tensor([[tokens, tokens + 1]])}
     assert torch.equal(logits(model, seen), before)
     assert torch.equal(model.get_input_embeddings()(new["input_ids"]), model.get_input_embeddings().weight[None, -2:])
+    model.save_pretrained(tmp_path / "plain")
+    assert torch.equal(logits(type(model).from_pretrained(tmp_path / "plain", dtype="auto"), seen), before)
     save(model, tmp_path / "more")
     for again in (load(tmp_path / "more"), type(model).from_pretrained(tmp_path / "more", dtype="auto")):
         assert torch.equal(logits(again, seen), before)

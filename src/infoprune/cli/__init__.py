@@ -24,6 +24,7 @@ from infoprune.cli.finetune import finetune_command
 from infoprune.cli.forecast import forecast_command
 from infoprune.cli.groups import grouped
 from infoprune.cli.prune import prune_command
+from infoprune.cli.push import push_command
 from infoprune.cli.report import report_command
 from infoprune.cli.spoken import as_options
 from infoprune.errors import InputError
@@ -86,10 +87,11 @@ _register(
     "my-classifier compared --data train.csv --eval valid.csv --criteria information,wanda --keep 0.5,0.25",
 )
 _register("bench", bench_command, "my-classifier half half.onnx --batch-size 1,32 --eval test.csv")
-_register("export", export_command, "half half.onnx --data valid.csv --int8")
+_register("export", export_command, "half --data valid.csv --int8")
 _register("collect", collect_command, "my-classifier my-classifier.statistics --data train.csv --memory 2GB")
 _register("forecast", forecast_command, "my-classifier --samples 1024 --max-length 64")
 _register("report", report_command, "half")
+_register("push", push_command, "half owner/my-classifier-half")
 _register("families", families_command, "")
 
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def bench_command(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...", help="Folders of models, and .onnx files; the first is the reference."),
+        typer.Argument(
+            metavar="MODEL...", help="Folders or names of models, and .onnx files; the first is the reference."
+        ),
     ],
     *,
     batch_size: Annotated[

@@ -63,7 +63,7 @@ def clean_warnings(spoken: Callable[[str], str]) -> Iterator[None]:
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
     """Show progress bars on stderr, one per stage, removed at the end; show nothing where stderr is not a terminal."""
-    _quiet_transformers()
+    _quiet_libraries()
     console = Console(stderr=True)
     times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
     columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), *times)
@@ -78,12 +78,17 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
         yield advance
 
 
-def _quiet_transformers() -> None:
+def _quiet_libraries() -> None:
+    from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
 
     if not os.environ.get(DEBUG):
         logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        logging.disable_progress_bar()  # those of huggingface_hub too
+        hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        # for datasets, which is imported when a dataset is read
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("DATASETS_VERBOSITY", "error")
 
 
 def _line(label: str, message: str) -> None:

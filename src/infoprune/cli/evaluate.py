@@ -20,7 +20,7 @@ def evaluate_command(
     against: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR", help="Folder of the original model to compare with.", rich_help_panel=options.INPUT
+            metavar="MODEL", help="Folder or name of the original model to compare with.", rich_help_panel=options.INPUT
         ),
     ] = None,
     run: RunOptions,
@@ -39,7 +39,7 @@ def evaluate_command(
             packing=run.packing,
             seed=run.seed,
             device=run.device,
-            progress=lambda done, of: advance("evaluate", done, of),
+            progress=advance,
         )
     if as_json:
         typer.echo(json.dumps(asdict(scores)))

@@ -21,8 +21,8 @@ def finetune_command(
     teacher: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR",
-            help="Folder of the model to distill from; its outputs replace the labels.",
+            metavar="MODEL",
+            help="Folder or name of the model to distill from; its outputs replace the labels.",
             rich_help_panel=options.TRAINING,
         ),
     ] = None,
@@ -64,7 +64,7 @@ def finetune_command(
             seed=run.seed,
             device=run.device,
             force=force,
-            progress=lambda done, of: advance("train", done, of),
+            progress=advance,
         )
     from infoprune.reports.render import metrics_table
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def forecast_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder with the config.json of a model.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder with the config.json of a model, or its name on the Hub.")
+    ],
     samples: options.Samples = 1024,
     max_length: Annotated[
         int,

@@ -8,32 +8,30 @@ INPUT, SIZE, STRUCTURES = "Input", "How small", "What is cut"
 VOCABULARY, AFTER, MACHINE, OUTPUT = "Vocabulary", "After the cut", "Machine", "Output"
 TRAINING = "Training"
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="Folder of a model and its tokenizer.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Folder of a model and its tokenizer, or owner/name or owner/name@revision on the Hugging Face Hub.",
+    ),
+]
 Out = Annotated[
     str, typer.Argument(metavar="OUT", help="New folder for the result; it is written completely or not at all.")
 ]
 
 Data = Annotated[
-    str,
+    list[str],
     typer.Option(
         "--data",
         metavar="FILE",
-        help="Texts to calibrate or train on: csv, tsv, json, jsonl, parquet or txt.",
+        help="Texts to calibrate or train on: csv, tsv, json, jsonl, parquet or txt, a quoted pattern, a folder of "
+        "save_to_disk, or owner/dataset[:configuration][:split] on the Hub; may be repeated.",
         rich_help_panel=INPUT,
     ),
 ]
-Eval = Annotated[
-    str | None,
-    typer.Option(
-        "--eval", metavar="FILE", help="Texts to score on, with labels if there are any.", rich_help_panel=INPUT
-    ),
-]
-NeededEval = Annotated[
-    str,
-    typer.Option(
-        "--eval", metavar="FILE", help="Texts to score on, with labels if there are any.", rich_help_panel=INPUT
-    ),
-]
+_EVAL_HELP = "Texts to score on, with labels if there are any; like --data."
+Eval = Annotated[list[str] | None, typer.Option("--eval", metavar="FILE", help=_EVAL_HELP, rich_help_panel=INPUT)]
+NeededEval = Annotated[list[str], typer.Option("--eval", metavar="FILE", help=_EVAL_HELP, rich_help_panel=INPUT)]
 Text = Annotated[
     str | None,
     typer.Option(
@@ -277,6 +275,18 @@ Seed = Annotated[
 PlanOnly = Annotated[
     bool,
     typer.Option("--plan-only", help="Write only plan.json: which units would be kept.", rich_help_panel=OUTPUT),
+]
+Onnx = Annotated[
+    bool,
+    typer.Option("--onnx", help="Write OUT/onnx/model.onnx as well, compared with PyTorch.", rich_help_panel=OUTPUT),
+]
+Int8 = Annotated[
+    bool,
+    typer.Option(
+        "--int8",
+        help="With --onnx, write OUT/onnx/model_quantized.onnx, with 8-bit weights, as well.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of a table.", rich_help_panel=OUTPUT)

@@ -34,11 +34,14 @@ def prune_command(
     memory: options.Memory = None,
     run: RunOptions,
     plan_only: options.PlanOnly = False,
+    onnx: options.Onnx = False,
+    int8: options.Int8 = False,
     force: options.Force = False,
 ) -> None:
     """Make a smaller, dense, faster model of the same family from a model and some texts."""
     with bars() as advance:
         from infoprune.jobs.cut import Sources
+        from infoprune.jobs.export import Graphs
         from infoprune.jobs.prune import prune_folder
         from infoprune.processes import process_group, process_index
 
@@ -55,6 +58,7 @@ def prune_command(
                 packing=run.packing,
                 device=device,
                 plan_only=plan_only,
+                graphs=Graphs(onnx=onnx, int8=int8),
                 force=force,
                 started=_announce if first else None,
                 progress=advance if first else None,

@@ -8,7 +8,7 @@ from infoprune.cli.console import stdout
 
 
 def report_command(
-    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder written by infoprune prune.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder from infoprune prune, or its name on the Hub.")],
 ) -> None:
     """Print the report of a pruned model again."""
     from infoprune.jobs.report import read_report

@@ -22,13 +22,16 @@ LONGEST = 512
 _OFFSET_FAMILIES = frozenset({"camembert", "ibert", "longformer", "mpnet", "roberta", "xlm-roberta"})
 
 
-def label_ids(labels: Sequence[str], config: PretrainedConfig) -> list[int]:
+def label_ids(labels: Sequence[str], config: PretrainedConfig, classes: Sequence[str] | None = None) -> list[int]:
     """Translate label values into the model's class numbers.
 
     Args:
         labels: Label values as in ``TextData.labels``.
-        config: Config of the model; its ``label2id`` has the names. Where these are the defaults LABEL_0, LABEL_1, ...
-            the values may also be class numbers.
+        config: Config of the model; its ``label2id`` has the names, which are compared without regard to case where
+            this is unambiguous. Where these are the defaults LABEL_0, LABEL_1, ... the values may also be class
+            numbers.
+        classes: Names of the classes in the order of their numbers, as in ``TextData.classes``: what the values mean
+            where the model's names are the defaults.
 
     Returns:
         A class number for each label.
@@ -41,15 +44,21 @@ def label_ids(labels: Sequence[str], config: PretrainedConfig) -> list[int]:
         [1, 0]
     """
     known: dict[str, int] = {str(name): int(number) for name, number in (config.label2id or {}).items()}
+    spelt = known
     if all(re.fullmatch(r"LABEL_\d+", name) for name in known):
-        known |= {str(number): number for number in known.values()}
-    unknown = sorted(set(labels) - set(known))
+        numbers = {name: number for number, name in enumerate(classes or ())}
+        spelt = known | {str(number): number for number in known.values()}
+        spelt |= numbers if len(numbers) == len(known) else {}
+    folded = {name.casefold(): number for name, number in spelt.items()}
+    if len(folded) == len(spelt):
+        spelt = {**{label: folded[label.casefold()] for label in set(labels) if label.casefold() in folded}, **spelt}
+    unknown = sorted(set(labels) - set(spelt))
     if unknown:
         raise InputError(
             f"labels {_some(unknown)} are unknown to this model, which has {_some(known)}; rename them in the data, "
             "or name the right column with `label`"
         )
-    return [known[label] for label in labels]
+    return [spelt[label] for label in labels]
 
 
 def label_numbers(labels: Sequence[str]) -> list[float]:

@@ -33,7 +33,10 @@ def read_table(path: str | Path) -> Table:
     if not path.exists():
         raise InputError(f"{path}: no such file; expected a data file; check the path")
     if path.is_dir():
-        raise InputError(f"{path}: is a folder, expected one file of {_SUPPORTED}; pass the file inside it")
+        raise InputError(
+            f"{path}: is a folder, expected one file of {_SUPPORTED}, or a folder from save_to_disk; pass the files "
+            f"inside it, e.g. '{path}/*.csv'"
+        )
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         given = path.suffix or "no suffix"
@@ -173,4 +176,7 @@ _READERS: dict[str, Callable[[Path], Table]] = {
     ".parquet": _read_parquet,
     ".txt": _read_lines,
 }
+SUFFIXES = tuple(_READERS)
+"""Suffixes of the files that can be read."""
+
 _SUPPORTED = ", ".join(_READERS)

@@ -1,13 +1,15 @@
-"""Texts: read texts, second texts and labels from a file."""
+"""Texts: read texts, second texts and labels from files and datasets."""
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from infoprune.data.tables import Table, read_table
+from infoprune.data.places import Place, places, read_place
 from infoprune.errors import InputError
+from infoprune.sources.table import SourceTable
+
+Table = Mapping[str, list[object]]
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,14 @@ class TextData:
         pairs: Second text of each input, for tasks on two texts; or None.
         labels: Label of each input as a string; integers and integral floats are written like ``"1"``; or None.
         source: Name of the file or other source, for messages and reports.
+        classes: Names of the classes in the order of their numbers, where the source knows them; or None.
     """
 
     texts: tuple[str, ...]
     pairs: tuple[str, ...] | None
     labels: tuple[str, ...] | None
     source: str
+    classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, column in (("pairs", self.pairs), ("labels", self.labels)):
@@ -41,47 +45,88 @@ class TextData:
     def among(self, rows: Sequence[int]) -> "TextData":
         """Return the rows with the given numbers, in the given order."""
         chosen = [None if of is None else tuple(of[row] for row in rows) for of in (self.pairs, self.labels)]
-        return TextData(tuple(self.texts[row] for row in rows), chosen[0], chosen[1], self.source)
+        return TextData(tuple(self.texts[row] for row in rows), chosen[0], chosen[1], self.source, self.classes)
 
 
 def read_texts(
-    path: str | Path,
+    path: Place | Sequence[Place],
     *,
     text: str | None = None,
     text_pair: str | None = None,
     label: str | None = None,
     need_labels: bool = False,
+    split: str = "train",
 ) -> TextData:
-    """Read texts, and labels where there are any, from a csv, tsv, json, jsonl, parquet or txt file.
+    """Read texts, and labels where there are any, from files or a dataset.
+
+    A place is a csv, tsv, json, jsonl, parquet or txt file; a pattern of such files ("part-*.csv"); a folder written
+    by ``save_to_disk``; or a dataset on the Hugging Face Hub: owner/dataset, owner/dataset:configuration,
+    owner/dataset:split or owner/dataset:configuration:split. Datasets are read by the library datasets, from its
+    cache where they are there; no script is run. Of files of more than 1 GiB together, 100,000 rows are read.
 
     Args:
-        path: The file; see ``read_table`` for the file types.
+        path: A place, or several; a ``Path`` is always a path, and so is a text that names something local.
         text: Column of the texts; by default ``text``, else ``sentence``, else the only column of texts.
         text_pair: Column of the second texts, for tasks on two texts.
-        label: Column of the labels; by default ``label`` where there is one.
+        label: Column of the labels; by default ``label`` where there is one. Classes of a dataset are read as their
+            names.
         need_labels: Whether a file without complete labels is an error.
+        split: Split of a dataset that is read where none is named and there are several; for "validation" also valid,
+            dev or test.
 
     Returns:
-        All rows in the file's order. Empty texts are kept.
+        All rows in their order. Empty texts are kept. With several places, labels are returned where all have them.
 
     Raises:
-        InputError: The file cannot be read, a column is missing, or a row has no text or no label.
+        InputError: A place cannot be read, a column is missing, or a row has no text or no label.
 
     Examples:
         >>> texts = read_texts("reviews.csv")
         >>> texts.texts[0], texts.labels[0]
         ('the film is good and good and good', '1')
     """
-    source = str(path)
-    table = read_table(path)
-    text_column = _text_column(table, source, text, {text_pair, label, "label"})
-    texts = _strings(table, source, text_column)
-    pairs = None if text_pair is None else _strings(table, source, _named(table, source, text_pair, "text_pair"))
-    required = need_labels or label is not None
-    labels = None
-    if required or "label" in table:
-        labels = _labels(table, source, _named(table, source, label or "label", "label"), required)
-    return TextData(texts=texts, pairs=pairs, labels=labels, source=source)
+    columns = _Wanted(text, text_pair, label, need_labels)
+    return _joined_data([_read(read_place(place, split), columns) for place in places(path)])
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Names of the columns to read, and whether labels are needed."""
+
+    text: str | None
+    text_pair: str | None
+    label: str | None
+    need_labels: bool
+
+
+def _read(rows: SourceTable, columns: _Wanted) -> TextData:
+    table, source, label = rows.columns, rows.source, columns.label
+    texts = _strings(table, source, _text_column(table, source, columns.text, {columns.text_pair, label, "label"}))
+    pairs = None
+    if columns.text_pair is not None:
+        pairs = _strings(table, source, _named(table, source, columns.text_pair, "text_pair"))
+    required = columns.need_labels or label is not None
+    if not required and "label" not in table:
+        return TextData(texts, pairs, None, source)
+    name = _named(table, source, label or "label", "label")
+    return TextData(texts, pairs, _labels(table, source, name, required), source, rows.classes.get(name))
+
+
+def _joined_data(parts: Sequence[TextData]) -> TextData:
+    """Join the rows of several sources."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    labels = [part.labels for part in parts if part.labels is not None]
+    pairs = [part.pairs for part in parts if part.pairs is not None]
+    same = all(part.classes == first.classes for part in parts)
+    return TextData(
+        tuple(text for part in parts for text in part.texts),
+        tuple(text for each in pairs for text in each) if pairs else None,
+        tuple(label for each in labels for label in each) if len(labels) == len(parts) else None,
+        f"{first.source} and {len(parts) - 1} more",
+        first.classes if same else None,
+    )
 
 
 def _named(table: Table, source: str, name: str, argument: str) -> str:

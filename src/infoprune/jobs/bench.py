@@ -22,8 +22,10 @@ from infoprune.jobs.inputs import (
     Columns,
     Packing,
     StrPath,
+    Texts,
     check_positive,
     device_named,
+    stage,
 )
 from infoprune.jobs.models import chosen_task, open_tokenizer
 from infoprune.jobs.tasks import targets
@@ -32,7 +34,7 @@ from infoprune.pipeline.clock import StageProgress
 from infoprune.serving.bench import Evaluated, Timed, common_config, evaluate_models, time_models
 from infoprune.serving.memory import peak_memory
 from infoprune.serving.onnx_model import SUFFIX, OnnxModel, extra
-from infoprune.tasks.evaluate import Progress
+from infoprune.sources.models import model_folder
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,12 @@ class EvalTexts:
     """Texts on which classifiers are scored and compared.
 
     Args:
-        eval: File of evaluation texts, with labels or without.
-        columns: Columns of that file.
+        eval: Evaluation texts, with labels or without.
+        columns: Columns of the texts.
         packing: Batch size and length.
     """
 
-    eval: StrPath
+    eval: Texts
     columns: Columns = field(default_factory=Columns)
     packing: Packing = field(default_factory=Packing)
 
@@ -122,7 +124,7 @@ def bench_models(
     """Compare models in folders and .onnx files with the first of them.
 
     Args:
-        paths: Folders of dense or pruned models, and .onnx files.
+        paths: Folders of dense or pruned models, names of models on the hub, and .onnx files.
         work: Batches, lengths and rounds.
         eval_texts: Texts on which the models are scored; needs a folder with a tokenizer among the models.
         device: Device of PyTorch: "auto", "cpu", "cuda", "mps"; with .onnx files all models run on the CPU.
@@ -144,19 +146,24 @@ def bench_models(
     if graphs and torch_device.type != "cpu":
         raise InputError(f"`device` is {device}, expected cpu where {SUFFIX} files are among the models; leave it out")
     folder = next((name for name in names if not name.endswith(SUFFIX)), "")
+    places = {name: name if name.endswith(SUFFIX) else str(model_folder(name, progress=progress)) for name in names}
     if eval_texts is not None:
         if not folder:
             raise InputError(
                 "`eval` needs a tokenizer, expected a folder among the models; add the folder that was exported"
             )
-        chosen_task(folder, "classification")
-        texts = eval_texts.columns.read(eval_texts.eval)
+        chosen_task(places[folder], "classification")
+        texts = eval_texts.columns.read(eval_texts.eval, split="validation", progress=progress)
     with _threads(work.threads) as threads:
-        models = {name: open_any(name, torch_device) for name in names}
+        models = {name: open_any(place, torch_device) for name, place in places.items()}
         evaluated: list[Evaluated] = []
         if eval_texts is not None:
-            evaluated = _evaluated(models, folder, texts, eval_texts.packing, progress)
-        timed = time_models(models, work.shapes, repeats=work.repeats, progress=_stage("time", progress))
+            evaluated = evaluate_models(
+                models,
+                _eval_batches(cast(PreTrainedModel, models[folder]), places[folder], texts, eval_texts.packing),
+                progress=stage("evaluate", progress),
+            )
+        timed = time_models(models, work.shapes, repeats=work.repeats, progress=stage("time", progress))
     peaks: dict[str, int | None] = dict.fromkeys(names)
     if work.memory and torch_device.type == "cpu":
         largest = example_batch(common_config(models), *max(work.shapes, key=lambda shape: shape[0] * shape[1]))
@@ -164,9 +171,12 @@ def bench_models(
         for done, name in enumerate(names):
             if progress is not None:
                 progress("memory", done, len(names))
-            measure = partial(_open_and_answer, name, largest, threads)
-            peaks[name] = peak_memory(partial(_import_libraries, name), measure)
-    sizes = {name: Path(name).stat().st_size if name.endswith(SUFFIX) else count_bytes(name) for name in names}
+            measure = partial(_open_and_answer, places[name], largest, threads)
+            peaks[name] = peak_memory(partial(_import_libraries, places[name]), measure)
+    sizes = {
+        name: Path(place).stat().st_size if name.endswith(SUFFIX) else count_bytes(place)
+        for name, place in places.items()
+    }
     return Benchmark(str(torch_device), threads, work.repeats, sizes, peaks, timed, evaluated)
 
 
@@ -180,16 +190,8 @@ def open_any(path: StrPath, device: torch.device) -> nn.Module:
     return model
 
 
-def _evaluated(
-    models: Mapping[str, nn.Module], folder: str, texts: TextData, packing: Packing, progress: StageProgress | None
-) -> list[Evaluated]:
-    model = cast(PreTrainedModel, models[folder])
-    batches = packing.pack(texts, model, open_tokenizer(folder), labels=targets(model, texts))
-    return evaluate_models(models, batches, progress=_stage("evaluate", progress))
-
-
-def _stage(name: str, progress: StageProgress | None) -> Progress | None:
-    return None if progress is None else partial(progress, name)
+def _eval_batches(model: PreTrainedModel, folder: str, texts: TextData, packing: Packing) -> list[dict[str, Tensor]]:
+    return packing.pack(texts, model, open_tokenizer(folder), labels=targets(model, texts))
 
 
 @contextmanager

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infoprune.jobs.inputs import Columns, Packing, StrPath, check_apart, check_positive, device_named
+from infoprune.jobs.inputs import Columns, Packing, StrPath, Texts, check_apart, check_positive, device_named
 from infoprune.jobs.models import check_family, chosen_task, open_model
 from infoprune.jobs.tasks import check_columns, inputs_of, read, split_samples
 from infoprune.measuring.measure import count_bytes
 from infoprune.pipeline.clock import StageProgress
 from infoprune.pipeline.settings import Settings
 from infoprune.processes import process_index, share_of
+from infoprune.sources.models import model_folder
 from infoprune.statistics.archive import save_statistics
 from infoprune.statistics.calibration import warn_few_tokens, with_targets
 from infoprune.statistics.collect import collect
@@ -63,7 +64,7 @@ class Collected:
 def collect_folder(
     folder: StrPath,
     out: StrPath,
-    data: StrPath,
+    data: Texts,
     *,
     columns: Columns | None = None,
     collection: Collection | None = None,
@@ -78,10 +79,10 @@ def collect_folder(
     In a process group every process runs on its share of the texts, and only the first writes.
 
     Args:
-        folder: Folder with the model and its tokenizer.
+        folder: Folder with the model and its tokenizer, or name of a model on the hub.
         out: New folder; it is written completely or not at all.
-        data: File of texts.
-        columns: Columns of the file.
+        data: Texts.
+        columns: Columns of the texts.
         collection: Statistics to collect.
         task: Task of the model; by default that of its class.
         packing: Batch size and length.
@@ -99,11 +100,13 @@ def collect_folder(
     collection, packing, columns = collection or Collection(), packing or Packing(), columns or Columns()
     torch_device = device_named(device)
     check_apart(out, folder, data, force=force)
+    folder = model_folder(folder, progress=progress)
+    check_apart(out, folder, force=True)
     aim = chosen_task(folder, task)
     sentence = read_sentence_folder(folder)
     check_family(folder if sentence is None else sentence.transformer, collection.structures)
     check_columns(aim, columns)
-    texts = read(aim, columns, data, scored=False)
+    texts = read(aim, columns, data, scored=False, progress=progress)
     model, tokenizer = open_model(folder, torch_device, aim)
     sample, _ = split_samples(texts, collection.samples, collection.seed)
     batches = with_targets(model, share_of(inputs_of(sample, aim, model, tokenizer, packing)))

@@ -31,6 +31,7 @@ from infoprune.ranking.rank import Rankings
 from infoprune.repairing.repair import check_repairable
 from infoprune.reports.comparison import Cell, comparison_markdown
 from infoprune.reports.curves import plot_curves
+from infoprune.sources.models import model_folder
 from infoprune.statistics.calibration import typical_shape, with_targets
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import find_sites
@@ -66,7 +67,7 @@ def compare_folder(
     resumes from there, also after a kill.
 
     Args:
-        folder: Folder with the model and its tokenizer.
+        folder: Folder with the model and its tokenizer, or name of a model on the hub.
         out: New folder for cells.jsonl, comparison.md and curves.png; it is written completely or not at all.
         sources: Calibration and evaluation texts.
         grid: Methods, sizes and seeds.
@@ -88,14 +89,16 @@ def compare_folder(
     packing = packing or Packing()
     torch_device = device_named(device)
     check_apart(out, folder, sources.data, sources.eval, force=force)
+    folder = model_folder(folder, progress=progress)
+    check_apart(out, folder, force=True)
     aim = chosen_task(folder, task)
     sentence = read_sentence_folder(folder)
     check_family(folder if sentence is None else sentence.transformer)
     check_columns(aim, sources.columns)
-    texts = read(aim, sources.columns, sources.data, scored=False)
+    texts = read(aim, sources.columns, sources.data, scored=False, progress=progress)
     if sources.eval is None:
         raise InputError("a comparison is scored on evaluation texts, but none were given; pass `eval=FILE`")
-    eval_texts = read(aim, sources.columns, sources.eval, scored=True)
+    eval_texts = read(aim, sources.columns, sources.eval, scored=True, split="validation", progress=progress)
     model, tokenizer = open_model(folder, torch_device, aim)
     _check_fit(model, grid)
     eval_batches = eval_batches_of(eval_texts, aim, model, tokenizer, packing, grid.seed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from infoprune.budgets.budget import Budget
 from infoprune.errors import InputError
-from infoprune.jobs.inputs import Columns, StrPath, check_positive
+from infoprune.jobs.inputs import Columns, StrPath, Texts, check_positive
 from infoprune.pipeline.settings import Settings
 from infoprune.pipeline.size import MaxLoss, Size, size_of
 from infoprune.plan import VOCABULARY
@@ -22,13 +22,13 @@ from infoprune.vocabulary.dropped import Dropped
 
 @dataclass(frozen=True)
 class Sources:
-    """Files of texts and statistics.
+    """Texts and statistics.
 
     Args:
-        data: File of calibration texts; labels are not needed.
-        eval: File of texts on which the dense and the pruned model are scored, with labels or without. By default as
-            many further texts of the calibration file as were sampled, unless these are trained on.
-        columns: Columns of both files.
+        data: Calibration texts; labels are not needed. See `read_texts` for what can be given.
+        eval: Texts on which the dense and the pruned model are scored, with labels or without. By default as many
+            further texts of the calibration data as were sampled, unless these are trained on.
+        columns: Columns of both.
         samples: Number of calibration texts to sample.
         statistics: Folders from `infoprune collect` by which the units are chosen, merged where there are several; the
             calibration texts are then only for the repair and the report.
@@ -37,8 +37,8 @@ class Sources:
         InputError: `samples` is below 1.
     """
 
-    data: StrPath
-    eval: StrPath | None = None
+    data: Texts
+    eval: Texts | None = None
     columns: Columns = field(default_factory=Columns)
     samples: int = 1024
     statistics: Sequence[StrPath] = ()

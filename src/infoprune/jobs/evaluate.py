@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.jobs.inputs import Columns, Packing, StrPath, device_named
+from infoprune.jobs.inputs import Columns, Packing, StrPath, Texts, device_named, stage
 from infoprune.jobs.models import chosen_task, open_model
 from infoprune.jobs.tasks import check_columns, eval_batches_of, read
 from infoprune.measuring.measure import count_parameters
+from infoprune.pipeline.clock import StageProgress
+from infoprune.sources.models import model_folder
 from infoprune.tasks.compare import compare
-from infoprune.tasks.evaluate import Progress, evaluate
+from infoprune.tasks.evaluate import evaluate
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Scores:
     """Scores of the model in a folder.
 
     Args:
-        model: The folder.
+        model: The folder or name.
         inputs: Number of texts.
         parameters: Number of the model's parameters.
         metrics: Name to value, as from `evaluate`; with another model also `agreement` (for embeddings `cosine`) and
@@ -36,7 +38,7 @@ class Scores:
 
 def evaluate_folder(
     folder: StrPath,
-    eval: StrPath,
+    eval: Texts,
     *,
     against: StrPath | None = None,
     task: str | None = None,
@@ -44,20 +46,20 @@ def evaluate_folder(
     packing: Packing | None = None,
     seed: int = 0,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Scores:
     """Score a dense or pruned model on texts, or compare it with another.
 
     Args:
-        folder: Folder with the model and its tokenizer.
-        eval: File of texts, with the labels or targets by which the task is scored; with `against` none are needed.
-        against: Folder of the reference model, such as the dense one; it must have the same tokens.
+        folder: Folder with the model and its tokenizer, or name of a model on the hub.
+        eval: Texts, with the labels or targets by which the task is scored; with `against` none are needed.
+        against: Folder or name of the reference model, such as the dense one; it must have the same tokens.
         task: Task of the model; by default that of its class.
-        columns: Columns of that file.
+        columns: Columns of the texts.
         packing: Batch size and length.
         seed: Seed of the masked tokens for a masked language model.
         device: "auto", "cpu", "cuda", "mps".
-        progress: Called with (batches done, batches in total).
+        progress: Called with (stage, done, of).
 
     Raises:
         InputError: A folder, the texts or an option is not valid; the message gives the remedy.
@@ -68,20 +70,23 @@ def evaluate_folder(
     """
     columns, packing = columns or Columns(), packing or Packing()
     torch_device = device_named(device)
+    name = str(folder)
+    folder = model_folder(folder, progress=progress)
+    against = None if against is None else model_folder(against, progress=progress)
     aim = chosen_task(folder, task)
     if against is not None:
         chosen_task(against, aim.name)
     check_columns(aim, columns)
-    texts = read(aim, columns, eval, scored=True, needed=against is None)
+    texts = read(aim, columns, eval, scored=True, needed=against is None, split="validation", progress=progress)
     model, tokenizer = open_model(folder, torch_device, aim)
     dense = None if against is None else open_model(against, torch_device, aim)[0]
     batches = eval_batches_of(texts, aim, dense or model, tokenizer, packing, seed)
     if dense is None:
-        metrics = evaluate(model, batches, progress).metrics
+        metrics = evaluate(model, batches, stage("evaluate", progress)).metrics
     else:
         check_outputs(model, dense)
-        metrics = compare(dense, model, batches, progress=progress).metrics()
-    return Scores(str(folder), len(texts), count_parameters(model), metrics)
+        metrics = compare(dense, model, batches, progress=stage("evaluate", progress)).metrics()
+    return Scores(name, len(texts), count_parameters(model), metrics)
 
 
 def check_outputs(model: PreTrainedModel, dense: PreTrainedModel) -> None:

@@ -15,12 +15,15 @@ from infoprune.jobs.inputs import (
     Columns,
     Packing,
     StrPath,
+    Texts,
     check_apart,
     check_positive,
     device_named,
+    stage,
 )
 from infoprune.jobs.models import open_tokenizer
-from infoprune.tasks.evaluate import Progress
+from infoprune.pipeline.clock import StageProgress
+from infoprune.sources.models import model_folder
 from infoprune.training.finetune import finetune, load_for_finetuning
 
 LONGEST = 128
@@ -30,9 +33,9 @@ LONGEST = 128
 def finetune_folder(
     folder: StrPath,
     out: StrPath,
-    data: StrPath,
+    data: Texts,
     *,
-    eval: StrPath | None = None,
+    eval: Texts | None = None,
     columns: Columns | None = None,
     packing: Packing | None = None,
     epochs: float = 2,
@@ -40,23 +43,24 @@ def finetune_folder(
     seed: int = 0,
     device: str = "auto",
     force: bool = False,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> dict[str, float]:
     """Train a classifier on labelled texts and write it as a new folder; the size of a pruned model does not change.
 
     Args:
-        folder: Folder with a base model, a classifier or a pruned classifier, and its tokenizer.
+        folder: Folder with a base model, a classifier or a pruned classifier, and its tokenizer, or name of a model on
+            the hub.
         out: New folder.
-        data: File of texts and labels.
-        eval: File of texts and labels on which the trained model is scored.
-        columns: Columns of both files.
+        data: Texts with labels.
+        eval: Texts with labels on which the trained model is scored.
+        columns: Columns of both.
         packing: Batch size and length; by default at most 128 tokens.
         epochs: Passes over the data.
         learning_rate: Highest learning rate, after warm-up.
         seed: Seed of a new head, of order and of dropout.
         device: "auto", "cpu", "cuda", "mps".
         force: Whether to replace `out` if it exists.
-        progress: Called with (steps done, steps in total).
+        progress: Called with (stage, done, of).
 
     Returns:
         `seconds`, `train_loss` in nats, and the metrics on `eval`.
@@ -72,10 +76,14 @@ def finetune_folder(
     check_positive("epochs", epochs)
     check_positive("learning_rate", learning_rate)
     torch_device = device_named(device)
-    read_config(folder)
     check_apart(out, folder, data, eval, force=force)
-    train = columns.read(data, need_labels=True)
-    valid = None if eval is None else columns.read(eval, need_labels=True)
+    folder = model_folder(folder, progress=progress)
+    check_apart(out, folder, force=True)
+    read_config(folder)
+    train = columns.read(data, need_labels=True, progress=progress)
+    valid = None
+    if eval is not None:
+        valid = columns.read(eval, need_labels=True, split="validation", progress=progress)
     tokenizer = open_tokenizer(folder)
     model = _classifier(Path(folder), train.labels or (), seed)
     model.to(torch_device)  # type: ignore[arg-type]
@@ -90,7 +98,7 @@ def finetune_folder(
         batch_size=packing.size(),
         max_length=length if packing.max_length is not None else min(length, LONGEST),
         seed=seed,
-        progress=progress,
+        progress=stage("train", progress),
     )
     save(model, out, tokenizer, force=force)
     return metrics

@@ -10,6 +10,7 @@ from infoprune.forecasting.stages import Forecast
 from infoprune.forecasting.workload import Workload
 from infoprune.jobs.inputs import StrPath, device_named
 from infoprune.measuring.measure import example_length
+from infoprune.sources.models import model_folder
 from infoprune.tasks.sentence import read_sentence_folder
 
 
@@ -19,7 +20,7 @@ def forecast_folder(
     """Forecast memory and time of pruning the model in a folder, from its config.json and plan.json alone.
 
     Args:
-        folder: Folder of the model.
+        folder: Folder of the model, or its name on the hub; the weights are not needed.
         work: Texts and size; the length of the texts is limited to the positions of the model.
         structures: Types of structure to cut; None means all.
         device: Device whose speed is measured.
@@ -32,6 +33,7 @@ def forecast_folder(
         1
     """
     torch_device = device_named(device)
+    folder = model_folder(folder, weights=False)
     sentence = read_sentence_folder(folder)
     model = empty_model(folder if sentence is None else sentence.transformer, headless=sentence is not None)
     length = example_length(model.config, work.max_length)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -13,27 +15,57 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.data.batches import default_max_length, make_batches
+from infoprune.data.places import places
 from infoprune.data.texts import TextData, read_texts
 from infoprune.errors import InputError
 from infoprune.files.folders import check_new
+from infoprune.pipeline.clock import StageProgress
+from infoprune.tasks.evaluate import Progress
 from infoprune.tasks.table import Task
 
 StrPath = str | PathLike[str]
+Texts = StrPath | Sequence[StrPath]
+"""Texts: a place, or several; see `read_texts` for what a place can be."""
+
 Batches = Sequence[Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of a file to read; None means the default ones, see `read_texts`."""
+    """Columns of texts to read; None means the default ones, see `read_texts`."""
 
     text: str | None = None
     text_pair: str | None = None
     label: str | None = None
 
-    def read(self, path: StrPath, *, labels: bool = True, need_labels: bool = False) -> TextData:
-        """Read the texts of a file, and with `labels` its labels where there are any."""
+    def read(
+        self,
+        path: Texts,
+        *,
+        labels: bool = True,
+        need_labels: bool = False,
+        split: str = "train",
+        progress: StageProgress | None = None,
+    ) -> TextData:
+        """Read texts, and with `labels` their labels where there are any.
+
+        Args:
+            path: The texts, see `read_texts`.
+            labels: Whether the column of the labels is read.
+            need_labels: Whether texts without labels are an error.
+            split: Split of a dataset where none is named.
+            progress: Called with (stage, done, of) where a dataset has to be fetched.
+        """
         label = self.label if labels else None
-        return read_texts(Path(path), text=self.text, text_pair=self.text_pair, label=label, need_labels=need_labels)
+        step = progress if any(not os.path.lexists(place) for place in places(path)) else None
+        if step is not None:
+            step("texts", 0, 1)
+        found = read_texts(
+            path, text=self.text, text_pair=self.text_pair, label=label, need_labels=need_labels, split=split
+        )
+        if step is not None:
+            step("texts", 1, 1)
+        return found
 
 
 @dataclass(frozen=True)
@@ -100,19 +132,25 @@ class Packing:
         )
 
 
+def stage(name: str, progress: StageProgress | None) -> Progress | None:
+    """Return the progress callback of one stage."""
+    return None if progress is None else partial(progress, name)
+
+
 def check_positive(option: str, number: float) -> None:
     """Raise InputError unless a number is above zero."""
     if not number > 0:
         raise InputError(f"`{option}` is {number}, expected a number above 0; pass a larger one")
 
 
-def check_apart(out: StrPath, *inputs: StrPath | None, force: bool) -> None:
+def check_apart(out: StrPath, *inputs: Texts | None, force: bool) -> None:
     """Raise InputError where `out` must not be written: it is not empty, or replacing it would delete an input."""
     check_new(out, force=force)
     folder = Path(out).resolve()
-    for given in inputs:
-        if given is not None and Path(given).resolve().is_relative_to(folder):
-            raise InputError(f"{out} contains the input {given}, expected a separate folder; choose another name")
+    for each in inputs:
+        for given in () if each is None else places(each):
+            if Path(given).resolve().is_relative_to(folder) and os.path.lexists(given):  # else a name on the hub
+                raise InputError(f"{out} contains the input {given}, expected a separate folder; choose another name")
 
 
 def unfinished(out: StrPath) -> Path:

@@ -12,7 +12,9 @@ from infoprune.checkpoint import load
 from infoprune.errors import InputError
 from infoprune.files.model_folder import read_config
 from infoprune.jobs.inputs import StrPath
+from infoprune.measuring.measure import device_of, example_batch
 from infoprune.statistics.answer import pool_by
+from infoprune.structure.modes import evaluation_mode
 from infoprune.structure.sites import family_named
 from infoprune.tasks.sentence import read_sentence_folder
 from infoprune.tasks.table import Task, task_named, task_of_class
@@ -72,6 +74,13 @@ def open_model(folder: StrPath, device: torch.device, task: Task) -> tuple[PreTr
         tokenizer.model_max_length = min(tokenizer.model_max_length, sentence.max_length or tokenizer.model_max_length)
     model.to(device)  # type: ignore[arg-type]
     return model, tokenizer
+
+
+def embedding_length(model: PreTrainedModel) -> int:
+    """Return the length of a model's hidden states, which the config of a model with free sizes does not say."""
+    batch = example_batch(model.config, 1, 1, device_of(model))
+    with evaluation_mode(model), torch.no_grad():
+        return int(model.base_model(**batch).last_hidden_state.shape[-1])
 
 
 def open_tokenizer(folder: StrPath) -> PreTrainedTokenizerBase:

@@ -30,7 +30,7 @@ class Preview:
         texts: Number of texts by which the units are chosen.
         tokens: Number of their tokens, without padding.
         kept: (units kept, of) for every site that will be cut; empty where a budget or a search determines it.
-        loads_in: "transformers" or "infoprune": the library that can load the result.
+        loads_in: "transformers" or "infoprune": what has to be imported to load the result.
     """
 
     family: str
@@ -67,7 +67,7 @@ def preview(model: PreTrainedModel, batches: Batches, cut: Cut, given: Statistic
 
 
 def opens_in(model: PreTrainedModel, cut: Cut) -> str:
-    """Return the library that can load a model after a cut of its layers: "transformers" or "infoprune"."""
+    """Return what has to be imported to load a model after a cut of its layers: "transformers" or "infoprune"."""
     plan = plan_of(model)
     if plan is not None and plan.token_map is not None:
         return "infoprune"

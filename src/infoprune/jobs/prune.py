@@ -5,17 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget
 from infoprune.checkpoint import write_model
+from infoprune.data.texts import TextData
 from infoprune.errors import InputError
 from infoprune.files.folders import new_folder
-from infoprune.files.model_folder import PLAN, read_config
+from infoprune.files.model_folder import PLAN
 from infoprune.jobs.cut import Cut, Sources, check_cut
+from infoprune.jobs.export import Graphs
 from infoprune.jobs.inputs import Batches, Packing, StrPath, check_apart, device_named, forget_unfinished, unfinished
-from infoprune.jobs.models import check_family, chosen_task, open_model
+from infoprune.jobs.models import check_family, chosen_task, embedding_length, open_model
 from infoprune.jobs.preview import Preview, preview
 from infoprune.jobs.reload import check_reload
 from infoprune.jobs.report import REPORT
@@ -28,15 +31,18 @@ from infoprune.pipeline.search import search
 from infoprune.pipeline.training import Training
 from infoprune.processes import process_index, share_of
 from infoprune.ranking.criteria import criterion_named
-from infoprune.reports.card import base_model, card
+from infoprune.reports.card import card
+from infoprune.reports.origin import CARD, Origin, read_origin
 from infoprune.reports.page import page
 from infoprune.reports.picture import plot_sizes
 from infoprune.reports.render import SIZES, markdown
-from infoprune.reports.report import Report, compared, timed
+from infoprune.reports.report import SENTENCE_TRANSFORMERS, TRANSFORMERS, Report, compared, timed
+from infoprune.sources.models import model_folder, name_on_hub
 from infoprune.statistics.statistics import Statistics
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import evaluate
 from infoprune.tasks.sentence import read_sentence_folder
+from infoprune.tasks.table import Task
 
 MISSED = 0.1
 """Share by which a latency budget may be missed without a warning."""
@@ -52,6 +58,7 @@ def prune_folder(
     packing: Packing | None = None,
     device: str = "auto",
     plan_only: bool = False,
+    graphs: Graphs | None = None,
     force: bool = False,
     started: Callable[[Preview], None] | None = None,
     progress: StageProgress | None = None,
@@ -62,7 +69,7 @@ def prune_folder(
     writes.
 
     Args:
-        folder: Folder with the model and its tokenizer.
+        folder: Folder with the model and its tokenizer, or name of a model on the hub.
         out: New folder; it is written completely or not at all. Until then a training stores its checkpoints beside it
             in `out`.unfinished; the same call resumes from there.
         sources: Calibration and evaluation texts.
@@ -71,6 +78,7 @@ def prune_folder(
         packing: Batch size and length.
         device: "auto", "cpu", "cuda", "mps".
         plan_only: Whether to write only plan.json, the same that a full run would write.
+        graphs: Graphs to write beside the model; none by default.
         force: Whether to replace `out` if it exists.
         started: Called once all input is checked, before the work begins.
         progress: Called with (stage, done, of).
@@ -82,24 +90,19 @@ def prune_folder(
         >>> prune_folder("my-classifier", "half", Sources("train.csv", eval="valid.csv"), cut=Cut(keep=0.5)).kl
         0.021
     """
-    cut, packing = cut or Cut(), packing or Packing()
+    cut, packing, graphs = cut or Cut(), packing or Packing(), graphs or Graphs()
     torch_device = device_named(device)
     check_apart(out, folder, sources.data, sources.eval, *sources.statistics, force=force)
+    folder = model_folder(folder, progress=progress)
+    check_apart(out, folder, force=True)
     aim = chosen_task(folder, task)
     sentence = read_sentence_folder(folder)
     structures = None if cut.tokens is not None and not cut.layers else cut.layers
     check_family(folder if sentence is None else sentence.transformer, structures)
     check_cut(cut, aim)
+    graphs.check(aim, plan_only=plan_only)
     check_columns(aim, sources.columns)
-    texts = read(aim, sources.columns, sources.data, scored=False)
-    if cut.max_loss is not None and sources.eval is None:
-        raise InputError("a largest loss is measured on evaluation texts, but none were given; pass `eval=FILE`")
-    eval_texts = None if sources.eval is None else read(aim, sources.columns, sources.eval, scored=True)
-    if eval_texts is None and sources.columns.label is not None:
-        warnings.warn(
-            f"label column {sources.columns.label!r} is not read: only the evaluation uses labels; pass `eval=FILE`",
-            stacklevel=2,
-        )
+    texts, eval_texts = _texts(sources, aim, cut, progress)
     given = sources.given()
     begin = start(*open_model(folder, torch_device, aim), texts, cut, packing, sources.samples)
     model, tokenizer = begin.model, begin.tokenizer
@@ -125,20 +128,44 @@ def prune_folder(
         return result.report
     report = _timed(result, begin.dense, cut.budget, progress)
     report = _compared(report, begin.dense, result.model, eval_batches, progress)
-    report = replace(report, base_model=base_model(read_config(folder if sentence is None else sentence.transformer)))
+    report = replace(
+        report,
+        base_model=name_on_hub(folder),
+        library=TRANSFORMERS if sentence is None else SENTENCE_TRANSFORMERS,
+    )
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)
         if cut.settings.shape == "uniform":
             check_reload(draft, result.model, batches[0])
         if sentence is not None:
-            sentence.write_beside(draft)
-        (draft / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
-        (draft / "report.md").write_text(markdown(report), encoding="utf-8")
-        (draft / "report.html").write_text(page(report), encoding="utf-8")
-        (draft / "README.md").write_text(card(report), encoding="utf-8")
-        plot_sizes(report.kept, draft / SIZES)
+            sentence.write_beside(draft, embedding_length(result.model))
+        _write_report(report, draft, read_origin(folder), Path(out).name)
+        graphs.write(result.model, draft, batches)
     forget_unfinished(out)
     return report
+
+
+def _texts(sources: Sources, task: Task, cut: Cut, progress: StageProgress | None) -> tuple[TextData, TextData | None]:
+    """Read the calibration texts, and the evaluation texts if there are any."""
+    texts = read(task, sources.columns, sources.data, scored=False, progress=progress)
+    if sources.eval is not None:
+        return texts, read(task, sources.columns, sources.eval, scored=True, split="validation", progress=progress)
+    if cut.max_loss is not None:
+        raise InputError("a largest loss is measured on evaluation texts, but none were given; pass `eval=FILE`")
+    if sources.columns.label is not None:
+        warnings.warn(
+            f"label column {sources.columns.label!r} is not read: only the evaluation uses labels; pass `eval=FILE`",
+            stacklevel=3,
+        )
+    return texts, None
+
+
+def _write_report(report: Report, folder: Path, origin: Origin, name: str) -> None:
+    (folder / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(markdown(report, name), encoding="utf-8")
+    (folder / "report.html").write_text(page(report, name), encoding="utf-8")
+    (folder / CARD).write_text(card(report, origin, name), encoding="utf-8")
+    plot_sizes(report.kept, folder / SIZES)
 
 
 def _result(

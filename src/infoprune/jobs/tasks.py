@@ -10,7 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from infoprune.data.batches import label_ids, label_numbers, label_rows, sampled
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
-from infoprune.jobs.inputs import Batches, Columns, Packing, StrPath
+from infoprune.jobs.inputs import Batches, Columns, Packing, Texts
+from infoprune.pipeline.clock import StageProgress
 from infoprune.statistics.calibration import with_targets
 from infoprune.tasks.table import Task
 from infoprune.tasks.targets import with_masks, with_tags, with_texts
@@ -29,7 +30,9 @@ def targets(
     try:
         if getattr(model.config, "problem_type", None) == "multi_label_classification":
             return label_rows(data.labels, int(model.config.num_labels or 0))
-        return label_numbers(data.labels) if model.config.num_labels == 1 else label_ids(data.labels, model.config)
+        if model.config.num_labels == 1:
+            return label_numbers(data.labels)
+        return label_ids(data.labels, model.config, data.classes)
     except InputError as error:
         raise InputError(f"{data.source}: {error}") from None
 
@@ -52,18 +55,29 @@ def check_columns(task: Task, columns: Columns) -> None:
 PAIRED = ("classification", "question-answering", "seq2seq")
 
 
-def read(task: Task, columns: Columns, path: StrPath, *, scored: bool, needed: bool = False) -> TextData:
-    """Read the texts of a file, with the labels or targets of the task.
+def read(
+    task: Task,
+    columns: Columns,
+    path: Texts,
+    *,
+    scored: bool,
+    needed: bool = False,
+    split: str = "train",
+    progress: StageProgress | None = None,
+) -> TextData:
+    """Read texts, with the labels or targets of the task.
 
     Args:
         task: Task that decides which columns are read.
         columns: Names of the columns.
-        path: Path of the file.
+        path: The texts.
         scored: Whether to read the labels, if the task has any.
-        needed: Whether a file without the labels or targets is an error.
+        needed: Whether texts without the labels or targets are an error.
+        split: Split of a dataset where none is named.
+        progress: Called with (stage, done, of) where a dataset has to be fetched.
 
     Raises:
-        InputError: The file cannot be read, or lacks a column.
+        InputError: The texts cannot be read, or lack a column.
     """
     labelled = task.truth in ("labels", "tags")
     if needed and task.truth == "none":
@@ -74,7 +88,9 @@ def read(task: Task, columns: Columns, path: StrPath, *, scored: bool, needed: b
         raise InputError(
             "seq2seq is scored on target texts; pass their column as `text_pair`, or a model to compare as `against`"
         )
-    data = columns.read(path, labels=scored and labelled, need_labels=needed and labelled)
+    data = columns.read(
+        path, labels=scored and labelled, need_labels=needed and labelled, split=split, progress=progress
+    )
     return data if scored and labelled else replace(data, labels=None)
 
 

@@ -84,8 +84,8 @@ def check_indices(plan: Plan, model: PreTrainedModel) -> None:
     """
     expected = indices_of(plan, model)
     for name, index in model.named_buffers():
-        there = index[: len(expected.get(name, ()))]  # tokens may have been added since
-        if name in expected and there.tolist() != list(expected[name]):
+        # tokens may have been added since
+        if name in expected and index[: len(expected[name])].tolist() != list(expected[name]):
             raise InputError(f"the plan has other indices than {name} in the weights")
 
 

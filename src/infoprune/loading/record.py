@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -73,12 +74,20 @@ def sizes_beyond(model: PreTrainedModel) -> Sizes:
     return Sizes(different, tuple(within_base(model, path) for path in _added_biases(stock, model)))
 
 
-def empty_of(model_class: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
-    """Return a model of stock sizes, as its class builds it from a config, on the meta device: without values."""
+def empty_of(
+    model_class: type[PreTrainedModel], config: PretrainedConfig, options: Mapping[str, Any] | None = None
+) -> PreTrainedModel:
+    """Return a model of stock sizes, as its class builds it from a config, on the meta device: without values.
+
+    Args:
+        model_class: Class of transformers.
+        config: Config of the model; its pruned sizes are left aside.
+        options: Further arguments of the class.
+    """
     stock = copy.deepcopy(config)
     write_sizes(stock, None)
     with torch.device("meta"):
-        return model_class(stock)
+        return model_class(stock, **(options or {}))
 
 
 def units_in(model: PreTrainedModel, site: Site) -> int:

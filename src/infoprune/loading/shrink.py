@@ -12,7 +12,7 @@ from infoprune.plan import HIDDEN_SIZE_PER_LAYER, VOCABULARY
 from infoprune.structure.cut import cut_site
 from infoprune.structure.embeddings import ROWS, count_rows
 from infoprune.structure.linear import linear
-from infoprune.structure.narrow import COORDINATES, narrow
+from infoprune.structure.narrow import COORDINATES, is_narrowed, narrow
 from infoprune.structure.sites import family_named, layer_entries, sites_by_name
 from infoprune.structure.token_remapping import follow_padding, keep_rows, read_rows, why_not
 
@@ -70,18 +70,30 @@ def set_indices(model: PreTrainedModel, sizes: Sizes) -> None:
         dtype = torch.int32 if own == ROWS else torch.long
         device = model.get_buffer(name).device
         model.get_submodule(path).register_buffer(own, torch.tensor(values, dtype=dtype, device=device))
+    limits = _limits(model, sizes)
     for name, index in model.named_buffers():
         own = name.rpartition(".")[2]
         if index.is_meta or own not in (ROWS, COORDINATES):
             continue
-        whole = bool((index >= 0).all()) and (own == COORDINATES or int(index.max()) < count_rows(model))
-        if not whole or (own == COORDINATES and bool((index.diff() <= 0).any())):
+        inside = bool((index >= 0).all()) and int(index.max()) < limits.get(name, count_rows(model))
+        if not inside or (own == COORDINATES and bool((index.diff() <= 0).any())):
             raise InputError(
                 f"{name} in the weights has indices that do not fit the model; the file is damaged: download it again, "
                 "or prune again"
             )
     if VOCABULARY in sizes.units and not model.get_input_embeddings().weight.is_meta:
         follow_padding(model)
+
+
+def _limits(model: PreTrainedModel, sizes: Sizes) -> dict[str, int]:
+    """Return by name of an index buffer how many coordinates the layer below has."""
+    if not is_narrowed(model):
+        return {}
+    limits, below = {}, int(model.config.hidden_size)
+    for name, path in layer_entries(model).items():
+        limits[f"{path}.{COORDINATES}"] = below
+        below = sizes.units.get(name, below)
+    return limits
 
 
 def _shrink_table(model: PreTrainedModel, rows: int) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from infoprune.loading.record import record_sizes
 from infoprune.methods.table import Finish
 from infoprune.plan import Plan
 from infoprune.repairing.augmentation import with_augmentations
@@ -56,8 +57,7 @@ def finished(
 def take_up_means(small: PreTrainedModel, dense: PreTrainedModel, plan: Plan, statistics: Statistics) -> None:
     """Add the mean output of the removed units, W_D E[x_D], to every reader's bias, in place.
 
-    A reader without a bias gets one. Plain transformers has no such bias in a Llama and would ignore it; `load`
-    restores it.
+    A reader without a bias gets one, as in a Llama; the config says so, since its class has none.
 
     Args:
         small: The cut model, which is changed.
@@ -79,3 +79,4 @@ def take_up_means(small: PreTrainedModel, dense: PreTrainedModel, plan: Plan, st
             reader.module.bias = nn.Parameter(torch.zeros_like(shift), reader.module.weight.requires_grad)
         with torch.no_grad():
             reader.module.bias.add_(shift)
+    record_sizes(small)

@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from infoprune.errors import InputError
 from infoprune.plan import kept_within
 from infoprune.structure.linear import linear
 from infoprune.structure.site import Site
@@ -55,6 +56,12 @@ def refit_steps(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Ref
         name: torch.tensor(kept_within(small, dense, name, site.units), dtype=torch.long)
         for name, site in whole.items()
     }
+    for name, site in sites_by_name(small, empty=True).items():
+        if name in kept and not site.streams and site.units != len(kept[name]):
+            raise InputError(
+                f"the small model has {site.units} units of {name}, and no plan says which of the {whole[name].units} "
+                "they are; open it from a folder with its plan.json"
+            )
     cut = {name for name, site in whole.items() if len(kept[name]) < site.units}
     outputs = {
         producer.module: producer.rows(kept[name], whole[name].units)

@@ -1,15 +1,14 @@
-"""Card: README.md of a pruned model with metadata for a model hub, made from its report alone."""
+"""Card: README.md of a pruned model with metadata for a model hub, made from its report and from the source's card."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
-from infoprune.reports.render import markdown
-from infoprune.reports.report import Report
+from infoprune.reports.origin import Origin
+from infoprune.reports.render import FOLDER, markdown
+from infoprune.reports.report import SENTENCE_TRANSFORMERS, Report
 
 PIPELINES = {
     "classification": "text-classification",
@@ -22,54 +21,67 @@ PIPELINES = {
     "seq2seq": "text2text-generation",
     "embedding": "feature-extraction",
 }
+SIMILARITY = "sentence-similarity"
+"""What the hub names the task of sentence-transformers."""
+
 METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "micro_f1": "f1", "pearson": "pearsonr", "mse": "mse"}
 """Names of the metrics on the hub."""
 
 
-def card(report: Report) -> str:
-    """Return the text of README.md: metadata in YAML, origin, sizes and scores, method, and limitations.
+def card(report: Report, origin: Origin | None = None, name: str = FOLDER) -> str:
+    """Return the text of README.md: metadata in YAML, origin, sizes and scores, how to open it, and limitations.
+
+    Args:
+        report: Report of the prune.
+        origin: What the card of the dense model says: its licence, languages and tags hold for the pruned one too.
+        name: Name of the folder in the code that opens it.
 
     Examples:
         >>> print(card(report)[:30])
         ---
-        library_name: infoprune
+        library_name: transformers
     """
+    origin = origin or Origin()
+    base = report.base_model or origin.base_model
     data = ModelCardData(
-        library_name=report.loads_in,
-        tags=["infoprune", "pruned", "structured-pruning", report.family],
-        base_model=report.base_model,
-        pipeline_tag=PIPELINES.get(report.task),
+        language=list(origin.language) or None,
+        license=origin.license,
+        license_name=origin.license_name,
+        license_link=origin.license_link,
+        library_name=report.library,
+        tags=list(dict.fromkeys(["infoprune", "pruned", "structured-pruning", report.family, *origin.tags])),
+        base_model=base,
+        pipeline_tag=SIMILARITY if report.library == SENTENCE_TRANSFORMERS else PIPELINES.get(report.task),
         metrics=list(dict.fromkeys(METRICS[name] for name in report.pruned.metrics if name in METRICS)) or None,
     )
-    title, _, rest = markdown(report).partition("\n\n")
-    parts = [f"---\n{data.to_yaml()}\n---", title, _origin(report), rest.rstrip(), "## Limitations", _advice(report)]
-    return "\n\n".join(parts) + "\n"
+    title, _, rest = markdown(report, name).partition("\n\n")
+    parts = [f"---\n{data.to_yaml()}\n---", title, _origin(report, base), rest.rstrip(), "## Limitations"]
+    return "\n\n".join([*parts, _advice(report)]) + "\n"
 
 
-def base_model(config: Mapping[str, object]) -> str | None:
-    """Return the model's name on the hub, if its config has one.
-
-    Args:
-        config: Contents of config.json.
+def renamed(text: str, name: str, new: str) -> str:
+    """Return the text of a card with another name in the code that opens the folder.
 
     Examples:
-        >>> base_model({"_name_or_path": "nreimers/MiniLM-L6-H384-uncased"})
-        'nreimers/MiniLM-L6-H384-uncased'
+        >>> renamed('model = AutoModel.from_pretrained("half")', "half", "owner/name")
+        'model = AutoModel.from_pretrained("owner/name")'
     """
-    name = config.get("_name_or_path")
-    # A folder's path may look like a name on the hub: owner/name.
-    known = isinstance(name, str) and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) and not Path(name).exists()
-    return str(name) if known else None
+    return re.sub(rf'(from_pretrained|Transformer)\("{re.escape(name)}"\)', rf'\1("{new}")', text)
 
 
-def _origin(report: Report) -> str:
-    source = (
-        f"[{report.base_model}](https://huggingface.co/{report.base_model})" if report.base_model else "a dense model"
-    )
+def _origin(report: Report, base: str | None) -> str:
+    if report.base_model:
+        source = _link(report.base_model)
+    else:
+        source = "a dense model" + (f" based on {_link(base)}" if base else "")
     return (
         f"Made by infoprune from {source}: units were removed from its layers, and the matrices around them are "
         "smaller and dense. No special kernels are needed."
     )
+
+
+def _link(name: str) -> str:
+    return f"[{name}](https://huggingface.co/{name})"
 
 
 def _advice(report: Report) -> str:

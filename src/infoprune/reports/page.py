@@ -10,7 +10,16 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from infoprune.reports.losses import HIGH, WIDE, charts, loss_axis
-from infoprune.reports.render import cost_rows, heading, kept_in_words, layer_and_structure, summary, unit_name
+from infoprune.reports.render import (
+    FOLDER,
+    cost_rows,
+    heading,
+    kept_in_words,
+    layer_and_structure,
+    opening,
+    summary,
+    unit_name,
+)
 from infoprune.reports.report import Report
 
 
@@ -31,8 +40,12 @@ class Panel:
     bars: tuple[Bar, ...]
 
 
-def page(report: Report) -> str:
+def page(report: Report, name: str = FOLDER) -> str:
     """Return the text of report.html: table, units kept in every layer, losses in nats and their curves.
+
+    Args:
+        report: Report of the prune.
+        name: Name of the folder in the code that opens it.
 
     Examples:
         >>> page(report)[:15]
@@ -55,6 +68,7 @@ def page(report: Report) -> str:
         high=HIGH,
         still=None if report.kl is None else math.exp(-max(report.kl, 0.0)),
         summary=summary(report),
+        opening=opening(report, name),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from infoprune.measuring.measure import Latency
-from infoprune.reports.report import Report
+from infoprune.reports.report import SENTENCE_TRANSFORMERS, Report
 from infoprune.tasks.compare import OVERLAP
 from infoprune.tasks.table import TASKS
 
@@ -18,6 +18,9 @@ _PREFIXES = ("", " k", " M", " G", " T", " P", " E")
 
 SIZES = "sizes.png"
 """File name of the picture of kept units, beside report.md."""
+
+FOLDER = "folder"
+"""Name of the folder in the code that opens it, where none is given."""
 
 Row = tuple[str, str, str, str]
 
@@ -83,7 +86,34 @@ def loading(loads_in: str) -> str:
     """Return a sentence on how to load the result."""
     if loads_in == "transformers":
         return "The result loads in plain transformers (from_pretrained) and with infoprune.load."
-    return "The result loads with infoprune.load; a stock transformers config cannot specify its shapes."
+    return (
+        "The result loads in transformers (from_pretrained) after import infoprune, and with infoprune.load; a stock "
+        "transformers config cannot specify its shapes."
+    )
+
+
+def opening(report: Report, name: str = FOLDER) -> str:
+    """Return the Python code that opens the result.
+
+    Args:
+        report: Report of the prune.
+        name: Path of the folder, or its name on the hub.
+    """
+    auto = next((task.auto for task in TASKS if task.name == report.task), "AutoModel")
+    served = any(task.served for task in TASKS if task.name == report.task)
+    lines = ["import infoprune  # registers how to open pruned sizes"] if report.loads_in == "infoprune" else []
+    if report.library == SENTENCE_TRANSFORMERS:
+        lines += ["from sentence_transformers import SentenceTransformer", "", f'model = SentenceTransformer("{name}")']
+    elif served:
+        lines += [
+            f"from transformers import {auto}, AutoTokenizer",
+            "",
+            f'model = {auto}.from_pretrained("{name}")',
+            f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
+        ]
+    else:
+        lines += [f"from transformers import {auto}", "", f'model = {auto}.from_pretrained("{name}")']
+    return "\n".join(lines)
 
 
 def kept_in_words(kept: Mapping[str, tuple[int, int]]) -> str:
@@ -101,13 +131,14 @@ def kept_in_words(kept: Mapping[str, tuple[int, int]]) -> str:
     return ", ".join(f"{units:,} of {of:,} {unit_name(structure)}" for structure, (units, of) in sums.items())
 
 
-def markdown(report: Report) -> str:
-    """Return the text of report.md: the rows of `table`, the method, and how to load the result."""
+def markdown(report: Report, name: str = FOLDER) -> str:
+    """Return the text of report.md: the rows of `table`, the method, and how to load the result.
+
+    Args:
+        report: Report of the prune.
+        name: Path of the folder, or its name on the hub, for the code that opens it.
+    """
     header, kept = _kept_rows(report.kept)
-    auto = next((task.auto for task in TASKS if task.name == report.task), "")
-    opens = f"{auto}.from_pretrained" if auto and report.loads_in == "transformers" else ""
-    load = f"from transformers import {opens.partition('.')[0]}\n\nmodel = {opens}(folder)" if opens else ""
-    own = "import infoprune\n\nmodel = infoprune.load(folder)"
     parts = [
         f"# A pruned {report.family} model for {report.task}",
         f"It keeps {kept_in_words(report.kept)}.",
@@ -118,7 +149,7 @@ def markdown(report: Report) -> str:
         "\n".join(f"- {line}" for line in _making(report)),
         "## How to load it",
         loading(report.loads_in),
-        f"```python\n{load or own}\n```",
+        f"```python\n{opening(report, name)}\n```",
         "## Units kept",
         f"![units kept in every layer]({SIZES})",
         _markdown_table(header, kept),

@@ -25,6 +25,7 @@ from infoprune.tasks.compare import Comparison
 from infoprune.tasks.table import task_of
 
 VERSION = 1
+TRANSFORMERS, SENTENCE_TRANSFORMERS = "transformers", "sentence-transformers"
 MOST_NATS = 1e100
 """Upper limit of losses, far above any real one: sums and axes overflow beyond it."""
 
@@ -60,7 +61,8 @@ class Report:
         seed: Seed of the choice.
         samples: Number of calibration inputs.
         kept: (units kept, of) for every site.
-        loads_in: "transformers" or "infoprune": the library that can load the checkpoint.
+        loads_in: "transformers" where its classes open the folder as it is, "infoprune" where `import infoprune` has to
+            come first.
         shape: (inputs, tokens) of the batch for FLOPs and latency, typical of the calibration inputs.
         dense: Original model.
         pruned: Pruned model.
@@ -69,12 +71,13 @@ class Report:
         kl: Mean KL(dense || pruned) at the softmax on evaluation inputs in nats, or None.
         nats_lost: Loss in nats that the criterion predicted on calibration inputs, or None.
         seconds: Time by stage, and in total.
-        base_model: Name of the dense model on the hub, where its config has one.
+        base_model: Name of the dense model on the hub; None where it was a local folder.
         curves: Predicted loss in nats where 0, 1/20, ... 20/20 of a site's units are kept, by site; empty where the
             criterion does not predict nats.
         missing: Estimated share of the tokens of new texts that are none of the kept tokens; None where none were
             dropped.
         mapped: Number of dropped tokens that are remapped; None where the tokenizer splits them.
+        library: Library whose class opens the folder: "transformers" or "sentence-transformers".
 
     Examples:
         >>> report = infoprune.prune(model, batches, keep=0.5).report
@@ -103,6 +106,7 @@ class Report:
     curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
     missing: float | None = None
     mapped: int | None = None
+    library: str = TRANSFORMERS
 
     def to_json(self) -> str:
         """Return the text of report.json."""

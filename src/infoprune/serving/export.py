@@ -17,8 +17,11 @@ from infoprune.errors import InputError
 from infoprune.files.drafts import draft_beside
 from infoprune.files.folders import check_place
 from infoprune.measuring.measure import count_bytes
-from infoprune.serving.onnx_graph import quantise, write_graph
-from infoprune.serving.onnx_model import SUFFIX, OnnxModel
+from infoprune.serving.onnx_check import difference
+from infoprune.serving.onnx_files import inputs_of_graphs, open_graphs, write_float32
+from infoprune.serving.onnx_int8 import quantise
+from infoprune.serving.onnx_model import SUFFIX, extra
+from infoprune.serving.without_inputs import without_empty_products
 from infoprune.statistics.answer import pool_by, pooling_of
 from infoprune.tasks.compare import compare
 from infoprune.tasks.table import task_of
@@ -26,9 +29,11 @@ from infoprune.tasks.table import task_of
 TOLERANCE = 1e-3
 """Largest difference from PyTorch due to rounding in float32, as a share of the largest output."""
 
-GENERATES = ("causal-lm", "seq2seq")
 LARGEST = 2**31 - 1
 """Largest size of a protobuf file in bytes, and so of a graph with its weights."""
+
+FOLDER = "onnx"
+"""Where Optimum, sentence-transformers, Text Embeddings Inference and transformers.js look for graphs in a folder."""
 
 Batch = Mapping[str, Tensor]
 
@@ -38,11 +43,11 @@ class Exported:
     """Exported graph, and its agreement with the PyTorch model.
 
     Args:
-        file: The .onnx file.
+        file: The .onnx file; of an encoder-decoder the decoder's, with the encoder's beside it.
         int8: Whether its weights are 8-bit integers.
-        bytes: Size of the file.
+        bytes: Size of the file, or of both.
         inputs: Number of compared inputs.
-        shapes: (inputs, tokens) of their batches.
+        shapes: Shapes of their batches: (inputs, tokens), or (inputs, channels, height, width) of pictures.
         difference: Largest absolute difference of an output.
         scale: Largest absolute output.
         agreement: Share of equal answers, or mean cosine of embeddings, as in `Comparison`.
@@ -53,7 +58,7 @@ class Exported:
     int8: bool
     bytes: int
     inputs: int
-    shapes: tuple[tuple[int, int], ...]
+    shapes: tuple[tuple[int, ...], ...]
     difference: float
     scale: float
     agreement: float | None = None
@@ -70,11 +75,14 @@ def export(
 ) -> Exported:
     """Write a model as one .onnx file in float32, or with 8-bit weights, for batches of any shape.
 
+    The graph of a language model takes the cache of keys and values as an input and returns the longer one, so that
+    ONNX Runtime can generate text from it. The size of pictures is that of the batches.
+
     Args:
-        model: Dense or pruned model of a task on texts that does not generate text; not changed.
+        model: Dense or pruned model of texts or pictures, but no encoder-decoder; not changed.
         file: New file, or an existing one with `force`; it is written completely or not at all.
         batches: Real inputs on which graph and model are compared; the graph takes inputs of the same names. The first
-            input of every batch is also compared alone.
+            input of every batch is also compared alone, and a language model's second half from the cache of the first.
         int8: Whether to quantise the weights, and the activations at run time (onnxruntime's dynamic quantisation).
         force: Whether to replace an existing file.
 
@@ -82,8 +90,8 @@ def export(
         The file, its size, and the differences of its outputs from the model's.
 
     Raises:
-        InputError: The task generates text, the inputs are not texts, the file exists, there are no batches, or the
-            weights exceed 2 GB.
+        InputError: The model is an encoder-decoder, the file exists, there are no batches, their tensors are neither
+            texts nor pictures, or the weights exceed 2 GB.
         RuntimeError: The outputs of graph and model differ; nothing is written.
 
     Examples:
@@ -91,32 +99,43 @@ def export(
         True
     """
     out = check_file(file, force=force)
-    task = task_of(model)
-    if task in GENERATES:
-        raise InputError(
-            f"{type(model).__name__} is for {task}, expected a model without a cache of keys and values, such as a "
-            "classifier or an encoder; run this one in PyTorch"
-        )
-    if not batches:
-        raise InputError("`batches` is empty, expected real inputs to compare on; see infoprune.make_batches")
-    twin = copy.deepcopy(model).to(device="cpu", dtype=torch.float32).eval()  # type: ignore[call-arg]
-    if count_bytes(twin) > LARGEST:
-        raise InputError(
-            f"the weights take {count_bytes(twin):,} bytes in float32, expected at most {LARGEST:,}; keep fewer units"
-        )
-    inputs = [{name: tensor.cpu() for name, tensor in batch.items() if name != "labels"} for batch in batches]
-    if any(tensor.ndim != 2 for batch in inputs for tensor in batch.values()):
-        raise InputError("not all tensors are (inputs, tokens), expected texts; run models of pictures in PyTorch")
+    check_task(task_of(model), one_file=True)
+    check_comparable(model, batches)
     out.parent.mkdir(parents=True, exist_ok=True)
     with draft_beside(out) as folder:
-        draft = folder / out.name
-        write_graph(twin, inputs, draft)
-        exported = _compared(twin, draft, out, inputs)
-        if int8:
-            draft = quantise(draft)
-            exported = _compared(twin, draft, out, inputs, int8=True)
-        draft.replace(out)
-    return exported
+        exported = write_graphs(model, folder, batches, int8=int8)[-1]
+        (folder / exported.file).replace(out)
+    return replace(exported, file=str(out))
+
+
+def write_graphs(
+    model: PreTrainedModel, folder: Path, batches: Sequence[Batch], *, int8: bool = False
+) -> tuple[Exported, ...]:
+    """Write a model as model.onnx, and with `int8` as model_quantized.onnx too, into a folder, compared with PyTorch.
+
+    Args:
+        model: As for `export`; an encoder-decoder becomes two graphs.
+        folder: Existing folder.
+        batches: As for `export`.
+        int8: Whether to write 8-bit graphs as well.
+
+    Returns:
+        What `export` returns, for float32 and for 8 bits; the files are named without the folder.
+
+    Raises:
+        InputError: As for `export`.
+        RuntimeError: As for `export`.
+    """
+    check_task(task_of(model))
+    check_comparable(model, batches)
+    twin = copy.deepcopy(model).to(device="cpu", dtype=torch.float32).eval()  # type: ignore[call-arg]
+    without_empty_products(twin)
+    inputs = inputs_of_graphs(twin, batches)
+    graphs = write_float32(twin, inputs, folder)
+    written = [_compared(twin, graphs, inputs)]
+    if int8:
+        written.append(_compared(twin, [quantise(file) for file in graphs], inputs, int8=True))
+    return tuple(written)
 
 
 def check_file(file: str | PathLike[str], *, force: bool) -> Path:
@@ -132,50 +151,60 @@ def check_file(file: str | PathLike[str], *, force: bool) -> Path:
     return out
 
 
-def _check(exported: Exported, most: float) -> None:
-    if not (math.isfinite(exported.difference) and exported.difference <= most):
-        raise RuntimeError(
-            f"the graph differs from PyTorch by {exported.difference:.2g}, expected at most {most:.2g} where the "
-            f"largest output is {exported.scale:.3g}; run this model in PyTorch"
+def check_task(name: str, *, one_file: bool = False) -> None:
+    """Raise InputError where models of a task cannot be exported, or the extra [onnx] is not installed.
+
+    Args:
+        name: Name of the task.
+        one_file: Whether the graph has to be a single file.
+    """
+    if name == "speech-recognition":
+        raise InputError("the model is for speech-recognition, expected texts or pictures; run it in PyTorch")
+    if name == "seq2seq" and one_file:
+        raise InputError(
+            "the model is an encoder-decoder, which is two graphs, expected no name of a file; run infoprune export "
+            "MODEL, which writes both into the folder of the model"
         )
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        extra(module)
+
+
+def check_comparable(model: PreTrainedModel, batches: Sequence[Batch]) -> None:
+    """Raise InputError where there is nothing to compare on, or the weights do not fit into a file."""
+    if not batches:
+        raise InputError("`batches` is empty, expected real inputs to compare on; see infoprune.make_batches")
+    odd = [name for batch in batches for name, x in batch.items() if name != "labels" and x.ndim not in (2, 4)]
+    if odd:
+        raise InputError(
+            f"{odd[0]} is no tensor of texts (inputs, tokens) or pictures (inputs, channels, height, width), expected "
+            "only these; run this model in PyTorch"
+        )
+    size = 4 * count_bytes(model) // model.dtype.itemsize
+    if size > LARGEST:
+        raise InputError(f"the weights take {size:,} bytes in float32, expected at most {LARGEST:,}; keep fewer units")
 
 
 def _compared(
-    model: PreTrainedModel, draft: Path, out: Path, batches: Sequence[Batch], *, int8: bool = False
+    model: PreTrainedModel, files: Sequence[Path], batches: Sequence[Batch], *, int8: bool = False
 ) -> Exported:
-    graph = OnnxModel(draft)
-    exported = _measured(model, graph, draft, out, batches, int8=int8)
-    _check(exported, math.inf if int8 else TOLERANCE * exported.scale)
+    graph = open_graphs(files)
+    found = difference(model, graph, batches)
+    most = math.inf if int8 else TOLERANCE * found.scale
+    if not (math.isfinite(found.largest) and found.largest <= most):
+        raise RuntimeError(
+            f"the graph differs from PyTorch by {found.largest:.2g}, expected at most {most:.2g} where the "
+            f"largest output is {found.scale:.3g}; run this model in PyTorch"
+        )
     pool_by(graph, pooling_of(model))
     near = compare(model, graph, batches)
-    return replace(exported, agreement=near.agreement, kl=near.kl)
-
-
-def _measured(
-    model: PreTrainedModel, graph: OnnxModel, draft: Path, out: Path, batches: Sequence[Batch], *, int8: bool
-) -> Exported:
-    differences, scales, shapes = [], [], {}
-    with torch.inference_mode():
-        for batch in (*batches, *map(_first_alone, batches)):
-            expected, got = model(**batch), graph(**batch)
-            for name, tensor in got.items():
-                differences.append((tensor - expected[name]).abs().max())
-                scales.append(expected[name].abs().max())
-            rows, length = next(iter(batch.values())).shape
-            shapes[rows, length] = True
     return Exported(
-        file=str(out),
+        file=files[-1].name,
         int8=int8,
-        bytes=draft.stat().st_size,
+        bytes=sum(file.stat().st_size for file in files),
         inputs=sum(len(next(iter(batch.values()))) for batch in batches),
-        shapes=tuple(shapes),
-        difference=float(torch.stack(differences).max()),  # NaN if there is one
-        scale=float(torch.stack(scales).max()),
+        shapes=found.shapes,
+        difference=found.largest,
+        scale=found.scale,
+        agreement=near.agreement,
+        kl=near.kl,
     )
-
-
-def _first_alone(batch: Batch) -> dict[str, Tensor]:
-    """Return the first input without its padding: the smallest input of a graph."""
-    mask = batch.get("attention_mask")
-    real = slice(None) if mask is None else mask[0].bool()
-    return {name: tensor[:1][:, real] for name, tensor in batch.items()}

@@ -18,6 +18,8 @@ from infoprune.errors import InputError
 SUFFIX = ".onnx"
 CONFIG_KEY = "infoprune.config"
 """Metadata key of an exported graph for the config of its model, as JSON."""
+PAST, PRESENT = "past_key_values.", "present."
+"""What the names of cached keys and values begin with, before and after the tokens of a call, as Optimum has them."""
 
 
 class OnnxModel(nn.Module):
@@ -30,6 +32,7 @@ class OnnxModel(nn.Module):
     Attributes:
         config: Config of the exported model; None where another program wrote the file.
         inputs: Names of the graph's inputs.
+        caches: Whether the graph takes a cache of keys and values.
 
     Raises:
         InputError: The file does not exist, onnxruntime is not installed, or the file cannot be opened.
@@ -57,27 +60,48 @@ class OnnxModel(nn.Module):
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path} cannot be opened by onnxruntime ({reason}); export it again") from None
         self.inputs = tuple(value.name for value in self._session.get_inputs())
-        self._outputs = [value.name for value in self._session.get_outputs()]
+        outputs = {value.name: value.shape for value in self._session.get_outputs()}
+        self._outputs = list(outputs)
+        self._cache = {
+            name.replace(PRESENT, PAST): (shape[1], shape[3])
+            for name, shape in outputs.items()
+            if name.startswith(PRESENT)
+        }
+        self.caches = bool(self._cache)
         self.config = _config(self._session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY), path)
 
     def forward(self, **given: Tensor) -> ModelOutput:
-        """Run the graph on a batch; token types that are not given are 0, as in transformers.
+        """Run the graph on a batch; token types, positions and a cache that are not given are as in transformers.
 
         Args:
-            **given: Tensors (inputs, tokens) by name.
+            **given: Tensors by name: texts (inputs, tokens), pictures (inputs, channels, height, width).
 
         Raises:
             InputError: The graph takes other inputs.
         """
-        if "token_type_ids" in self.inputs and "input_ids" in given:
-            given = {"token_type_ids": torch.zeros_like(given["input_ids"]), **given}
+        given = self._completed(given)
         if given.keys() != set(self.inputs):
+            shown = ", ".join(name for name in self.inputs if name not in self._cache)
             raise InputError(
-                f"the graph takes {', '.join(self.inputs)}, not {', '.join(given)}; "
+                f"the graph takes {shown}, not {', '.join(name for name in given if name not in self._cache)}; "
                 "use the tokenizer of the model that was exported"
             )
         answers = self._session.run(self._outputs, {name: tensor.cpu().numpy() for name, tensor in given.items()})
         return ModelOutput({name: torch.from_numpy(x) for name, x in zip(self._outputs, answers, strict=True)})
+
+    def _completed(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        ids = given.get("input_ids")
+        if ids is None:
+            return given
+        if "token_type_ids" in self.inputs:
+            given = {"token_type_ids": torch.zeros_like(ids), **given}
+        if self._cache and not given.keys() & self._cache.keys():
+            empty = {name: torch.zeros(len(ids), heads, 0, size) for name, (heads, size) in self._cache.items()}
+            given = {**given, **empty}
+        if self._cache and "position_ids" in self.inputs:
+            before = next(given[name].shape[2] for name in self._cache if name in given)
+            given = {"position_ids": torch.arange(before, before + ids.shape[1]).expand(ids.shape), **given}
+        return given
 
 
 def extra(module: str) -> Any:  # noqa: ANN401

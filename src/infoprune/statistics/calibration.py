@@ -12,6 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of, example_length
 from infoprune.processes import largest, process_count, total
+from infoprune.structure.embeddings import tokens_by_role
 from infoprune.structure.offload import present
 from infoprune.structure.site import Site
 
@@ -112,13 +113,14 @@ def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: in
     if not model.config.is_encoder_decoder:
         return list(batches)
     device = device_of(model)
+    last = torch.tensor(tokens_by_role(model).get("eos_token_id", ()), dtype=torch.long, device=device)
     found: list[Batch] = []
     for batch in batches:
         if "decoder_input_ids" in batch:
             found.append(batch)
             continue
         written: Tensor = model.generate(**model_inputs(batch, device), max_new_tokens=length, do_sample=False)  # type: ignore[operator]
-        ends = written == model.config.eos_token_id
+        ends = torch.isin(written, last)
         ends[:, :1] = False  # some decoders start with the token that ends a text
         past = (ends.cumsum(1) - ends.long()) > 0  # after the first end of text
         targets = {"decoder_input_ids": written, "decoder_attention_mask": (~past).long()}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.plan import VOCABULARY
 from infoprune.structure.embeddings import ROWS, count_rows, replace_parameter
 from infoprune.structure.offload import is_offloaded, present
 
@@ -122,6 +123,9 @@ def follow_resizing(model: PreTrainedModel) -> None:
             f"to {int(followed.max()) + 1}; shorten the vocabulary of the original model, and prune again"
         )
     read_rows(model, followed)
+    noted = vars(model.config).get("quantization_config")
+    if isinstance(noted, dict) and VOCABULARY in noted.get("units", {}):  # so that save_pretrained keeps the new size
+        noted["units"][VOCABULARY] = count_rows(model)
 
 
 def _follow_resizing(model: nn.Module, _args: tuple[Any, ...]) -> None:

@@ -11,12 +11,13 @@ from jaxtyping import Float
 from sklearn.feature_selection import r_regression
 from sklearn.metrics import accuracy_score, f1_score, mean_squared_error
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from infoprune.data.batches import IGNORED
 from infoprune.statistics.answer import answer_of
 from infoprune.statistics.calibration import Batch, model_inputs, real_tokens
 from infoprune.statistics.precision import exact
-from infoprune.tasks.table import task_of_class
+from infoprune.tasks.table import Task, task_of_class
 
 Reading = Literal["softmax", "sigmoid", "number", "embedding"]
 """Meaning of an output's numbers: one of several classes, any of several, numbers, or a point on the unit sphere."""
@@ -56,7 +57,7 @@ def score_batch(model: nn.Module, batch: Batch) -> Scored:
     answer = answer_of(model, output, mask)
     values, counts = answer.values, answer.counts.expand(answer.values.shape[:-1])
     truth = None if "labels" not in batch else batch["labels"].to(values.device)
-    task = task_of_class(type(model).__name__)
+    task = _task(model)
     whole, parts = values.ndim == 2, 2 if "start_logits" in output else 1
     if task is not None and task.name == "causal-lm":
         values, truth, counts = values[:, :-1], fed["input_ids"][:, 1:], counts[:, 1:] & counts[:, :-1]
@@ -69,6 +70,13 @@ def score_batch(model: nn.Module, batch: Batch) -> Scored:
     if "last_hidden_state" in output and "logits" not in output:
         reading = "embedding"
     return Scored(values, reading, truth, whole, parts, "" if task is None else task.name)
+
+
+def _task(model: nn.Module) -> Task | None:
+    """Return the task of a model by the name of its class; of a graph, by the class that its config names."""
+    config = getattr(model, "config", None)
+    names = () if isinstance(model, PreTrainedModel) else getattr(config, "architectures", None)
+    return task_of_class(names[0] if names else type(model).__name__)
 
 
 @dataclass

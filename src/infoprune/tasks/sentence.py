@@ -11,11 +11,14 @@ from typing import Any
 
 from infoprune.errors import InputError
 from infoprune.files.json_file import read_json
+from infoprune.files.links import check_links
+from infoprune.files.modules import MODULES, REMEDY, module_type, read_modules, transformer_folder
 from infoprune.statistics.answer import POOLINGS, Pooling
 
-MODULES = "modules.json"
 BESIDE = "config_sentence_transformers.json"
 WITHIN = "sentence_bert_config.json"
+SIZES = ("word_embedding_dimension", "embedding_dimension")
+"""Names of the hidden size in the config of the pooling."""
 
 
 @dataclass(frozen=True)
@@ -36,59 +39,67 @@ class SentenceFolder:
     max_length: int | None
     modules: tuple[dict[str, Any], ...]
 
-    def write_beside(self, out: Path) -> None:
+    def write_beside(self, out: Path, hidden_size: int | None = None) -> None:
         """Write the files beside a Transformer that make its folder a folder of sentence-transformers.
 
-        The Transformer stays at the root, where all other libraries expect it.
+        The Transformer stays at the root, where all other libraries expect it. Links are written as the files that
+        they lead to.
+
+        Args:
+            out: Folder with the Transformer.
+            hidden_size: Size of its hidden states, where it may have changed.
         """
-        modules = [{**module, "path": ""} if _is(module, "Transformer") else module for module in self.modules]
+        modules = [
+            {**module, "path": ""} if module_type(module) == "Transformer" else module for module in self.modules
+        ]
         (out / MODULES).write_text(json.dumps(modules, indent=2) + "\n", encoding="utf-8")
         for file in (self.folder / BESIDE, self.transformer / WITHIN):
             if file.is_file():
                 shutil.copyfile(file, out / file.name)
         for module in self.modules:
             source = self.folder / module["path"]
-            if not _is(module, "Transformer") and module["path"] and source.is_dir():
+            if module_type(module) != "Transformer" and module["path"] and source.is_dir():
                 shutil.copytree(source, out / module["path"])
+                if module_type(module) == "Pooling" and hidden_size is not None:
+                    _resize(out / module["path"] / "config.json", hidden_size)
 
 
 def read_sentence_folder(folder: str | PathLike[str]) -> SentenceFolder | None:
     """Read a folder of sentence-transformers; return None where there is no modules.json.
 
     Raises:
-        InputError: modules.json is damaged, has no Transformer, or has a pooling that is not supported.
+        InputError: modules.json is damaged, has no Transformer, or has a pooling that is not supported; or a file is a
+            link out of the folder.
     """
     root = Path(folder)
-    if not (root / MODULES).is_file():
+    modules = read_modules(root)
+    if modules is None:
         return None
-    modules = _read(root / MODULES)
-    known = isinstance(modules, list) and all(
-        isinstance(module, dict) and isinstance(module.get("path"), str) and isinstance(module.get("type"), str)
-        for module in modules
-    )
-    inside = known and all((root / each["path"]).resolve().is_relative_to(root.resolve()) for each in modules)
-    transformers = [each for each in modules if _is(each, "Transformer")] if inside else []
-    if len(transformers) != 1:
-        raise InputError(
-            f"{root / MODULES} names no Transformer inside the folder, expected one; save the model again with "
-            "sentence-transformers"
-        )
-    transformer = root / transformers[0]["path"]
+    transformer = transformer_folder(root)
     pooling: Pooling = "mean"
     for module in modules:
-        if _is(module, "Pooling"):
+        if module_type(module) != "Transformer" and module["path"]:
+            check_links(root / module["path"], root)
+        if module_type(module) == "Pooling":
             pooling = _pooling(root / module["path"] / "config.json")
-    limits = _read(transformer / WITHIN) if (transformer / WITHIN).is_file() else {}
+    for file in (root / BESIDE, transformer / WITHIN):
+        check_links(file, root)
+    limits = read_json(transformer / WITHIN, REMEDY) if (transformer / WITHIN).is_file() else {}
     longest = limits.get("max_seq_length") if isinstance(limits, dict) else None
-    return SentenceFolder(root, transformer, pooling, longest if isinstance(longest, int) else None, tuple(modules))
+    return SentenceFolder(root, transformer, pooling, longest if isinstance(longest, int) else None, modules)
 
 
-def _is(module: dict[str, Any], name: str) -> bool:
-    return str(module["type"]).rpartition(".")[2] == name
+def _resize(file: Path, hidden_size: int) -> None:
+    """Write the hidden size into the config of a pooling, if it is another."""
+    read = read_json(file, REMEDY) if file.is_file() else {}
+    config = read if isinstance(read, dict) else {}
+    if any(config.get(name, hidden_size) != hidden_size for name in SIZES):
+        changed = {name: hidden_size for name in SIZES if name in config}
+        file.write_text(json.dumps({**config, **changed}, indent=2) + "\n", encoding="utf-8")
 
 
 def _pooling(file: Path) -> Pooling:
-    read = _read(file) if file.is_file() else {}
+    read = read_json(file, REMEDY) if file.is_file() else {}
     config = read if isinstance(read, dict) else {}
     modes = {name for name, on in config.items() if name.startswith("pooling_mode_") and on is True}
     if isinstance(config.get("pooling_mode"), str):
@@ -100,7 +111,3 @@ def _pooling(file: Path) -> Pooling:
         f"{file} pools by {', '.join(sorted(modes))}, expected one of: {', '.join(POOLINGS)}; "
         "load the Transformer alone with infoprune.load, and pass it to infoprune.prune"
     )
-
-
-def _read(file: Path) -> Any:  # noqa: ANN401
-    return read_json(file, "save the model again with sentence-transformers")

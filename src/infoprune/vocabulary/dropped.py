@@ -22,8 +22,8 @@ def default_for(model: PreTrainedModel, opens: str | None = None) -> Dropped:
 
     Args:
         model: Model whose tokens are dropped.
-        opens: "transformers" or "infoprune": the library that can load the result, its vocabulary aside; by default
-            the library that can load the model as it is.
+        opens: "transformers" or "infoprune": what has to be imported to load the result, its vocabulary aside; by
+            default what the model as it is needs.
     """
     plan = plan_of(model)
     if plan is not None and VOCABULARY in plan.kept:

@@ -71,7 +71,7 @@ def prune_vocabulary(
       (`collect`, `prune`, `distill`), and make the batches with the new tokenizer.
     - "remap": tokenizer and numbers are not changed. For a dropped token the model reads the row of the kept token that
       changes its outputs least: the closest one in the metric of the output Fisher information at the embeddings. Only
-      `infoprune.load` can load the saved model. Not for models that predict tokens.
+      after `import infoprune` transformers can load the saved model. Not for models that predict tokens.
 
     Args:
         model: Model of a supported family that reads tokens; not changed.

@@ -1,0 +1,1 @@
+"""llama.cpp: language models as GGUF files."""

@@ -1,0 +1,1 @@
+"""Sources: models and texts by their names on the Hugging Face Hub, as local folders and rows."""
