@@ -4,7 +4,7 @@ import torch
 from tiny import normal
 from torch.testing import assert_close
 
-from infoprune.repairing.ridge import GRID, Sums, fit_ridge, solve_ridge, sums_by_fold
+from infoprune.repairing.ridge import GRID, Sums, descend, fit_ridge, solve_ridge, sums_by_fold
 
 TEXTS, LENGTH, INPUTS, OUTPUTS = 12, 5, 4, 3
 
@@ -150,3 +150,28 @@ def test_solving_leaves_the_sums_alone():
     before = sums.xx.clone(), sums.xt.clone()
     solve_ridge(sums, torch.zeros(OUTPUTS, INPUTS).double(), 0.1)
     assert_close((sums.xx, sums.xt), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("lowest", range(9))
+def test_a_descent_finds_the_minimum_of_what_falls_and_rises(lowest):
+    asked = []
+
+    def error(index):
+        asked.append(index)
+        return abs(index - lowest) ** 1.5
+
+    assert descend(error, 9) == lowest
+    assert len(set(asked)) <= abs(lowest - 4) + 3, "it asks for no more than the way down and one step beyond"
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 1.0, 3.0, 10.0])
+def test_the_strength_is_the_best_of_the_whole_grid(noise):
+    """The oracle fits without every fold in turn, at every strength."""
+    rows, _ = data(noise=noise, seed=7, texts=40)
+    anchor = torch.zeros(OUTPUTS, INPUTS)
+    parts = sums_by_fold([rows], [0], anchor, folds=4)
+    errors = []
+    for ridge in GRID:
+        fits = [fit_ridge([each for each in parts if each is not part], anchor, ridge=ridge) for part in parts]
+        errors.append(sum(part.error(*found) for part, found in zip(parts, fits, strict=True)))
+    assert chosen_ridge([rows], anchor) == GRID[int(np.argmin(errors))]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from infoprune.structure.linear import linear
 from infoprune.structure.narrow import is_narrowed
 from infoprune.structure.site import Site
 from infoprune.structure.sites import every_site, sites_by_name
-from infoprune.structure.stock import fields_of
+from infoprune.structure.stock import fields_of, loads_in
 from infoprune.structure.token_remapping import follow_resizing
 
 
@@ -36,13 +38,22 @@ def record_sizes(model: PreTrainedModel) -> None:
         follow_resizing(model)
     config, sites = model.config, every_site(model, empty=True, bare=True)
     before = _dense_fields(model, sites)
-    for fields in (fields_of(sites, {}), before):
+    tried: list[Mapping[str, int | None]] = [before]
+    if _may_be_stock(model, sites):
+        tried.insert(0, fields_of(sites, {}))
+    for fields in tried:
         _write(config, fields)
         write_sizes(config, None)
         sizes = sizes_beyond(model)
         if not sizes:
             return
     write_sizes(config, sizes)
+
+
+def _may_be_stock(model: PreTrainedModel, sites: tuple[Site, ...]) -> bool:
+    """Return whether the plan leaves it open that fields of the class can express all sizes."""
+    plan = plan_of(model)
+    return plan is None or (plan.token_map is None and loads_in(sites, plan.counts) == "transformers")
 
 
 def _dense_fields(model: PreTrainedModel, sites: tuple[Site, ...]) -> dict[str, int | None]:
@@ -64,14 +75,27 @@ def _write(config: PretrainedConfig, fields: Mapping[str, int | None]) -> None:
 
 def sizes_beyond(model: PreTrainedModel) -> Sizes:
     """Return the sizes of a model that differ from those which its class and the fields of its config imply."""
-    stock = empty_of(type(model), model.config)
+    classes: tuple[Any, Any] = type(model), type(model.config)  # types of hashable classes, which mypy takes for others
+    stock, known = _stock(*classes, model.config.to_json_string(use_diff=False))
     unseen = HIDDEN_SIZE if is_narrowed(model) else HIDDEN_SIZE_PER_LAYER
-    sites = [site for site in sites_by_name(stock, bare=True).values() if site.structure != unseen]
+    sites = [site for site in known if site.structure != unseen]
     units = {site.name: units_in(model, site) for site in sites}
     different = {site.name: units[site.name] for site in sites if units[site.name] != site.units}
     if is_remapped(model):
         different[VOCABULARY] = count_rows(model)
     return Sizes(different, tuple(within_base(model, path) for path in _added_biases(stock, model)))
+
+
+@lru_cache(maxsize=4)
+def _stock(
+    model_class: type[PreTrainedModel], config_class: type[PretrainedConfig], config: str
+) -> tuple[PreTrainedModel, tuple[Site, ...]]:
+    """Return a model of stock sizes on the meta device, from the text of its config, and its sites.
+
+    It is kept, since one model is cut several times on the way to a result.
+    """
+    stock = empty_of(model_class, config_class.from_dict(json.loads(config)))
+    return stock, tuple(sites_by_name(stock, bare=True).values())
 
 
 def empty_of(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -110,15 +111,41 @@ def fit_ridge(
 
 
 def _cross_validated(parts: Sequence[Sums], whole: Sums, anchor: Float[Tensor, "o n"], intercept: bool) -> float:
-    """Return the strength from `GRID` with the smallest error on held-out texts, on random mixtures of the outputs."""
+    """Return the strength from `GRID` with the smallest error on held-out texts, on random mixtures of the outputs.
+
+    The error falls and then rises with the strength, so a descent from the middle of the grid finds the minimum with
+    about half of the factorisations.
+    """
     usable = [part for part in parts if float(part.xx[-1, -1]) > 0]
     if len(usable) < 2:
         return GRID[-1]
     mixture = _mixture(len(anchor), anchor.device)
     anchor = mixture.T @ anchor
     rests = [(part.mixed(mixture), whole.plus(part, -1).mixed(mixture)) for part in usable]
-    errors = [sum(part.error(*solve_ridge(rest, anchor, ridge, intercept)) for part, rest in rests) for ridge in GRID]
-    return GRID[min(range(len(GRID)), key=errors.__getitem__)]
+
+    @cache
+    def error(index: int) -> float:
+        return sum(part.error(*solve_ridge(rest, anchor, GRID[index], intercept)) for part, rest in rests)
+
+    return GRID[descend(error, len(GRID))]
+
+
+def descend(error: Callable[[int], float], count: int) -> int:
+    """Return the index of the minimum of a function that falls and then rises, from the middle on.
+
+    Args:
+        error: Function of an index.
+        count: Number of indices.
+
+    Examples:
+        >>> descend(lambda index: abs(index - 1), 9)
+        1
+    """
+    at, below = count // 2, -1
+    while at != below:
+        below = at
+        at = min((each for each in (at, at - 1, at + 1) if 0 <= each < count), key=error)
+    return at
 
 
 def _mixture(outputs: int, device: torch.device) -> Float[Tensor, "o m"]:
