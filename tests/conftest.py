@@ -50,3 +50,13 @@ def saved_bert(tmp_path, tiny_bert, tokenizer):
     tiny_bert.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def offline_hub(tmp_path, monkeypatch):
+    """The place of an empty cache of the hub, which alone is read; `hub_cache.put_in_cache` puts models there."""
+    place = tmp_path / "hub"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    return place

@@ -5,22 +5,13 @@ import shutil
 
 import pytest
 from hub_cache import files_of, put_in_cache
-from huggingface_hub import ModelCard, constants
+from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 from torch import equal, eye, zeros
 
 import infoprune
 
 ROUGH = ("--criterion", "random", "--no-repair", "--keep", "0.5")
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    place = tmp_path / "hub"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(place))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.chdir(tmp_path)
-    return place
 
 
 def make_sentence_folder(folder, *more):
@@ -41,9 +32,9 @@ def read(out, name="report.json"):
     return json.loads((out / name).read_text())
 
 
-def test_a_model_of_the_cache_is_pruned_by_its_name(run, saved, texts, cache, out):
+def test_a_model_of_the_cache_is_pruned_by_its_name(run, saved, texts, offline_hub, out):
     folder = make_sentence_folder(saved("embedding"))
-    snapshot = put_in_cache(cache, "owner/embedder", files_of(folder), revision="v1")
+    snapshot = put_in_cache(offline_hub, "owner/embedder", files_of(folder), revision="v1")
     shutil.rmtree(folder)
     before = files_of(snapshot)
     status, _, err = run("prune", "owner/embedder@v1", out, "--data", texts, *ROUGH, "--structures", "ffn")
@@ -60,8 +51,8 @@ def test_a_model_of_the_cache_is_pruned_by_its_name(run, saved, texts, cache, ou
     assert json.loads(printed)["metrics"]["cosine"] > 0.1
 
 
-def test_python_opens_a_model_of_the_cache_by_its_name(saved_bert, cache):
-    snapshot = put_in_cache(cache, "owner/name", files_of(saved_bert))
+def test_python_opens_a_model_of_the_cache_by_its_name(saved_bert, offline_hub):
+    snapshot = put_in_cache(offline_hub, "owner/name", files_of(saved_bert))
     for name in ("owner/name", f"owner/name@{snapshot.name}"):
         model = infoprune.load(name)
         for mine, theirs in zip(model.parameters(), infoprune.load(saved_bert).parameters(), strict=True):
@@ -126,8 +117,8 @@ def test_an_input_within_the_output_is_found_in_all_places(run, saved_bert, revi
     assert (out / "part-1.csv").is_file()
 
 
-def test_a_name_on_the_hub_is_no_input_within_the_output(run, saved_bert, reviews, cache):
-    put_in_cache(cache, "owner/name", files_of(saved_bert))
+def test_a_name_on_the_hub_is_no_input_within_the_output(run, saved_bert, reviews, offline_hub):
+    put_in_cache(offline_hub, "owner/name", files_of(saved_bert))
     status, _, err = run("prune", "owner/name", "owner", "--data", reviews, *ROUGH)
     assert (status, err) == (0, "")
     status, _, err = run("prune", "hf://owner/name", "hub", "--data", reviews, *ROUGH, "--force")
@@ -154,5 +145,5 @@ def test_a_name_on_the_hub_is_no_input_within_the_output(run, saved_bert, review
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else None,
 )
-def test_what_is_neither_here_nor_in_the_cache(refused, saved_bert, texts, cache, out, arguments, words):
+def test_what_is_neither_here_nor_in_the_cache(refused, saved_bert, texts, offline_hub, out, arguments, words):
     refused(*arguments, words=words)

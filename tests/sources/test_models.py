@@ -4,20 +4,10 @@ from pathlib import Path
 
 import pytest
 from hub_cache import put_in_cache
-from huggingface_hub import constants
 
 from infoprune.errors import InputError
 from infoprune.sources.models import model_folder, name_on_hub
 from infoprune.sources.names import dataset_name, is_path, model_name
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    place = tmp_path / "cache"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(place))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.chdir(tmp_path)
-    return place
 
 
 @pytest.mark.parametrize(
@@ -70,25 +60,25 @@ def test_the_form_of_a_path(text):
     assert model_folder(text) == Path(text), "what opens it says that there is no folder"
 
 
-def test_a_local_folder_is_opened_as_it_is(cache):
+def test_a_local_folder_is_opened_as_it_is(offline_hub):
     (Path.cwd() / "owner" / "name").mkdir(parents=True)
-    put_in_cache(cache, "owner/name", {"config.json": b"{}"})
+    put_in_cache(offline_hub, "owner/name", {"config.json": b"{}"})
     assert model_folder("owner/name") == Path("owner/name")
     assert model_folder(Path("none/at-all")) == Path("none/at-all"), "a Path is a path"
 
 
-def test_a_name_that_begins_like_a_local_folder_is_a_path(cache):
+def test_a_name_that_begins_like_a_local_folder_is_a_path(offline_hub):
     (Path.cwd() / "owner").mkdir()
-    snapshot = put_in_cache(cache, "owner/name", {"config.json": b"{}", "model.safetensors": b"x"})
+    snapshot = put_in_cache(offline_hub, "owner/name", {"config.json": b"{}", "model.safetensors": b"x"})
     with pytest.raises(InputError, match=r"there is no folder owner/name, .*check the path, or write hf://owner/name"):
         model_folder("owner/name")
     assert model_folder("hf://owner/name") == snapshot
 
 
-def test_a_name_is_opened_from_the_cache(cache):
+def test_a_name_is_opened_from_the_cache(offline_hub):
     files = {"config.json": b"{}", "model.safetensors": b"x", "1_Pooling/config.json": b"{}"}
-    snapshot = put_in_cache(cache, "owner/name", files)
-    other = put_in_cache(cache, "owner/name", {**files, "config.json": b"[]"}, revision="v1")
+    snapshot = put_in_cache(offline_hub, "owner/name", files)
+    other = put_in_cache(offline_hub, "owner/name", {**files, "config.json": b"[]"}, revision="v1")
     assert model_folder("owner/name") == snapshot
     assert model_folder("owner/name@v1") == other
     assert model_folder(f"owner/name@{other.name}") == other
@@ -97,22 +87,22 @@ def test_a_name_is_opened_from_the_cache(cache):
     assert name_on_hub(other / "1_Pooling") == "owner/name"
 
 
-def test_weights_are_not_looked_for_where_they_are_not_needed(cache):
-    snapshot = put_in_cache(cache, "owner/name", {"config.json": b"{}"})
+def test_weights_are_not_looked_for_where_they_are_not_needed(offline_hub):
+    snapshot = put_in_cache(offline_hub, "owner/name", {"config.json": b"{}"})
     assert model_folder("owner/name", weights=False) == snapshot
     with pytest.raises(InputError, match="does not have the whole model owner/name"):
         model_folder("owner/name")
 
 
 @pytest.mark.parametrize("name", ["owner/name", "bare-name", "owner/name@v1"])
-def test_a_model_that_is_not_in_the_cache(cache, name):
+def test_a_model_that_is_not_in_the_cache(offline_hub, name):
     with pytest.raises(InputError) as caught:
         model_folder(name)
     assert str(caught.value).startswith(f"there is no folder {name}, and the cache does not have the whole model")
     assert "HF_HUB_OFFLINE forbids to fetch it; unset HF_HUB_OFFLINE" in str(caught.value)
 
 
-def test_a_folder_with_nearly_that_name_is_named(cache):
+def test_a_folder_with_nearly_that_name_is_named(offline_hub):
     for name in ("my-classifier", ".my-clasifier", "something-else"):
         (Path.cwd() / name).mkdir()
     (Path.cwd() / "my-clasifiers").write_text("a file")
@@ -121,12 +111,12 @@ def test_a_folder_with_nearly_that_name_is_named(cache):
 
 
 @pytest.mark.parametrize("text", ["a/b/c", "not a name", "a//b"])
-def test_neither_a_folder_nor_a_name(cache, text):
+def test_neither_a_folder_nor_a_name(offline_hub, text):
     with pytest.raises(InputError, match=r"there is no folder .*, and it is no name on the hub, expected owner/name"):
         model_folder(text)
 
 
-def test_a_name_that_the_hub_does_not_allow(cache):
+def test_a_name_that_the_hub_does_not_allow(offline_hub):
     with pytest.raises(InputError, match="no valid name on the hub"):
         model_folder("owner/a--b")
 
