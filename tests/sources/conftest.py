@@ -3,7 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 from hub_client import Client
-from hub_server import Repo, serving
+from hub_contents import Repo
+from hub_server import serving
 
 
 @pytest.fixture(scope="session")

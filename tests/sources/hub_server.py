@@ -6,60 +6,13 @@ import json
 import re
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from hub_contents import Hub, Repo, oid, sha256
+
 LARGE = 4096
 """Files of more bytes than this are large-file objects, uploaded apart from the commit."""
-
-
-@dataclass
-class Repo:
-    """A repository: the files of every revision, and who may read it."""
-
-    revisions: dict = field(default_factory=lambda: {"main": {}})
-    private: bool = False
-    gated: bool = False
-    readers: tuple = ()  # tokens that may read it where it is private or gated
-    messages: list = field(default_factory=list)
-
-    def sha(self, revision):
-        files = self.revisions[self.named(revision)]
-        return hashlib.sha1(repr(sorted((path, _oid(content)) for path, content in files.items())).encode()).hexdigest()
-
-    def named(self, revision):
-        """The name of a revision that is given by its name or by its commit; KeyError where there is none."""
-        if revision in self.revisions:
-            return revision
-        found = [name for name in self.revisions if self.sha(name) == revision]
-        if not found:
-            raise KeyError(revision)
-        return found[0]
-
-
-class Hub:
-    """What the server holds, and what it was asked."""
-
-    def __init__(self):
-        self.models, self.datasets = {}, {}
-        self.tokens = {"writer": "owner", "reader": "guest"}  # token: user
-        self.asked = []  # (method, path, range)
-        self.broken = set()  # paths whose next download ends half way
-        self.objects = {}  # sha256: bytes, uploaded and not yet committed
-        self.down = False
-
-    def repo(self, type, name):
-        return {"models": self.models, "datasets": self.datasets}[type].get(name)
-
-    def fetched(self, name):
-        """The files of a repository whose contents were asked for."""
-        return {
-            path.partition(f"{name}/resolve/")[2].partition("/")[2]
-            for method, path, _ in self.asked
-            if method == "GET" and f"/{name}/resolve/" in path
-        }
 
 
 class _Refused(Exception):
@@ -156,9 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def entries(self, files):
         for path, content in sorted(files.items()):
-            entry = {"type": "file", "path": path, "size": len(content), "oid": _oid(content)}
+            entry = {"type": "file", "path": path, "size": len(content), "oid": oid(content)}
             if len(content) > LARGE:
-                entry["lfs"] = {"oid": _sha256(content), "size": len(content), "pointerSize": 130}
+                entry["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 130}
             yield entry
 
     def get_tree(self, type, name, revision, under=""):
@@ -173,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         depth = under.count("/") + 2 if under else 1
         here = {path: content for path, content in files.items() if path.count("/") < depth}
         folders = {"/".join(path.split("/")[:depth]) for path in files if path.count("/") >= depth}
-        listed = [{"type": "directory", "path": path, "oid": _oid(path.encode()), "size": 0} for path in folders]
+        listed = [{"type": "directory", "path": path, "oid": oid(path.encode()), "size": 0} for path in folders]
         return self.json([*listed, *self.entries(here)])
 
     def post_paths(self, type, name, revision):
@@ -183,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
         found = [entry for entry in self.entries(files) if entry["path"] in asked]
         for path in asked:
             if any(each.startswith(f"{path}/") for each in files):
-                found.append({"type": "directory", "path": path, "oid": _oid(path.encode()), "size": 0})
+                found.append({"type": "directory", "path": path, "oid": oid(path.encode()), "size": 0})
         self.json(found)
 
     def get_refs(self, type, name):
@@ -202,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
             error = {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"}
             return self.send(404, b"", {**commit, **error})
         content = files[path]
-        tag = _sha256(content) if len(content) > LARGE else _oid(content)
+        tag = sha256(content) if len(content) > LARGE else oid(content)
         headers = {**commit, "ETag": f'"{tag}"', "Accept-Ranges": "bytes", "X-Linked-Size": str(len(content))}
         start = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if start is None:
@@ -268,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
                         "path": each["path"],
                         "uploadMode": "lfs" if each["size"] > LARGE else "regular",
                         "shouldIgnore": False,
-                        "oid": _oid(files[each["path"]]) if each["path"] in files else None,
+                        "oid": oid(files[each["path"]]) if each["path"] in files else None,
                     }
                     for each in asked
                 ]
@@ -309,17 +262,6 @@ class _Handler(BaseHTTPRequestHandler):
         repo.revisions[revision] = files
         sha = repo.sha(revision)
         self.json({"success": True, "commitOid": sha, "commitUrl": f"{self.server.url}/{name}/commit/{sha}"})
-
-
-@cache
-def _oid(content):
-    """The name that git gives a file's contents."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-@cache
-def _sha256(content):
-    return hashlib.sha256(content).hexdigest()
 
 
 _NAME = r"([\w.-]+(?:/[\w.-]+)?)"

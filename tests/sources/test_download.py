@@ -119,7 +119,7 @@ def test_progress_is_in_megabytes(hub, add, files):
 
 
 def test_a_bare_name_is_one_of_the_early_models(hub, files):
-    from hub_server import Repo
+    from hub_contents import Repo
 
     hub.hub.models["bert-base-uncased"] = Repo({"main": files})
     assert there(hub.client.call("folder", "bert-base-uncased")) == set(files)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from hub_cache import files_of
-from hub_server import Repo
+from hub_contents import Repo
 from huggingface_hub import ModelCard
 from rows import POSITIVE, TEXTS
 

@@ -4,7 +4,7 @@ import io
 
 import pytest
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
-from hub_server import Repo
+from hub_contents import Repo
 
 CONFIGS = """---
 configs:
