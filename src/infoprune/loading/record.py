@@ -76,7 +76,8 @@ def _write(config: PretrainedConfig, fields: Mapping[str, int | None]) -> None:
 def sizes_beyond(model: PreTrainedModel) -> Sizes:
     """Return the sizes of a model that differ from those which its class and the fields of its config imply."""
     classes: tuple[Any, Any] = type(model), type(model.config)  # types of hashable classes, which mypy takes for others
-    stock, known = _stock(*classes, model.config.to_json_string(use_diff=False))
+    fields = {name: value for name, value in model.config.to_dict().items() if name not in ("dtype", "torch_dtype")}
+    stock, known = _stock(*classes, json.dumps(fields, default=str))
     unseen = HIDDEN_SIZE if is_narrowed(model) else HIDDEN_SIZE_PER_LAYER
     sites = [site for site in known if site.structure != unseen]
     units = {site.name: units_in(model, site) for site in sites}
@@ -90,7 +91,7 @@ def sizes_beyond(model: PreTrainedModel) -> Sizes:
 def _stock(
     model_class: type[PreTrainedModel], config_class: type[PretrainedConfig], config: str
 ) -> tuple[PreTrainedModel, tuple[Site, ...]]:
-    """Return a model of stock sizes on the meta device, from the text of its config, and its sites.
+    """Return a model of stock sizes on the meta device, from the text of its config without dtype, and its sites.
 
     It is kept, since one model is cut several times on the way to a result.
     """
