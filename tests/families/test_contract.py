@@ -67,6 +67,9 @@ def duplicate(model, site):
         weight[new] = weight[old]
         if module.bias is not None:
             module.bias.data[new] = module.bias.data[old]
+    if site.bias is not None and site.bias.table is not None:
+        columns = model.get_submodule(site.bias.table).weight.data
+        columns[:, last] = columns[:, [0]]
 
 
 def relative(a, b):

@@ -11,9 +11,13 @@ import torch
 import transformers
 from zoo import answers, build, inputs
 
+from infoprune.budgets.budget import Budget
 from infoprune.cli import main
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES, Rows
+from infoprune.measuring.measure import example_length
+from infoprune.pipeline.prune import prune
+from infoprune.pipeline.settings import Settings
 from infoprune.plan import Plan
 from infoprune.statistics.calibration import with_targets
 from infoprune.statistics.collect import collect
@@ -63,7 +67,7 @@ def added():
 
 
 def test_a_family_is_added_as_the_docs_say(added, tmp_path):
-    assert added.model_type == "phi"
+    assert added.model_type == "starcoder2"
     test_contract.test_slicing_is_masking(added, "sdpa")
     test_contract.test_a_full_plan_is_the_identity(added)
     test_contract.test_compensation_brings_back_a_copy(added)
@@ -106,14 +110,6 @@ def test_a_variant_that_the_rows_do_not_describe():
         find_sites(build("opt", do_layer_norm_before=False))
     with pytest.raises(InputError, match=r"gpt2 has add_cross_attention=True, expected False"):
         find_sites(build("gpt2", add_cross_attention=True))
-
-
-@pytest.mark.parametrize("model_type", ["mpnet", "t5"])
-def test_heads_with_a_common_position_bias_are_refused(model_type):
-    with pytest.raises(
-        InputError, match=f"`structures` are heads, expected some of ffn, vocabulary for '{model_type}'"
-    ):
-        find_sites(build(model_type), ["heads"])
 
 
 def test_a_weight_of_another_shape_is_refused():
@@ -166,7 +162,7 @@ def test_two_stacks_with_two_fields_or_one(model_type, opens):
 
 def test_a_gated_t5():
     model = build("t5", feed_forward_proj="gated-gelu")
-    assert [len(site.producers) for site in find_sites(model)] == [2] * 4
+    assert [len(site.producers) for site in find_sites(model, ["ffn"])] == [2] * 4
     plan = test_contract.plan_for(model, test_contract.uneven(model))
     batches = inputs("t5")
     small, plain = apply_plan(model, plan), test_contract.masked(model, plan)
@@ -248,3 +244,15 @@ def test_a_transposed_weight_is_seen_as_w():
     seen.weight.zero_()  # it is the module's own memory
     assert stored.weight.count_nonzero() == 0
     assert Rows("mlp.c_fc").parts == (1,)
+
+
+@pytest.mark.filterwarnings("ignore:.*calibration tokens")
+@pytest.mark.parametrize("fields", [{}, {"max_position_embeddings": -1}])
+def test_an_encoder_without_a_position_limit(fields):
+    """Of relative positions alone, such as Sentence-T5; a config says so by no number, or by one below 1."""
+    model = build("t5", torch.float32, auto="AutoModelForTextEncoding", **fields)
+    assert example_length(model.config, 9000) == 9000
+    texts = [{name: batch[name] for name in ("input_ids", "attention_mask")} for batch in inputs("t5")]
+    result = prune(model, texts, budget=Budget("flops", 0.8), settings=Settings(repair=False))
+    assert result.report.pruned.flops <= 0.8 * result.report.dense.flops
+    assert {name.split(".")[-1] for name, (kept, of) in result.report.kept.items() if kept < of} == {"heads", "ffn"}

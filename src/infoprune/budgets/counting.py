@@ -42,9 +42,12 @@ def count_curve(
         total: Count of the whole model.
         depth: Whether the block may be removed, so that the cost of having it is counted too.
     """
-    alone = total if site.units == 1 else count_quantity(outline(model, {site.name: 1}), quantity, shape)
+    # a layer that has lost a head has an index of those that are left, which takes some bytes for each
+    index = site.index_bytes if quantity == "bytes" else 0
+    alone = total if site.units == 1 else count_quantity(outline(model, {site.name: 1}), quantity, shape) - index
     unit = (total - alone) // max(site.units - 1, 1)
     first = alone - count_quantity(outline(model, {site.name: 0}), quantity, shape) if depth else unit
     curve = unit * torch.arange(site.units + 1, dtype=torch.float64)
     curve[1:] += first - unit
+    curve[:-1] += index * torch.arange(site.units, dtype=torch.float64)
     return curve

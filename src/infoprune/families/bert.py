@@ -5,15 +5,21 @@ from dataclasses import replace
 from infoprune.families.table import Attribute, Family, HiddenSize, Norms, Rows, Setting, SiteRow
 
 
-def pooler(hidden: str, classifier: str, field: str = "hidden_size") -> tuple[SiteRow, ...]:
-    """Return the row of a classifier's hidden layer, which has the hidden size in a stock config."""
+def pooler(hidden: str, classifier: str, field: str | None = "hidden_size") -> tuple[SiteRow, ...]:
+    """Return the row of a classifier's hidden layer, which has the hidden size in a stock config.
+
+    Args:
+        hidden: Path of the hidden layer.
+        classifier: Path of the layer that reads it.
+        field: Config field with the hidden size; None where no stock config has another hidden size after a cut.
+    """
     return (
         SiteRow(
             structure="pooler",
             producers=(Rows(hidden),),
             readers=(classifier,),
             stream=None,
-            config=(Setting(field),),
+            config=() if field is None else (Setting(field),),
         ),
     )
 

@@ -52,13 +52,19 @@ LLAMA = replace(
 QWEN2 = replace(MISTRAL, model_type="qwen2", models="Qwen1.5, Qwen2, Qwen2.5")
 QWEN3 = replace(MISTRAL, model_type="qwen3", models="Qwen3")
 SMOLLM3 = replace(MISTRAL, model_type="smollm3", models="SmolLM3")
+GEMMA = replace(
+    LLAMA,
+    model_type="gemma",
+    models="Gemma 1",
+    hidden_size=None,  # embeddings are scaled by the square root of the hidden size
+)
 # the outputs pass through norms before they are added to the residual
 GEMMA2 = replace(
     MISTRAL,
     model_type="gemma2",
     models="Gemma 2",
     sites=(replace(HEADS, config=STRICT, stream=None), replace(FFN, stream=None)),
-    hidden_size=None,  # embeddings are scaled by the square root of the hidden size
+    hidden_size=None,  # as in Gemma 1
 )
 GEMMA3 = replace(GEMMA2, model_type="gemma3_text", models="Gemma 3 (text)", since="5.0.0")
 PHI3 = replace(

@@ -58,6 +58,26 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class PositionBias:
+    """Bias of the attention scores by position, with a column for every head, that all layers of a stack share.
+
+    Args:
+        module: Module, relative to the layer, that has it as its argument `position_bias`.
+        table: Embedding with the columns, relative to the base model; None where the bias is zero.
+        passed_on: Whether the module returns the bias, after its output, and the next layer gets what it returns; else
+            a module above the layers computes it for all of them.
+        method: Method of the module that computes the bias of all heads from the table where it is given none.
+        flag: Attribute of the module that says whether it computes the bias; without it the bias is zero.
+    """
+
+    module: str
+    table: str | None
+    passed_on: bool = False
+    method: str | None = None
+    flag: str | None = None
+
+
+@dataclass(frozen=True)
 class SiteRow:
     """One type of structure in every layer of a stack; all paths are relative to the layer.
 
@@ -72,12 +92,13 @@ class SiteRow:
             none mean 1.
         attributes: Sizes to rewrite after a cut.
         attention: Module that is left out where no head stays: its first input are the tokens, and it returns a pair
-            that begins with the reader's output, or with the reader's input where the reader lies outside. None where
-            at least one head has to stay. Neurons can always all be removed.
+            (a triple where it passes on a bias) that begins with the reader's output, or with the reader's input where
+            the reader lies outside. None where at least one head has to stay. Neurons can always all be removed.
         config: Fields of a stock config with the number of units in *every* layer; none where it has no such field, so
             that plain transformers cannot load a cut model.
         crossing: Those producers of a decoder that read the encoder's output.
         refit: Those producers that a repair can re-fit, since they are called once in a pass; None means all.
+        bias: Position bias of the heads that the layers share, or None.
     """
 
     structure: str
@@ -90,6 +111,7 @@ class SiteRow:
     config: tuple[Setting, ...] = ()
     crossing: tuple[str, ...] = ()
     refit: tuple[str, ...] | None = None
+    bias: PositionBias | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from infoprune.plan import VOCABULARY, Plan
 from infoprune.structure.embeddings import ROWS, count_rows, count_tokens, is_remapped
 from infoprune.structure.linear import is_linear
 from infoprune.structure.narrow import COORDINATES, steps_between
-from infoprune.structure.sites import layer_entries, sites_by_name
+from infoprune.structure.position_bias import BIAS_HEADS
+from infoprune.structure.sites import find_sites, layer_entries, sites_by_name
 from infoprune.structure.token_remapping import table_paths
 
 
@@ -76,7 +77,7 @@ def check_plan(plan: Plan, stock: PreTrainedModel, sizes: Sizes | None, *, headl
 
 
 def check_indices(plan: Plan, model: PreTrainedModel) -> None:
-    """Raise InputError where a plan names other tokens or coordinates than the index buffers in the weights.
+    """Raise InputError where a plan names other tokens, coordinates or heads than the index buffers in the weights.
 
     Args:
         plan: Plan beside the config.
@@ -93,6 +94,10 @@ def indices_of(plan: Plan, model: PreTrainedModel) -> dict[str, tuple[int, ...]]
     """Return the values of the index buffers of a model by name, as a plan has them."""
     steps = steps_between(layer_entries(model), plan.kept, plan.units)
     indices = {f"{path}.{COORDINATES}": coordinates for path, coordinates in steps.items()}
+    for site in find_sites(model):
+        kept = plan.kept.get(site.name, ())
+        if site.bias is not None and site.bias.table is not None and 0 < len(kept) < plan.units[site.name]:
+            indices[f"{site.bias.module}.{BIAS_HEADS}"] = kept
     if plan.rows is not None:
         indices |= {f"{path}.{ROWS}": plan.rows for path in table_paths(model)}
     return indices

@@ -13,7 +13,8 @@ from infoprune.structure.cut import cut_site
 from infoprune.structure.embeddings import ROWS, count_rows
 from infoprune.structure.linear import linear
 from infoprune.structure.narrow import COORDINATES, is_narrowed, narrow
-from infoprune.structure.sites import family_named, layer_entries, sites_by_name
+from infoprune.structure.position_bias import BIAS_HEADS
+from infoprune.structure.sites import family_named, find_sites, layer_entries, sites_by_name
 from infoprune.structure.token_remapping import follow_padding, keep_rows, read_rows, why_not
 
 
@@ -73,10 +74,10 @@ def set_indices(model: PreTrainedModel, sizes: Sizes) -> None:
     limits = _limits(model, sizes)
     for name, index in model.named_buffers():
         own = name.rpartition(".")[2]
-        if index.is_meta or own not in (ROWS, COORDINATES):
+        if index.is_meta or own not in (ROWS, COORDINATES, BIAS_HEADS):
             continue
         inside = bool((index >= 0).all()) and int(index.max()) < limits.get(name, count_rows(model))
-        if not inside or (own == COORDINATES and bool((index.diff() <= 0).any())):
+        if not inside or (own != ROWS and bool((index.diff() <= 0).any())):
             raise InputError(
                 f"{name} in the weights has indices that do not fit the model; the file is damaged: download it again, "
                 "or prune again"
@@ -86,10 +87,12 @@ def set_indices(model: PreTrainedModel, sizes: Sizes) -> None:
 
 
 def _limits(model: PreTrainedModel, sizes: Sizes) -> dict[str, int]:
-    """Return by name of an index buffer how many coordinates the layer below has."""
+    """Return by name of an index buffer how many coordinates the layer below has, or columns a shared bias."""
+    biases = [site.bias for site in find_sites(model) if site.bias is not None]
+    limits = {f"{bias.module}.{BIAS_HEADS}": bias.columns for bias in biases}
     if not is_narrowed(model):
-        return {}
-    limits, below = {}, int(model.config.hidden_size)
+        return limits
+    below = int(model.config.hidden_size)
     for name, path in layer_entries(model).items():
         limits[f"{path}.{COORDINATES}"] = below
         below = sizes.units.get(name, below)

@@ -78,5 +78,8 @@ def _opens(family: Family, config: tuple[Setting, ...]) -> str:
     rows = [row for stack in family.stacks.values() for row in stack.sites]
     if {field.fills for row in rows for field in row.config} & {field.name for field in sized}:
         return f"transformers, with the heads to match (config field {sized[0].name})"
+    top, stream = (row.config for row in family.top), family.hidden_size.config if family.hidden_size else ()
+    if {field.name for each in top for field in each} & {field.name for field in stream} & {sized[0].name}:
+        return f"transformers, if hidden size and pooler stay equal (config field {sized[0].name})"
     divides = "".join(f", if it divides {field.divides}" for field in sized if field.divides)
     return f"transformers (config field {', '.join(field.name for field in sized)}{divides})"

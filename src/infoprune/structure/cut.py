@@ -11,6 +11,7 @@ from infoprune.errors import InputError
 from infoprune.structure.embeddings import replace_parameter
 from infoprune.structure.headless_attention import HeadlessAttention
 from infoprune.structure.linear import linear, untranspose
+from infoprune.structure.position_bias import keep_bias_heads
 from infoprune.structure.site import Site, Size
 from infoprune.structure.slices import unit_coordinates
 from infoprune.structure.stream import Stream
@@ -32,6 +33,8 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
             f"the plan keeps none of the {site.units} units of {site.name}, expected at least one: "
             "this family's layers need it; keep one"
         )
+    if site.bias is not None and len(kept) < site.units:
+        keep_bias_heads(model, site.bias, kept)
     for producer in site.producers:
         linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
     tied = () if site.residual is None else site.residual.tied
@@ -80,12 +83,15 @@ def _silence(model: nn.Module, site: Site) -> None:
     inside = f"{site.attention}."
     linears = [path for path in (*(rows.module for rows in site.producers), *site.readers) if path.startswith(inside)]
     source = site.stream if site.stream in linears else linears[0]
+    table = None if site.bias is None else site.bias.table
+    shared = [table] if table is not None and table.startswith(inside) else []  # which other layers read
     replacement = HeadlessAttention(
         model.get_submodule(site.attention),
-        [path.removeprefix(inside) for path in linears],
+        [path.removeprefix(inside) for path in (*linears, *shared)],
         source.removeprefix(inside),
         site.reader.removeprefix(inside) if site.reader in linears else None,
         fills_cache=site.structure == "heads",
+        passes_bias=site.bias is not None and bool(site.bias.receivers),
     )
     model.set_submodule(site.attention, replacement)
 

@@ -8,6 +8,9 @@ from infoprune.plan import STREAMS
 from infoprune.structure.slices import Slice
 from infoprune.structure.stream import Stream, stack_of
 
+INDEX_BYTES = 8
+"""Bytes of an entry of an index."""
+
 
 @dataclass(frozen=True)
 class Tie:
@@ -43,6 +46,30 @@ class Size:
 
 
 @dataclass(frozen=True)
+class SharedBias:
+    """Position bias of the attention scores, with a column for every head, that all layers of a stack share.
+
+    Args:
+        module: Path of the module that gets it as an argument, and has the index of its own columns.
+        table: Path of the embedding with the columns; None where the bias is zero.
+        columns: Number of columns, one for each head of the dense model.
+        indexed: Whether the module has an index already.
+        receivers: Paths of such modules in all layers of the stack, where each passes the bias on to the next; empty
+            where a module above the layers gives it to all.
+        method: Name of the method that computes it in such a module, or None.
+        flag: Name of the attribute of such a module that says whether it has the table, or None.
+    """
+
+    module: str
+    table: str | None
+    columns: int
+    indexed: bool
+    receivers: tuple[str, ...] = ()
+    method: str | None = None
+    flag: str | None = None
+
+
+@dataclass(frozen=True)
 class Site:
     """Set of units that some modules produce and one module reads.
 
@@ -65,6 +92,7 @@ class Site:
         shared: Whether the layer is applied several times in one pass.
         residual: For a hidden size, the residual stream or the part of it that lies in the layer; None elsewhere.
         crossing: Paths of those producers that read the encoder's output.
+        bias: For heads, the position bias that their layer shares with others; None where there is none.
     """
 
     name: str
@@ -82,6 +110,7 @@ class Site:
     shared: bool
     residual: Stream | None = None
     crossing: tuple[str, ...] = ()
+    bias: SharedBias | None = None
 
     @property
     def reader(self) -> str:
@@ -108,6 +137,11 @@ class Site:
     def stack(self) -> str:
         """Stack of the layer: "layers", or "decoder" for the decoder of an encoder-decoder."""
         return stack_of(self.name)
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes for every unit that is left, of an index that the first cut adds to the model."""
+        return 0 if self.bias is None or self.bias.table is None or self.bias.indexed else INDEX_BYTES
 
     @property
     def least(self) -> int:

@@ -11,11 +11,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.families import FAMILIES, Family, Rows, Setting, SiteRow
+from infoprune.families import FAMILIES, Family, PositionBias, Rows, Setting, SiteRow
 from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, STREAMS, VOCABULARY
 from infoprune.structure.hidden_size import hidden_size_of, hidden_sizes_per_layer_of
 from infoprune.structure.linear import linear
-from infoprune.structure.site import Site, Size, Tie
+from infoprune.structure.plain import on_transformers_model
+from infoprune.structure.position_bias import BIAS_HEADS
+from infoprune.structure.site import SharedBias, Site, Size, Tie
 from infoprune.structure.slices import Slice
 from infoprune.structure.stream import Layer
 
@@ -58,6 +60,7 @@ def family_named(model_type: str, structures: Collection[str] | None = None) -> 
     return family
 
 
+@on_transformers_model
 def find_sites(
     model: PreTrainedModel, structures: Collection[str] | None = None, *, empty: bool = False
 ) -> tuple[Site, ...]:
@@ -247,6 +250,22 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         attention=row.attention and prefix + row.attention,
         config=tuple(_field(model, field, number(field.each)) for field in row.config),
         shared=family.shared,
+        bias=None if row.bias is None else _bias(model, row.bias, prefix),
+    )
+
+
+def _bias(model: PreTrainedModel, bias: PositionBias, prefix: str) -> SharedBias:
+    base = "" if model.base_model is model else model.base_model_prefix + "."
+    table = None if bias.table is None else base + bias.table
+    stack = prefix[:-1].rpartition(".")[0]
+    return SharedBias(
+        module=prefix + bias.module,
+        table=table,
+        columns=0 if table is None else model.get_parameter(f"{table}.weight").shape[1],
+        indexed=BIAS_HEADS in model.get_submodule(prefix + bias.module)._buffers,
+        receivers=tuple(f"{layer}.{bias.module}" for layer in _layers(model, stack)) if bias.passed_on else (),
+        method=bias.method,
+        flag=bias.flag,
     )
 
 

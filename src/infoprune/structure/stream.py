@@ -111,7 +111,8 @@ def follow(
             "and could not be compared with those of the original model"
         )
     projected = hidden_size.projected is not None and base + hidden_size.projected in modules
-    outside = set(hidden_size.tables if projected else ())
+    biases = {row.bias.table for layer in layers for row in layer.rows if row.bias is not None and row.bias.table}
+    outside = biases | set(hidden_size.tables if projected else ())
     stream = _with_heads(model, hidden_size, layers, modules, heads, projected)
     unknown = list(_unknown(modules, stream, inner, outside, base))
     more = tuple(path for path in unknown if bare and _reads(modules[path], stream))
@@ -230,10 +231,10 @@ def _with_norms(
 
 
 def _unknown(
-    modules: dict[str, nn.Module], stream: Stream, inner: set[str], projected: set[str], base: str
+    modules: dict[str, nn.Module], stream: Stream, inner: set[str], outside: set[str], base: str
 ) -> Iterator[str]:
     """Yield the modules with an axis of the hidden size that the table does not describe."""
-    known = {*stream.tables, *stream.writers, *stream.readers, *inner, *(base + path for path in projected)}
+    known = {*stream.tables, *stream.writers, *stream.readers, *inner, *(base + path for path in outside)}
     for path, module in modules.items():
         if path in known:
             continue
