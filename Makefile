@@ -46,8 +46,9 @@ coverage: env ## all tests in two processes, with the share of lines and branche
 mutate: env ## change the numerics in small ways and see whether tests notice
 	$(BIN)/python -m checks.mutate
 
-fuzz: env ## a million damaged plans
+fuzz: env ## a million damaged plans, and damaged files of texts
 	$(BIN)/python -m checks.fuzz_plan --cases 1000000
+	$(BIN)/python -m checks.fuzz_data --cases 100000
 
 wheel: env ## build the wheel, install it into an empty environment, and prune with it
 	$(BIN)/python -m checks.wheel

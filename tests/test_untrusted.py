@@ -102,7 +102,7 @@ def test_every_opening_says_that_it_runs_no_code():
                 said = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
                 assert said.get("trust_remote_code") == "False", f"{path.name}:{node.lineno}"
                 seen.add(path)
-    assert len(seen) >= 4
+    assert len(seen) >= 3
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_names_without_a_place_on_a_hub_are_left_to_transformers(saved_bert):
     assert load(saved_bert).config.model_type == "bert"
 
 
-def test_a_package_that_is_not_there_is_wrong_input(saved_bert):
+def test_a_package_that_is_not_there_is_not_asked_for(saved_bert):
     edit(saved_bert / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match=r"quantised \(bitsandbytes\), expected .* pass the original model"):
         load(saved_bert)
 
 

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
+import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
-from transformers import MODEL_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.errors import InputError
+from infoprune.errors import InputError, reason_of
 from infoprune.files.folders import new_folder
-from infoprune.files.model_folder import CONFIG, PLAN, read_config, read_plan, weight_names
+from infoprune.files.model_folder import CONFIG, PLAN, read_config
 from infoprune.files.modules import lacks_head, transformer_folder
-from infoprune.loading.method import align
-from infoprune.loading.planned import check_indices, check_plan, sizes_of_plan
-from infoprune.loading.record import empty_of, record_sizes
-from infoprune.loading.shrink import shrink
-from infoprune.loading.sizes import Sizes, sizes_in, write_sizes
-from infoprune.plan import Plan, carry_plan, plan_of
+from infoprune.loading.opening import class_in, config_in, empty_in
+from infoprune.loading.reading import GENERATION, plan_in, read_model, sized
+from infoprune.loading.record import record_sizes
+from infoprune.loading.sizes import sizes_in
+from infoprune.plan import carry_plan, plan_of
 from infoprune.sources.models import model_folder
+from infoprune.structure.modes import in_ordinary_mode
 from infoprune.structure.plain import plain_model
 
 WEIGHTS = "model.safetensors"
-POOLER = "add_pooling_layer"
+ATTENTIONS = "output_attentions"
 
 
 def save(
@@ -66,19 +63,74 @@ def save(
 
 
 def write_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
-    """Write the weights in one safetensors file, the config, the plan and the tokenizer into a folder."""
+    """Write the weights in one safetensors file, the config, the plan and the tokenizer into a folder.
+
+    Raises:
+        InputError: transformers refuses to write the config, the generation config or the tokenizer.
+    """
     if plan_of(model) is not None or sizes_in(model.config) is not None:
         record_sizes(model)
-    model.save_pretrained(folder, max_shard_size="1000GB")
+    _write(model, folder, tokenizer)
     for weights in folder.glob("*.safetensors"):  # some releases of safetensors let only the owner read the file
         shutil.copymode(folder / CONFIG, weights)
     plan = plan_of(model)
     if plan is not None:
         (folder / PLAN).write_text(plan.to_json() + "\n", encoding="utf-8")
-    if tokenizer is not None:
+
+
+def check_writable(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+    """Raise InputError where a model could not be saved: before the work, and not after hours of it.
+
+    Everything but the weights is written into a temporary folder.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        _write(model, Path(scratch), tokenizer, {})
+
+
+def _write(
+    model: PreTrainedModel,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase | None,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Write the files of transformers into a folder; with other weights than those of the model if they are given."""
+    fields = vars(model.config)
+    key = f"_{ATTENTIONS}" if f"_{ATTENTIONS}" in fields else ATTENTIONS
+    asked = fields.get(key)
+    try:
+        if asked:  # transformers loads this field under any attention, but saves it under one only
+            fields[key] = False
+        model.save_pretrained(folder, max_shard_size="1000GB", state_dict=weights)
+    except OSError:
+        raise
+    except Exception as error:
+        written = (folder / CONFIG).is_file() and (folder / CONFIG).stat().st_size > 0
+        file, where = (GENERATION, "generation_config") if written else (CONFIG, "config")
+        raise InputError(
+            f"transformers refuses to write the {where} of this {type(model).__name__} ({reason_of(error)}); correct "
+            f"{file} beside the model, or model.{where} in Python"
+        ) from None
+    finally:
+        if asked:
+            fields[key] = asked
+    if asked:
+        fields = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        text = json.dumps(fields | {ATTENTIONS: asked}, indent=2, sort_keys=True)
+        (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    if tokenizer is None:
+        return
+    try:
         tokenizer.save_pretrained(folder)
+    except OSError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the tokenizer refuses to be written ({reason_of(error)}), expected one that its save_pretrained writes; "
+            "correct its files beside the model"
+        ) from None
 
 
+@in_ordinary_mode
 def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
     """Load a model that `save` wrote, or any dense model folder, in its saved precision and in eval mode.
 
@@ -106,21 +158,8 @@ def load(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTraine
     root = model_folder(folder)
     headless, path = headless or lacks_head(root), transformer_folder(root)
     read_config(path)
-    model_class, config = _model_class(path, headless=headless), _config(path)
-    plan = read_plan(path) if (path / PLAN).is_file() else None
-    sizes = _checked_sizes(path, model_class, config, plan, headless=headless)
-    write_sizes(config, sizes)
-    model = _load(path, model_class, config, _without_pooler(path, model_class))
-    if plan is None:
-        return model
-    try:
-        check_indices(plan, model)
-    except InputError as error:
-        raise _disagreement(path, error) from None
-    if sizes is None:
-        align(model)
-    carry_plan(model, plan)
-    return model
+    config = config_in(path)
+    return read_model(path, class_in(path, config, headless=headless), config, headless=headless)
 
 
 def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> PreTrainedModel:
@@ -145,117 +184,12 @@ def empty_model(folder: str | os.PathLike[str], *, headless: bool = False) -> Pr
     headless, path = headless or lacks_head(root), transformer_folder(root)
     if not (path / CONFIG).is_file():
         raise InputError(f"{path} has no {CONFIG}, expected the folder of a model; check the path")
-    config, model_class = _config(path), _model_class(path, headless=headless)
-    plan = read_plan(path) if (path / PLAN).is_file() else None
-    sizes = _checked_sizes(path, model_class, config, plan, headless=headless)
-    model = _empty(path, model_class, config)
-    if sizes is not None:
-        shrink(model, sizes)
+    config = config_in(path)
+    plan = plan_in(path)
+    stock = empty_in(path, class_in(path, config, headless=headless), config)
+    model, _ = sized(path, stock, config, plan, headless=headless)
     model.to(config.dtype or torch.float32)  # type: ignore[arg-type]
     model.eval()
     if plan is not None:
         carry_plan(model, plan)
     return model
-
-
-def _checked_sizes(
-    path: Path, model_class: type[PreTrainedModel], config: PretrainedConfig, plan: Plan | None, *, headless: bool
-) -> Sizes | None:
-    """Return the sizes in a config, or those of the plan beside it where the folder is of release 0.1.
-
-    Raises:
-        InputError: The sizes are damaged, or plan and config disagree.
-    """
-    sizes = sizes_in(config)
-    if plan is None:
-        return sizes
-    stock = _empty(path, model_class, config)
-    try:
-        sizes = sizes or sizes_of_plan(plan, stock, weight_names(path))
-        check_plan(plan, stock, sizes, headless=headless)
-    except InputError as error:
-        raise _disagreement(path, error) from None
-    return sizes
-
-
-def _disagreement(path: Path, error: InputError) -> InputError:
-    return InputError(
-        f"{path / PLAN} and the model beside it disagree: {error}; the folder is damaged: remove the plan to open the "
-        "model without a record of its units, or prune again"
-    )
-
-
-def _empty(path: Path, model_class: type[PreTrainedModel], config: PretrainedConfig) -> PreTrainedModel:
-    try:
-        return empty_of(model_class, config, _without_pooler(path, model_class))
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, StrictDataclassError) as error:
-        raise InputError(f"{path / CONFIG} describes no model ({_reason(error)}); check the file") from None
-
-
-def _load(
-    path: Path, model_class: type[PreTrainedModel], config: PretrainedConfig, options: dict[str, Any]
-) -> PreTrainedModel:
-    try:
-        loaded: Any = model_class.from_pretrained(
-            path,
-            config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype="auto",
-            output_loading_info=True,
-            **options,
-        )
-    except InputError:
-        raise
-    except (SafetensorError, RuntimeError, OSError, ValueError, TypeError, ImportError) as error:
-        plan = f" (with {PLAN})" if (path / PLAN).is_file() else ""
-        raise InputError(
-            f"the weights in {path}{plan} cannot be loaded ({_reason(error)}); check or download them again"
-        ) from None
-    model: PreTrainedModel = loaded[0]
-    info: dict[str, Any] = loaded[1]
-    sizes = sizes_in(config)
-    missing = {*info["missing_keys"]} - {*(sizes.indices if sizes else ())}
-    if missing:
-        raise InputError(
-            f"the weights in {path} lack {sorted(missing)[:3]} of {model_class.__name__}; "
-            "fine-tune the model first (infoprune finetune), or check the file"
-        )
-    model.eval()
-    return model
-
-
-def _without_pooler(path: Path, model_class: type[PreTrainedModel]) -> dict[str, Any]:
-    """Return the options that leave out the pooler of a headless model where its weights have none."""
-    if POOLER not in inspect.signature(model_class).parameters:
-        return {}
-    names = list(weight_names(path))
-    return {POOLER: False} if names and not any("pooler." in name for name in names) else {}
-
-
-def _model_class(path: Path, *, headless: bool = False) -> type[PreTrainedModel]:
-    config = _config(path)
-    if headless and type(config) in MODEL_MAPPING:
-        base: Any = MODEL_MAPPING[type(config)]
-        return base[0] if isinstance(base, tuple) else base  # type: ignore[no-any-return]
-    names = config.architectures or []
-    found = getattr(transformers, names[0], None) if len(names) == 1 else None
-    if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
-        raise InputError(
-            f"{path / CONFIG} names the architectures {names}, expected one class of transformers; "
-            "save the model with save_pretrained from its own class"
-        )
-    return found
-
-
-def _config(path: Path) -> PretrainedConfig:
-    try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, StrictDataclassError) as error:
-        raise InputError(f"{path / CONFIG} cannot be read by transformers ({_reason(error)}); check the file") from None
-    return config
-
-
-def _reason(error: Exception) -> str:
-    """Return the message of another library's error, on one line."""
-    return " ".join(str(error).split())[:200]

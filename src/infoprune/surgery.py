@@ -19,6 +19,7 @@ from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.cut import cut_site
 from infoprune.structure.embeddings import count_rows, cut_tokens
 from infoprune.structure.linear import LinearMap, linear
+from infoprune.structure.modes import in_ordinary_mode
 from infoprune.structure.narrow import narrow_layers, steps_between
 from infoprune.structure.offload import is_offloaded, load_into_memory, present, shape_only_copy
 from infoprune.structure.site import Site
@@ -27,6 +28,7 @@ from infoprune.structure.slices import unit_coordinates
 from infoprune.structure.token_remapping import keep_rows, read_rows, rows_of_tokens, why_not
 
 
+@in_ordinary_mode
 def apply_plan(model: PreTrainedModel, plan: Plan, statistics: Statistics | None = None) -> PreTrainedModel:
     """Return a smaller, dense copy of a model with only the units that a plan keeps; the model is not changed.
 

@@ -29,10 +29,11 @@ def test_what_can_be_read(text, quantity, amount):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("0.4", "'0.4' is not known, expected one of: flops, params, bytes, latency"),
+        ("0.4", "'0.4' is incomplete, expected a quantity and an amount, one of: flops=0.5, params=10M, bytes"),
         ("energy=0.4", "'energy' is not known"),
-        ("flops", r"after flops=; pass e\.g\. `budget=flops=0\.5`"),
-        ("flops=half", r"after flops="),
+        ("flops", r"'flops' is incomplete, .*; pass e\.g\. `budget=flops=0\.5`"),
+        ("flops=half", r"a share up to 1 after flops=; pass e\.g\. `budget=flops=0\.5`"),
+        ("params=10m", r"a number, with k, M or G if you like, after params=; pass e\.g\. `budget=params=10M`"),
         ("flops=-0.5", r"after flops="),
         ("flops=1.2.3", r"holds no number"),
         ("flops=0", r"flops=0, expected a share above 0 and at most 1; pass"),

@@ -1,5 +1,6 @@
 """Batches of texts, and labels as numbers."""
 
+import jaxtyping
 import pytest
 import torch
 from transformers import BertConfig, RobertaConfig, T5Config
@@ -25,8 +26,9 @@ def test_labels_may_be_numbers_where_the_names_say_nothing():
 
 def test_regression_labels_are_numbers():
     assert label_numbers(["1", "2.5"]) == [1.0, 2.5]
-    with pytest.raises(InputError, match="label 'pos' is not a number"):
-        label_numbers(["1", "pos"])
+    for label in ("pos", "nan", "-inf", "1e999"):
+        with pytest.raises(InputError, match=f"label '{label}' is not a number"):
+            label_numbers(["1", label])
 
 
 def test_the_longest_input_is_what_tokenizer_and_model_allow(tokenizer):
@@ -126,3 +128,36 @@ def test_data_that_gives_no_batch_is_refused(tokenizer):
         make_batches(data_of(2), bare)
     bare.eos_token = "[SEP]"
     assert make_batches(data_of(2), bare)[0]["input_ids"][0, -1] == bare.eos_token_id
+
+
+def test_a_list_of_texts_is_enough(tokenizer):
+    (batch,) = make_batches(["good film", "bad"], tokenizer)
+    (same,) = make_batches(TextData(("good film", "bad"), None, None, "memory"), tokenizer)
+    assert all(torch.equal(batch[name], same[name]) for name in same)
+    with pytest.raises(InputError, match=r"one text was given \('good film'\), expected several .*pass \[text\]"):
+        make_batches("good film", tokenizer)
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), 5, ["a", "b"], "\ud800"])
+def test_what_is_no_text_is_named_by_its_row(monkeypatch, value):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as users call it: nothing else checks the types
+    with pytest.raises(InputError, match=r"memory: text 2 .*; (fill|write|join|remove)"):
+        TextData(("good", value), None, None, "memory")
+    with pytest.raises(InputError, match="memory: second text 1"):
+        TextData(("good",), (value,), None, "memory")
+    with pytest.raises(InputError, match="memory: label 1"):
+        TextData(("good",), None, (value,), "memory")
+
+
+def test_texts_that_are_all_blank_are_refused_and_some_may_be(tokenizer):
+    with pytest.raises(InputError, match="memory: all texts are blank, expected some with words"):
+        make_batches(TextData(("", "  "), None, None, "memory"), tokenizer)
+    assert len(make_batches(TextData(("", "good"), None, None, "memory"), tokenizer)[0]["input_ids"]) == 2
+
+
+@pytest.mark.parametrize(("pairs", "least"), [(None, 3), (("bad", "bad"), 4)])
+def test_a_length_must_leave_room_for_a_text(tokenizer, pairs, least):
+    data = TextData(("good film", "good"), pairs, None, "memory")
+    with pytest.raises(InputError, match=f"`max_length` is {least - 1}, .*pass `max_length={least}` or more"):
+        make_batches(data, tokenizer, max_length=least - 1)
+    assert make_batches(data, tokenizer, max_length=least)[0]["input_ids"].shape == (2, least)

@@ -187,7 +187,7 @@ REFUSED = {
     "DataParallel": (DataParallel, r"wrapped in DataParallel.*pass model\.module"),
     "dynamically quantised": (
         lambda model: torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}),
-        "is quantised.*save the model before",
+        "is quantised.*as it was before quantising",
     ),
     "traced": (
         lambda model: torch.jit.trace(model, dict(make_batches()[0])["input_ids"], strict=False),

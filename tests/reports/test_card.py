@@ -21,7 +21,7 @@ def test_metadata_are_read_back_by_the_hub():
 
 
 def test_what_is_not_known_is_left_out():
-    bare = replace(REPORT, loads_in="transformers", kl=None, pruned=replace(REPORT.pruned, metrics={}))
+    bare = replace(REPORT, loads_in="transformers", kl=None, agreement=None, pruned=replace(REPORT.pruned, metrics={}))
     text = card(bare)
     data = ModelCard(text).data
     for name in ("base_model", "metrics", "license", "language"):
@@ -29,6 +29,11 @@ def test_what_is_not_known_is_left_out():
     assert "null" not in text.split("---")[1]
     assert "was not evaluated" in text
     assert "was not evaluated" not in card(REPORT)
+    assert "was not evaluated" not in card(replace(bare, agreement=0.9)), "an embedding has a cosine and no KL"
+    numbers = card(replace(bare, correlation=0.9052, squared_difference=0.002))
+    assert "was not evaluated" not in numbers
+    assert "| correlation to dense |  | 0.9052 |  |" in numbers
+    assert "| squared difference to dense |  | 0.0020 |  |" in numbers
 
 
 def test_the_card_says_all_that_the_report_says():

@@ -150,9 +150,24 @@ def test_several_labels_are_independent(pair):
     assert found.agreement == pytest.approx(((p > 0.5) == (q > 0.5)).all(1).mean())
 
 
-def test_numbers_have_neither_agreement_nor_kl(pair):
-    found = compare(*pair(BertForSequenceClassification, num_labels=1), BATCHES)
-    assert (found.agreement, found.kl) == (None, None)
+@pytest.mark.parametrize("outputs_of_each", [1, 3])
+def test_numbers_are_compared_by_their_correlation_and_squared_difference(pair, outputs_of_each):
+    dense, small = pair(BertForSequenceClassification, num_labels=outputs_of_each, problem_type="regression")
+    found = compare(dense, small, BATCHES)
+    assert found.agreement is None
+    assert found.kl is None
+    with torch.no_grad():
+        a, b = (
+            np.concatenate([model(**batch).logits.float().numpy() for batch in BATCHES]) for model in (dense, small)
+        )
+    pearson = np.mean([np.corrcoef(a[:, i], b[:, i])[0, 1] for i in range(outputs_of_each)])
+    assert found.metrics() == {
+        "correlation": pytest.approx(pearson, rel=1e-5),
+        "squared_difference": pytest.approx(((a - b) ** 2).mean(), rel=1e-5),
+    }
+    same = compare(dense, dense, BATCHES)
+    assert same.correlation == pytest.approx(1)
+    assert same.squared_difference == 0
 
 
 def test_embeddings_are_compared_by_cosine_and_neighbours(pair):

@@ -115,7 +115,7 @@ def test_the_encoder_is_the_saved_one_and_the_new_head_follows_the_seed(saved_be
 
 
 def test_models_that_cannot_be_loaded_are_explained(tmp_path, saved_bert):
-    with pytest.raises(InputError, match=r"no model with a classification head could be loaded .*check the path"):
-        load_for_finetuning(tmp_path, ["a", "b"])
+    with pytest.raises(InputError, match=r"there is no folder .*check the path"):
+        load_for_finetuning(tmp_path / "none", ["a", "b"])
     with pytest.raises(InputError, match=r"1 distinct value\(s\) \['a'\], expected two or more classes"):
         load_for_finetuning(saved_bert, ["a", "a"])

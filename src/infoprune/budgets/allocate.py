@@ -17,6 +17,7 @@ from infoprune.budgets.shape import Shape
 from infoprune.errors import InputError
 from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, Plan
 from infoprune.ranking.rank import Rankings
+from infoprune.structure.modes import in_ordinary_mode
 
 UNREPAIRED = 2 / 3
 """Share of the loss of a cut of the hidden size that is left after the repair, relative to the same share for neurons
@@ -25,6 +26,7 @@ validation texts of movie reviews (docs/research/hidden-size.md): factors from 0
 the least after the repair, at half and at a quarter of the FLOPs; a factor of 1 chooses the next best one."""
 
 
+@in_ordinary_mode
 def allocate(
     rankings: Rankings, budget: Keep | Counts | Budget, costs: Costs | None = None, shape: Shape | None = None
 ) -> Plan:

@@ -11,6 +11,8 @@ from infoprune.errors import InputError
 from infoprune.structure.site import Site
 
 ALLOCATIONS = ("nats", "uniform")
+EXAMPLES = {"flops": "flops=0.5", "params": "params=10M", "bytes": "bytes=20MB", "latency": "latency=0.5"}
+"""A budget of every quantity, for messages."""
 
 _AMOUNT = re.compile(r"(?P<number>[0-9.]+(?:e[0-9]+)?)\s*(?P<prefix>[kMG]i?)?(?P<unit>B?)")
 _POWERS = {None: 1, "k": 1e3, "M": 1e6, "G": 1e9, "ki": 2**10, "Mi": 2**20, "Gi": 2**30}
@@ -174,12 +176,19 @@ def read_budget(text: str, allocation: str | None = None) -> Budget:
         >>> read_budget("bytes=20MB")
         Budget(quantity='bytes', amount=20000000.0, allocation=None, depth=False)
     """
-    quantity, _, amount = (part.strip() for part in text.partition("="))
+    quantity, equals, amount = (part.strip() for part in text.partition("="))
+    if not equals:
+        raise InputError(
+            f"budget {text!r} is incomplete, expected a quantity and an amount, one of: "
+            f"{', '.join(EXAMPLES.values())}; pass e.g. `budget=flops=0.5`"
+        )
     check_quantity(quantity)
     match = _AMOUNT.fullmatch(amount)
     if match is None or (match["unit"] and quantity != "bytes"):
+        expected = "a number, with k, M or G if you like," if quantity in ("params", "bytes") else "a share up to 1"
         raise InputError(
-            f"budget {text!r} cannot be read, expected a number after {quantity}=; pass e.g. `budget=flops=0.5`"
+            f"budget {text!r} cannot be read, expected {expected} after {quantity}=; "
+            f"pass e.g. `budget={EXAMPLES[quantity]}`"
         )
     try:
         number = float(match["number"])

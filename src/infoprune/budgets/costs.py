@@ -17,8 +17,11 @@ from infoprune.budgets.rounding import preferred_multiple, sizes
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
 from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER
+from infoprune.statistics.accept import accept
 from infoprune.statistics.calibration import Batch, Progress, check_batches, typical_shape
+from infoprune.structure.modes import in_ordinary_mode
 from infoprune.structure.offload import is_offloaded
+from infoprune.structure.plain import on_plain_model
 from infoprune.structure.site import Site
 from infoprune.structure.sites import every_site, find_sites
 from infoprune.surgery import outline
@@ -143,9 +146,14 @@ class Costs:
 def check_quantity(quantity: str) -> None:
     """Raise InputError where a quantity is not known."""
     if quantity not in QUANTITIES:
-        raise InputError(f"budget of {quantity!r} is not known, expected one of: {', '.join(QUANTITIES)}")
+        raise InputError(
+            f"budget of {quantity!r} is not known, expected one of: {', '.join(QUANTITIES)}; "
+            "pass e.g. `budget=flops=0.5`"
+        )
 
 
+@in_ordinary_mode
+@on_plain_model
 def find_costs(
     model: PreTrainedModel,
     quantity: str,
@@ -182,6 +190,7 @@ def find_costs(
         True
     """
     check_quantity(quantity)
+    batches = accept(model, batches)
     check_batches(batches)
     shape = typical_shape(batches, model.config)
     sites = find_sites(model, structures)

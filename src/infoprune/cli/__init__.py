@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Annotated, cast
 
 import typer
@@ -27,7 +28,8 @@ from infoprune.cli.prune import prune_command
 from infoprune.cli.push import push_command
 from infoprune.cli.report import report_command
 from infoprune.cli.spoken import as_options
-from infoprune.errors import InputError
+from infoprune.cli.usage import usage_message
+from infoprune.errors import InputError, reason_of
 
 # The base of all usage errors; it moved between releases of typer, but its subclass BadParameter did not.
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -108,15 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     with clean_warnings(lambda message: as_options(message, _options())):
         try:
-            command = typer.main.get_command(app)
-            status = command.main(given, prog_name="infoprune", standalone_mode=False)
+            status = _program().main(given, prog_name="infoprune", standalone_mode=False)
             if status == _INTERRUPTED:
                 raise _Interrupted
             return status if isinstance(status, int) else 0
         except InputError as error:
             return complain(as_options(str(error), _options()), 2)
         except _UsageError as error:
-            return complain(f"{cast(typer.BadParameter, error).format_message().rstrip('.')}; see infoprune --help", 2)
+            return complain(usage_message(error, given), 2)
         except (_Interrupted, KeyboardInterrupt, typer.Abort):
             return complain("interrupted; no incomplete result is left", 1)
         except OSError as error:
@@ -125,14 +126,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return complain(f"{error.strerror or error}{file}; no incomplete result is left", 1)
         except Exception as error:
             _debug()
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            return complain(f"{reason:.400} (set {DEBUG}=1 for the traceback)", 1)
+            name, reason = type(error).__name__, reason_of(error, 400)
+            said = name if reason == name else f"{name}: {reason}"
+            return complain(f"{said} (set {DEBUG}=1 for the traceback)", 1)
+
+
+@cache
+def _program() -> TyperGroup:
+    """Return the parser of all commands; Typer takes longer to build it than most refusals take."""
+    return cast(TyperGroup, typer.main.get_command(app))
 
 
 def _options() -> frozenset[str]:
     """Return the names of all options of all commands."""
-    group = cast(TyperGroup, typer.main.get_command(app))
-    parameters = (each for command in group.commands.values() for each in command.params)
+    parameters = (each for command in _program().commands.values() for each in command.params)
     return frozenset(name for each in parameters for name in (*each.opts, *each.secondary_opts))
 
 

@@ -46,4 +46,6 @@ def evaluate_command(
         return
     from infoprune.reports.render import metrics_table
 
-    stdout().print(metrics_table(scores.metrics, title=f"{scores.inputs:,} texts, {scores.parameters:,} parameters"))
+    title = f"{scores.inputs:,} texts, {scores.parameters:,} parameters"
+    other = ("against", scores.against) if against is not None and scores.against else None
+    stdout().print(metrics_table(scores.metrics, title=title, against=other))

@@ -53,7 +53,8 @@ def finetune_command(
             check_positive("learning_rate", learning_rate)
         job: Callable[..., dict[str, float]]
         if teacher is None:
-            job = partial(finetune_folder, model, out, data, epochs=epochs, learning_rate=learning_rate or 1e-4)
+            rate = learning_rate or 1e-4
+            job = partial(finetune_folder, model, out, data, epochs=epochs, learning_rate=rate, started=_announce)
         else:
             how = Distillation(epochs=epochs, learning_rate=learning_rate)
             job = partial(distill_folder, model, out, data, teacher, how=how)
@@ -71,3 +72,7 @@ def finetune_command(
     console = stdout()
     console.print(metrics_table(metrics, title="fine-tuning" if teacher is None else "distillation"))
     console.print(f"Written to {out}.", soft_wrap=True, markup=False)
+
+
+def _announce(origin: str) -> None:
+    stdout().print(origin, soft_wrap=True, markup=False)

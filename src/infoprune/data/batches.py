@@ -1,5 +1,6 @@
 """Batches: tensors from texts and labels."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -65,7 +66,7 @@ def label_numbers(labels: Sequence[str]) -> list[float]:
     """Read the labels of a regression task as numbers.
 
     Raises:
-        InputError: A label is not a number.
+        InputError: A label is not a finite number.
 
     Examples:
         >>> label_numbers(["1", "2.5"])
@@ -74,12 +75,15 @@ def label_numbers(labels: Sequence[str]) -> list[float]:
     numbers = []
     for label in labels:
         try:
-            numbers.append(float(label))
-        except ValueError as error:
+            number = float(label)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
             raise InputError(
                 f"label {label!r} is not a number, expected numbers since this model has one output (regression); "
                 "name the right column with `label`"
-            ) from error
+            )
+        numbers.append(number)
     return numbers
 
 
@@ -120,7 +124,7 @@ def default_max_length(tokenizer: PreTrainedTokenizerBase, config: PretrainedCon
 
 
 def make_batches(
-    data: TextData,
+    data: TextData | Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     *,
     batch_size: int = 32,
@@ -133,7 +137,7 @@ def make_batches(
     """Tokenise texts once and pack inputs of similar length together, padded to the longest of their batch.
 
     Args:
-        data: The texts.
+        data: The texts, as from `read_texts`, or a list of them.
         tokenizer: The model's tokenizer; without a padding token its end-of-text token pads, hidden by the mask.
         batch_size: Inputs per batch; the last batch may be smaller.
         max_length: Tokens at which an input is truncated; by default the tokenizer's limit, at most 512.
@@ -147,7 +151,7 @@ def make_batches(
         makes, and ``labels`` (inputs,) or (inputs, classes).
 
     Raises:
-        InputError: There is no text, a text gives no token, or a number is out of range.
+        InputError: There is no text, all are blank, a text gives no token, or a number is out of range.
 
     Examples:
         >>> batches = make_batches(read_texts("reviews.csv"), tokenizer, batch_size=16, samples=64)
@@ -155,8 +159,13 @@ def make_batches(
         torch.Size([16, 10])
     """
     _check_counts(batch_size=batch_size, max_length=max_length, samples=samples)
+    data = data if isinstance(data, TextData) else _listed(data)
     if not data.texts:
         raise InputError(f"{data.source}: no texts, expected at least one; pass data with rows")
+    if not any(text.strip() for text in (*data.texts, *(data.pairs or ()))):
+        raise InputError(f"{data.source}: all texts are blank, expected some with words; name their column with `text`")
+    length = max_length or min(int(tokenizer.model_max_length), LONGEST)
+    check_room(tokenizer, length, pairs=data.pairs is not None)
     if labels is not None and len(labels) != len(data):
         raise InputError(f"{data.source}: {len(labels)} labels for {len(data)} texts; pass one for each text")
     rows = sampled(len(data), samples, seed)
@@ -165,7 +174,7 @@ def make_batches(
             [data.texts[row] for row in rows],
             None if data.pairs is None else [data.pairs[row] for row in rows],
             truncation=True,
-            max_length=max_length or min(int(tokenizer.model_max_length), LONGEST),
+            max_length=length,
         )
     lengths = [len(ids) for ids in encoded["input_ids"]]
     if 0 in lengths:
@@ -173,6 +182,39 @@ def make_batches(
         raise InputError(f"{data.source}: row {row + 1} gives no token ({data.texts[row]!r:.40}); remove the row")
     targets = None if labels is None else torch.tensor([labels[row] for row in rows])
     return packed(encoded, tokenizer, batch_size, targets, sort=sort)
+
+
+def check_room(tokenizer: PreTrainedTokenizerBase, length: int, *, pairs: bool = False) -> None:
+    """Raise InputError where the tokens that a tokenizer adds leave no room for a text, which it would not truncate."""
+    added = tokenizer.num_special_tokens_to_add(pair=pairs)
+    if length <= added:
+        raise InputError(
+            f"`max_length` is {length}, expected more than the {added} special tokens that the tokenizer adds; "
+            f"pass `max_length={added + 1}` or more"
+        )
+
+
+def padding_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the token that pads: the padding token, else the end-of-text token.
+
+    Raises:
+        InputError: The tokenizer has neither.
+    """
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if pad is None:
+        raise InputError(
+            "the tokenizer has neither a padding nor an end-of-text token, expected one; set tokenizer.pad_token"
+        )
+    return int(pad)
+
+
+def _listed(texts: Sequence[str]) -> TextData:
+    if isinstance(texts, str):
+        raise InputError(
+            f"one text was given ({texts!r:.40}), expected several or data from read_texts; pass [text], or "
+            "read_texts(path) for a file"
+        )
+    return TextData(tuple(texts), None, None, "the list of texts")
 
 
 def sampled(count: int, samples: int | None, seed: int) -> list[int]:
@@ -209,11 +251,7 @@ def packed(
 
 
 def _padded(columns: Mapping[str, list[list[int]]], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    if pad is None:
-        raise InputError(
-            "the tokenizer has neither a padding nor an end-of-text token, expected one; set tokenizer.pad_token"
-        )
+    pad = padding_token(tokenizer)
     fill = {"input_ids": pad, "decoder_input_ids": pad, "labels": IGNORED, "special_tokens_mask": 1}
     fill["token_type_ids"] = tokenizer.pad_token_type_id
     return {

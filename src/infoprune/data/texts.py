@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ class TextData:
         labels: Label of each input as a string; integers and integral floats are written like ``"1"``; or None.
         source: Name of the file or other source, for messages and reports.
         classes: Names of the classes in the order of their numbers, where the source knows them; or None.
+
+    Raises:
+        InputError: A value is no text, or a column has another length than the texts.
     """
 
     texts: tuple[str, ...]
@@ -31,6 +35,8 @@ class TextData:
     classes: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name, column in (("text", self.texts), ("second text", self.pairs), ("label", self.labels)):
+            _check_strings(self.source, name, column)
         for name, column in (("pairs", self.pairs), ("labels", self.labels)):
             if column is not None and len(column) != len(self.texts):
                 raise InputError(
@@ -46,6 +52,41 @@ class TextData:
         """Return the rows with the given numbers, in the given order."""
         chosen = [None if of is None else tuple(of[row] for row in rows) for of in (self.pairs, self.labels)]
         return TextData(tuple(self.texts[row] for row in rows), chosen[0], chosen[1], self.source, self.classes)
+
+
+def _check_strings(source: str, name: str, column: object) -> None:
+    if isinstance(column, str):
+        raise InputError(f"{source}: one {name} was given in place of several, expected a tuple of them; pass a tuple")
+    for number, value in enumerate(column if isinstance(column, Sequence) else (), start=1):
+        if not isinstance(value, str):
+            raise InputError(f"{source}: {name} {number} {_given(value)}, expected a text; {_remedy(value)}")
+        if not value.isascii() and not _encodes(value):
+            raise InputError(
+                f"{source}: {name} {number} holds half of a surrogate pair, expected Unicode text; remove the half, "
+                "e.g. text.encode('utf-8', 'ignore').decode()"
+            )
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _given(value: object) -> str:
+    return "is null" if _missing(value) else f"holds {value!r:.40} ({type(value).__name__})"
+
+
+def _missing(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _remedy(value: object) -> str:
+    if isinstance(value, list | tuple | dict):
+        return "join it to one text, e.g. with tokenizer.apply_chat_template for messages"
+    return "fill or remove the row" if _missing(value) else "write it as a text, in quotes"
 
 
 def read_texts(
@@ -101,7 +142,10 @@ class _Wanted:
 
 def _read(rows: SourceTable, columns: _Wanted) -> TextData:
     table, source, label = rows.columns, rows.source, columns.label
-    texts = _strings(table, source, _text_column(table, source, columns.text, {columns.text_pair, label, "label"}))
+    name = _text_column(table, source, columns.text, {columns.text_pair, label, "label"})
+    if columns.text is None:
+        _warn_no_header(table, source, name)
+    texts = _strings(table, source, name)
     pairs = None
     if columns.text_pair is not None:
         pairs = _strings(table, source, _named(table, source, columns.text_pair, "text_pair"))
@@ -143,11 +187,40 @@ def _text_column(table: Table, source: str, text: str | None, others: set[str | 
             return name
     candidates = [name for name, values in table.items() if name not in others and _is_text(values)]
     if len(candidates) != 1:
+        header = "; the first line must be a header" if _has_header(source) and any(map(_is_prose, table)) else ""
         raise InputError(
             f"{source}: no column 'text' or 'sentence' and {len(candidates)} other columns of texts among "
-            f"{_names(table)}, expected one; pass the column as `text`"
+            f"{_names(table)}, expected one{header}; pass the column as `text`"
         )
     return candidates[0]
+
+
+def _warn_no_header(table: Table, source: str, name: str) -> None:
+    """Warn where the first line of a file looks like a row, not like names of columns."""
+    if not _has_header(source):
+        return
+    also = next((other for other, values in table.items() if other != name and other and other in values), None)
+    if _is_prose(name):
+        why = "looks like a text"
+    elif name not in ("text", "sentence") and also is not None:
+        why = f"has {also!r}, which is a value of that column too"
+    else:
+        return
+    warnings.warn(
+        f"{source}: the first line is the header, so it is not read as a text, but it {why} ({name!r:.60}); "
+        "if the file has no header, write one as its first line, e.g. text,label",
+        stacklevel=4,
+    )
+
+
+def _has_header(source: str) -> bool:
+    return source.lower().endswith((".csv", ".tsv"))
+
+
+def _is_prose(name: str) -> bool:
+    """Return whether the name of a column looks like a text: of many words, or of some that end as sentences do."""
+    words = name.split()
+    return len(words) > 4 or (len(words) > 1 and name.rstrip().endswith((".", "!", "?")))
 
 
 def _is_text(values: Sequence[object]) -> bool:
@@ -167,11 +240,11 @@ def _is_number(value: str) -> bool:
 
 def _strings(table: Table, source: str, column: str) -> tuple[str, ...]:
     strings: list[str] = []
-    for number, value in enumerate(map(_joined, table[column]), start=1):
+    for number, given in enumerate(table[column], start=1):
+        value = _joined(given) if isinstance(given, list) and all(isinstance(each, str) for each in given) else given
         if not isinstance(value, str):
-            given = "is null" if value is None else f"holds {value!r:.40} ({type(value).__name__})"
             raise InputError(
-                f"{source}: row {number} {given} in column {column!r}, expected a text; fill or remove the row"
+                f"{source}: row {number} {_given(value)} in column {column!r}, expected a text; {_remedy(value)}"
             )
         strings.append(value)
     return tuple(strings)
@@ -180,7 +253,7 @@ def _strings(table: Table, source: str, column: str) -> tuple[str, ...]:
 def _labels(table: Table, source: str, column: str, required: bool) -> tuple[str, ...] | None:
     labels: list[str] = []
     for number, value in enumerate(map(_joined, table[column]), start=1):
-        if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        if value == "" or _missing(value):
             if not required:
                 # Calibration needs only texts, so partly labelled files are accepted.
                 return None

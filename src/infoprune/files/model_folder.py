@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from infoprune.errors import InputError
+from infoprune.files.foreign import check_fetched, check_plain, instead_of_model
 from infoprune.files.json_file import read_json, read_text
+from infoprune.files.weights import check_counts
 from infoprune.plan import Plan
 
 PLAN = "plan.json"
@@ -42,7 +42,19 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
             f"{file} names the code {foreign!r} as an implementation, expected none: no code is fetched for a model; "
             'write "sdpa" in its place'
         )
+    check_plain(file.parent, config)
+    check_counts(config, file.parent)
     return config
+
+
+def only_class(names: object) -> str | None:
+    """Return the only class among the `architectures` of a config, which may be damaged; None where there is not one.
+
+    Examples:
+        >>> only_class(["BertModel"])
+        'BertModel'
+    """
+    return names[0] if isinstance(names, list) and len(names) == 1 and isinstance(names[0], str) else None
 
 
 def check_model_folder(folder: str | os.PathLike[str]) -> Path:
@@ -53,22 +65,14 @@ def check_model_folder(folder: str | os.PathLike[str]) -> Path:
             f"there is no folder {path}, expected one with a model saved by save_pretrained; check the path"
         )
     if not (path / CONFIG).is_file():
-        raise InputError(f"{path} has no {CONFIG}, expected a model saved by save_pretrained; check the path")
+        no_config = f"{path} has no {CONFIG}, expected a model saved by save_pretrained; check the path"
+        raise InputError(instead_of_model(path) or no_config)
+    check_fetched(path)
     if not any(path.glob("*.safetensors")):
         raise InputError(
             f"{path} has no weights (*.safetensors); save the model with save_pretrained of a recent transformers"
         )
     return path
-
-
-def weight_names(path: Path) -> Iterator[str]:
-    """Yield the names of the weights in a folder, without those of damaged files, which the loader reports."""
-    for file in path.glob("*.safetensors"):
-        try:
-            with safe_open(file, framework="pt") as weights:
-                yield from weights.keys()
-        except SafetensorError:
-            return
 
 
 def _implementations(config: dict[str, Any]) -> Iterator[str]:

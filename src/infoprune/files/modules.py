@@ -11,7 +11,8 @@ from typing import Any
 
 from infoprune.errors import InputError
 from infoprune.files.json_file import read_json
-from infoprune.files.model_folder import CONFIG, weight_names
+from infoprune.files.model_folder import CONFIG
+from infoprune.files.weights import weight_names
 
 MODULES = "modules.json"
 REMEDY = "save the model again with sentence-transformers"

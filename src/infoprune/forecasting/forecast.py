@@ -20,6 +20,8 @@ from infoprune.measuring.speed import product_rate
 from infoprune.repairing.augmentation import augmentations_wanted
 from infoprune.statistics.groups import EIGHT, groups
 from infoprune.structure.embeddings import count_rows
+from infoprune.structure.modes import in_ordinary_mode
+from infoprune.structure.plain import on_transformers_model
 from infoprune.structure.sites import find_sites
 
 SLACK = 1.15
@@ -33,6 +35,8 @@ SLOWER = {"collect": 2.2, "rank": 1.55, "repair": 3.2}
 by benchmarks/memory.py, between MiniLM and SmolLM2."""
 
 
+@in_ordinary_mode
+@on_transformers_model
 def forecast(
     model: PreTrainedModel,
     work: Workload,

@@ -17,8 +17,9 @@ from infoprune.gradual_pruning.table import TrainedMethod, trained_method
 from infoprune.gradual_pruning.units import Units
 from infoprune.gradual_pruning.weights import share_left
 from infoprune.plan import Plan, check_same_tokens
+from infoprune.statistics.accept import accept
 from infoprune.statistics.calibration import Batch, Progress, check_batches
-from infoprune.structure.modes import copy_modes, evaluation_mode
+from infoprune.structure.modes import copy_modes, evaluation_mode, in_ordinary_mode, learning
 from infoprune.surgery import apply_plan
 from infoprune.training.augmented_examples import replaced_examples
 from infoprune.training.distill import (
@@ -78,6 +79,7 @@ class Chooser(Protocol):
         ...
 
 
+@in_ordinary_mode
 def sparsify(
     model: PreTrainedModel,
     teacher: PreTrainedModel,
@@ -125,6 +127,7 @@ def sparsify(
     begun = time.perf_counter()
     how = how or Distillation()
     chosen = trained_method(method) if isinstance(method, str) else method
+    batches = accept(model, batches)
     check_batches(batches)
     check_classes(model, teacher)
     check_same_tokens(model, teacher)
@@ -146,7 +149,7 @@ def sparsify(
             if progress is not None:
                 progress(done, of)
 
-        with freeze(embeddings_of(student) if freezes_embeddings(how, student, teacher) else None):
+        with learning(student), freeze(embeddings_of(student) if freezes_embeddings(how, student, teacher) else None):
             settings = TrainingSettings(steps, how.learning_rate or RATE, 1, seed, how.bf16)
             train(
                 _Narrowing(distillation_loss, chooser), training, one, settings, groups=chooser.groups, progress=advance

@@ -35,6 +35,7 @@ from infoprune.serving.bench import Evaluated, Timed, common_config, evaluate_mo
 from infoprune.serving.memory import peak_memory
 from infoprune.serving.onnx_model import SUFFIX, OnnxModel, extra
 from infoprune.sources.models import model_folder
+from infoprune.statistics.padding import use_padding_of
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def bench_models(
         if eval_texts is not None:
             evaluated = evaluate_models(
                 models,
-                _eval_batches(cast(PreTrainedModel, models[folder]), places[folder], texts, eval_texts.packing),
+                _eval_batches(models, folder, places[folder], texts, eval_texts.packing),
                 progress=stage("evaluate", progress),
             )
         timed = time_models(models, work.shapes, repeats=work.repeats, progress=stage("time", progress))
@@ -190,8 +191,15 @@ def open_any(path: StrPath, device: torch.device) -> nn.Module:
     return model
 
 
-def _eval_batches(model: PreTrainedModel, folder: str, texts: TextData, packing: Packing) -> list[dict[str, Tensor]]:
-    return packing.pack(texts, model, open_tokenizer(folder), labels=targets(model, texts))
+def _eval_batches(
+    models: Mapping[str, nn.Module], first: str, folder: StrPath, texts: TextData, packing: Packing
+) -> list[dict[str, Tensor]]:
+    tokenizer = open_tokenizer(folder)
+    for each in models.values():
+        if isinstance(each, PreTrainedModel):
+            use_padding_of(tokenizer, each)
+    model = cast(PreTrainedModel, models[first])
+    return packing.pack(texts, model, tokenizer, labels=targets(model, texts))
 
 
 @contextmanager

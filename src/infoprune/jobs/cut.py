@@ -9,13 +9,13 @@ from infoprune.budgets.budget import Budget
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import Columns, StrPath, Texts, check_positive
 from infoprune.pipeline.settings import Settings
-from infoprune.pipeline.size import MaxLoss, Size, size_of
+from infoprune.pipeline.size import MaxLoss, Size, check_trained, size_of
 from infoprune.plan import VOCABULARY
 from infoprune.ranking.criteria import criterion_named
 from infoprune.statistics.archive import load_statistics
 from infoprune.statistics.merge import merge_statistics
 from infoprune.statistics.statistics import Statistics
-from infoprune.tasks.table import Task
+from infoprune.tasks.table import Task, check_distillable
 from infoprune.training.distill import Distillation
 from infoprune.vocabulary.dropped import Dropped
 
@@ -87,8 +87,6 @@ class Cut:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.max_loss is not None and self.distill is not None:
-            raise InputError("`distill` was given with a largest loss, but the search does not train; pass `budget`")
         for name in ("min_count", "extra_tokens", "dropped_tokens"):
             if getattr(self, name) is not None and self.tokens is None:
                 raise InputError(f"`{name}` was given, but no tokens are cut; add vocabulary to `structures`")
@@ -102,7 +100,7 @@ class Cut:
                 "only the vocabulary is cut, so `keep`, `budget`, a largest loss and `distill` have no effect; "
                 "leave them out, or add e.g. ffn to `structures`"
             )
-        size_of(self.keep, self.budget, self.max_loss)
+        check_trained(size_of(self.keep, self.budget, self.max_loss), self.distill is not None)
         criterion_named(self.criterion)
 
     @property
@@ -125,8 +123,8 @@ def check_cut(cut: Cut, task: Task) -> None:
     """Raise InputError where a task does not support a cut."""
     if cut.max_loss is not None and task.name != "classification":
         raise InputError(f"a largest loss was given for {task.name}, expected a classifier; pass `keep` or `budget`")
-    if cut.distill is not None and task.name == "seq2seq":
-        raise InputError("encoder-decoders cannot be distilled, expected another task; leave `distill` out")
+    if cut.distill is not None:
+        check_distillable(task.name)
     if cut.tokens is not None and task.name not in ("classification", "embedding"):
         raise InputError(
             f"vocabulary is cut for {task.name}, expected a task with one answer per input, since answers at different "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infoprune.checkpoint import write_model
+from infoprune.checkpoint import check_writable, write_model
 from infoprune.errors import InputError
 from infoprune.files.folders import new_folder
 from infoprune.jobs.inputs import (
@@ -23,6 +23,7 @@ from infoprune.pipeline.clock import StageProgress
 from infoprune.sources.models import model_folder
 from infoprune.tasks.compare import compare
 from infoprune.tasks.sentence import read_sentence_folder
+from infoprune.tasks.table import check_distillable
 from infoprune.training.distill import Distillation, distill
 from infoprune.vocabulary.tokens import with_tokens_of
 
@@ -79,8 +80,7 @@ def distill_folder(
     check_apart(out, folder, teacher, force=True)
     aim = chosen_task(folder, task)
     chosen_task(teacher, aim.name)
-    if aim.name == "seq2seq":
-        raise InputError("encoder-decoders cannot be distilled, expected another task; leave `teacher` out")
+    check_distillable(aim.name, "teacher")
     check_columns(aim, columns)
     sentence = read_sentence_folder(folder)
     labelled = how.labels > 0
@@ -91,6 +91,7 @@ def distill_folder(
     if eval is not None:
         eval_texts = read(aim, columns, eval, scored=True, split="validation", progress=progress)
     small, tokenizer = open_model(folder, torch_device, aim)
+    check_writable(small, tokenizer)
     dense = with_tokens_of(open_model(teacher, torch_device, aim)[0], small)
     batches: Batches
     if labelled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedModel
 
@@ -27,13 +27,15 @@ class Scores:
         inputs: Number of texts.
         parameters: Number of the model's parameters.
         metrics: Name to value, as from `evaluate`; with another model also `agreement` (for embeddings `cosine`) and
-            `kl`, as from `compare`.
+            `kl`, or for numbers `correlation` and `squared_difference`, as from `compare`.
+        against: Metrics of the other model on the same texts; empty without another model, or without labels.
     """
 
     model: str
     inputs: int
     parameters: int
     metrics: Mapping[str, float]
+    against: Mapping[str, float] = field(default_factory=dict)
 
 
 def evaluate_folder(
@@ -83,10 +85,10 @@ def evaluate_folder(
     batches = eval_batches_of(texts, aim, dense or model, tokenizer, packing, seed)
     if dense is None:
         metrics = evaluate(model, batches, stage("evaluate", progress)).metrics
-    else:
-        check_outputs(model, dense)
-        metrics = compare(dense, model, batches, progress=stage("evaluate", progress)).metrics()
-    return Scores(name, len(texts), count_parameters(model), metrics)
+        return Scores(name, len(texts), count_parameters(model), metrics)
+    check_outputs(model, dense)
+    comparison = compare(dense, model, batches, progress=stage("evaluate", progress))
+    return Scores(name, len(texts), count_parameters(model), comparison.metrics(), comparison.dense)
 
 
 def check_outputs(model: PreTrainedModel, dense: PreTrainedModel) -> None:

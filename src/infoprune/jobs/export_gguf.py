@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infoprune.checkpoint import load
-from infoprune.files.model_folder import read_config
+from infoprune.files.model_folder import only_class, read_config
 from infoprune.jobs.inputs import StrPath
 from infoprune.jobs.models import open_tokenizer
 from infoprune.pipeline.clock import StageProgress
@@ -43,6 +43,6 @@ def export_gguf_folder(
     gguf_package()
     place = model_folder(folder, progress=progress)
     config = read_config(place)
-    check_type(config["model_type"], "".join(config.get("architectures") or ()))
+    check_type(config["model_type"], only_class(config.get("architectures")) or "")
     tokenizer = open_tokenizer(place)
     return export_gguf(load(place), tokenizer, file, type=type, force=force)

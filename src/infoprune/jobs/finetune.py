@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 
-from transformers import AutoConfig, PreTrainedModel
-
-from infoprune.checkpoint import load, save
-from infoprune.data.batches import label_ids
-from infoprune.errors import InputError
-from infoprune.files.model_folder import PLAN, read_config
+from infoprune.checkpoint import check_writable, save
+from infoprune.files.model_folder import read_config
+from infoprune.files.modules import transformer_folder
 from infoprune.jobs.inputs import (
     Columns,
     Packing,
@@ -24,7 +20,8 @@ from infoprune.jobs.inputs import (
 from infoprune.jobs.models import open_tokenizer
 from infoprune.pipeline.clock import StageProgress
 from infoprune.sources.models import model_folder
-from infoprune.training.finetune import finetune, load_for_finetuning
+from infoprune.training.finetune import finetune
+from infoprune.training.heads import with_head
 
 LONGEST = 128
 """Default limit of the tokens of a training text."""
@@ -43,13 +40,15 @@ def finetune_folder(
     seed: int = 0,
     device: str = "auto",
     force: bool = False,
+    started: Callable[[str], None] | None = None,
     progress: StageProgress | None = None,
 ) -> dict[str, float]:
     """Train a classifier on labelled texts and write it as a new folder; the size of a pruned model does not change.
 
+    A classifier that knows all labels is trained further; any other model of texts gets a new head for them.
+
     Args:
-        folder: Folder with a base model, a classifier or a pruned classifier, and its tokenizer, or name of a model on
-            the hub.
+        folder: Folder with a model, pruned or not, and its tokenizer, or name of a model on the hub.
         out: New folder.
         data: Texts with labels.
         eval: Texts with labels on which the trained model is scored.
@@ -60,6 +59,7 @@ def finetune_folder(
         seed: Seed of a new head, of order and of dropout.
         device: "auto", "cpu", "cuda", "mps".
         force: Whether to replace `out` if it exists.
+        started: Called once all input is checked, with a sentence on where the head comes from.
         progress: Called with (stage, done, of).
 
     Returns:
@@ -79,13 +79,17 @@ def finetune_folder(
     check_apart(out, folder, data, eval, force=force)
     folder = model_folder(folder, progress=progress)
     check_apart(out, folder, force=True)
-    read_config(folder)
+    read_config(transformer_folder(folder))
     train = columns.read(data, need_labels=True, progress=progress)
     valid = None
     if eval is not None:
         valid = columns.read(eval, need_labels=True, split="validation", progress=progress)
-    tokenizer = open_tokenizer(folder)
-    model = _classifier(Path(folder), train.labels or (), seed)
+    tokenizer = open_tokenizer(transformer_folder(folder))
+    headed = with_head(folder, train.labels or (), seed=seed)
+    model = headed.model
+    check_writable(model, tokenizer)
+    if started is not None:
+        started(headed.origin)
     model.to(torch_device)  # type: ignore[arg-type]
     length = packing.length(model, tokenizer)
     metrics = finetune(
@@ -102,20 +106,3 @@ def finetune_folder(
     )
     save(model, out, tokenizer, force=force)
     return metrics
-
-
-def _classifier(folder: Path, labels: Sequence[str], seed: int) -> PreTrainedModel:
-    # A head with these labels keeps their numbers; any other head is replaced by a new one.
-    if (folder / PLAN).is_file() or _knows(folder, labels):
-        return load(folder)
-    return load_for_finetuning(folder, labels, seed=seed)
-
-
-def _knows(folder: Path, labels: Sequence[str]) -> bool:
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
-        return False
-    try:
-        return config.num_labels == 1 or bool(label_ids(labels, config))
-    except InputError:
-        return False

@@ -35,7 +35,8 @@ def forecast_folder(
     torch_device = device_named(device)
     folder = model_folder(folder, weights=False)
     sentence = read_sentence_folder(folder)
-    model = empty_model(folder if sentence is None else sentence.transformer, headless=sentence is not None)
+    headless = sentence is not None and sentence.embeds
+    model = empty_model(folder if sentence is None else sentence.transformer, headless=headless)
     length = example_length(model.config, work.max_length)
     return forecast(
         model,

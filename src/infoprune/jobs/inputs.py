@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.data.batches import default_max_length, make_batches
+from infoprune.data.batches import check_room, default_max_length, make_batches
 from infoprune.data.places import places
 from infoprune.data.texts import TextData, read_texts
 from infoprune.errors import InputError
 from infoprune.files.folders import check_new
 from infoprune.pipeline.clock import StageProgress
+from infoprune.statistics.accept import accept
+from infoprune.structure.positions import position_limit
 from infoprune.tasks.evaluate import Progress
 from infoprune.tasks.table import Task
 
@@ -99,13 +101,16 @@ class Packing:
         Raises:
             InputError: `max_length` is above the number of the model's positions.
         """
-        positions = getattr(model.config, "max_position_embeddings", None)
-        if self.max_length is not None and positions is not None and self.max_length > positions:
+        positions = position_limit(model) or getattr(model.config, "max_position_embeddings", None)
+        if self.max_length is not None and isinstance(positions, int) and 0 < positions < self.max_length:
             raise InputError(
                 f"`max_length` is {self.max_length}, expected at most the {positions} positions of this model; "
                 f"pass `max_length={positions}` or less"
             )
-        return self.max_length or default_max_length(tokenizer, model.config)
+        if self.max_length is not None:
+            check_room(tokenizer, self.max_length)
+        longest = default_max_length(tokenizer, model.config)
+        return self.max_length or min(longest, position_limit(model) or longest)
 
     def pack(
         self,
@@ -119,8 +124,8 @@ class Packing:
         seed: int = 0,
         sort: bool = True,
     ) -> list[dict[str, Tensor]]:
-        """Make batches of texts for a model; see `make_batches`."""
-        return make_batches(
+        """Make batches of texts for a model; see `make_batches` and `accept`."""
+        batches = make_batches(
             data,
             tokenizer,
             batch_size=self.size(task),
@@ -130,6 +135,17 @@ class Packing:
             seed=seed,
             sort=sort,
         )
+        return self.fitted(batches, model, tokenizer)
+
+    def fitted(
+        self, batches: Sequence[dict[str, Tensor]], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> list[dict[str, Tensor]]:
+        """Return batches with what the model takes.
+
+        Raises:
+            InputError: They do not fit the tables of the model, e.g. hold tokens that it does not have.
+        """
+        return [dict(batch) for batch in accept(model, batches, tokenizer)]
 
 
 def stage(name: str, progress: StageProgress | None) -> Progress | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget
-from infoprune.checkpoint import write_model
+from infoprune.checkpoint import check_writable, write_model
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
 from infoprune.files.folders import new_folder
@@ -104,7 +104,9 @@ def prune_folder(
     check_columns(aim, sources.columns)
     texts, eval_texts = _texts(sources, aim, cut, progress)
     given = sources.given()
-    begin = start(*open_model(folder, torch_device, aim), texts, cut, packing, sources.samples)
+    opened = open_model(folder, torch_device, aim)
+    check_writable(*opened)
+    begin = start(*opened, texts, cut, packing, sources.samples)
     model, tokenizer = begin.model, begin.tokenizer
     sample, rest = split_samples(texts, sources.samples, cut.seed)
     if eval_texts is None and cut.distill is None and not plan_only:
@@ -131,7 +133,7 @@ def prune_folder(
     report = replace(
         report,
         base_model=name_on_hub(folder),
-        library=TRANSFORMERS if sentence is None else SENTENCE_TRANSFORMERS,
+        library=SENTENCE_TRANSFORMERS if sentence is not None and sentence.embeds else TRANSFORMERS,
     )
     with new_folder(out, force=force) as draft:
         write_model(result.model, draft, tokenizer)

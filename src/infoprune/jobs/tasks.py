@@ -100,7 +100,8 @@ def inputs_of(
     """Make batches of all texts without labels, for calibration and training."""
     if task.truth == "targets" and data.pairs is not None:
         size, length = packing.size(task), packing.length(model, tokenizer)
-        return with_texts(data, tokenizer, model.config, batch_size=size, max_length=length)
+        batches = with_texts(data, tokenizer, model.config, batch_size=size, max_length=length)
+        return packing.fitted(batches, model, tokenizer)
     return packing.pack(data, model, tokenizer, task=task)
 
 
@@ -110,7 +111,8 @@ def eval_batches_of(
     """Make evaluation batches of all texts, with the correct answers where they are known."""
     if task.truth == "tags" and data.labels is not None:
         size, length = packing.size(task), packing.length(model, tokenizer)
-        return with_tags(data, tokenizer, model.config, batch_size=size, max_length=length)
+        tagged = with_tags(data, tokenizer, model.config, batch_size=size, max_length=length)
+        return packing.fitted(tagged, model, tokenizer)
     if task.truth == "labels":
         return packing.pack(data, model, tokenizer, task=task, labels=targets(model, data))
     batches = inputs_of(data, task, model, tokenizer, packing)

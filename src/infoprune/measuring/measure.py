@@ -203,8 +203,9 @@ def example_length(config: PretrainedConfig, length: int) -> int:
     if takes_pictures(config):
         picture, patch = _pair(config.image_size), _pair(config.patch_size)
         return (picture[0] // patch[0]) * (picture[1] // patch[1]) + 1
-    positions = "max_target_positions" if takes_sound(config) else "max_position_embeddings"
-    return min(length, int(getattr(config, positions, None) or length))
+    positions = getattr(config, "max_target_positions" if takes_sound(config) else "max_position_embeddings", None)
+    # no number, 0 or -1 where positions are relative or rotary
+    return min(length, positions) if isinstance(positions, int) and positions > 0 else length
 
 
 def _pair(size: int | Sequence[int]) -> tuple[int, int]:

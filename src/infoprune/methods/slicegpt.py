@@ -21,6 +21,7 @@ from infoprune.methods.rotate import fold_norms, rotatable_stream, rotate, set_g
 from infoprune.methods.table import ROTATED, Finish
 from infoprune.plan import HIDDEN_SIZE, Plan
 from infoprune.processes import add_up
+from infoprune.statistics.accept import accept
 from infoprune.statistics.calibration import Batch, check_batches, model_inputs, real_tokens
 from infoprune.statistics.collect import collect
 from infoprune.statistics.precision import exact
@@ -77,6 +78,7 @@ def principal_directions(folded: PreTrainedModel, batches: Sequence[Batch]) -> F
         folded: A model from `fold_norms`.
         batches: Tokenised inputs.
     """
+    batches = accept(folded, batches)
     check_batches(batches)
     stream = rotatable_stream(folded)
     moment = torch.zeros(stream.hidden_size, stream.hidden_size, dtype=torch.float64)

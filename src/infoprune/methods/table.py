@@ -81,4 +81,4 @@ def method_named(name: str) -> Method:
     if name in CRITERIA:
         return Method(name)
     known = ", ".join(dict.fromkeys([*METHODS, *CRITERIA]))
-    raise InputError(f"criterion {name!r} is not known; expected one of: {known}")
+    raise InputError(f"criterion {name!r} is not known; expected one of: {known}; pass e.g. information")

@@ -15,20 +15,32 @@ from infoprune.pipeline.result import Result
 from infoprune.pipeline.rounds import Rounds
 from infoprune.pipeline.search import search
 from infoprune.pipeline.settings import Settings
-from infoprune.pipeline.size import MaxLoss, size_of
+from infoprune.pipeline.size import MaxLoss, check_trained, size_of
 from infoprune.pipeline.size_schedule import size_schedule
 from infoprune.pipeline.training import Training
 from infoprune.plan import Plan, plan_of
 from infoprune.processes import total
 from infoprune.ranking.criteria import Criterion, criterion_named
 from infoprune.reports.report import Report, describe
-from infoprune.statistics.calibration import Batch, check_batches, typical_shape, warn_few_tokens, with_targets
+from infoprune.statistics.accept import accept
+from infoprune.statistics.calibration import (
+    Batch,
+    check_batches,
+    check_gradients_pass,
+    typical_shape,
+    warn_few_tokens,
+    with_targets,
+)
 from infoprune.statistics.statistics import Statistics
+from infoprune.structure.modes import in_ordinary_mode
+from infoprune.structure.plain import on_plain_model
 from infoprune.structure.sites import find_sites
-from infoprune.tasks.table import task_of
+from infoprune.tasks.table import check_distillable, task_of
 from infoprune.training.distill import Distillation
 
 
+@in_ordinary_mode
+@on_plain_model
 def prune(
     model: PreTrainedModel,
     batches: Sequence[Batch],
@@ -92,11 +104,16 @@ def prune(
     """
     criterion = criterion_named(criterion) if isinstance(criterion, str) else criterion
     settings = settings or Settings()
+    check_gradients_pass(model)
+    batches = accept(model, batches)
+    eval_batches = None if eval_batches is None else accept(model, eval_batches)
+    distill_batches = batches if distill_batches is None else accept(model, distill_batches)
     training = None if distill is None else Training.of(distill, distill_batches or batches, checkpoints)
     size = size_of(keep, budget, max_loss, max_kl)
+    check_trained(size, training is not None)
+    if training is not None:
+        check_distillable(task_of(model))
     if isinstance(size, MaxLoss):
-        if training is not None:
-            raise InputError("`distill` was given with a largest loss, but a search does not train; pass `budget`")
         if not eval_batches:
             raise InputError("a largest loss needs inputs to measure it on, expected some; pass `eval_batches`")
         return search(

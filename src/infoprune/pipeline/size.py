@@ -39,7 +39,10 @@ class MaxLoss:
 
     def __post_init__(self) -> None:
         if self.metric not in ("kl", *POINTS):
-            raise InputError(f"`max_loss` has the metric {self.metric!r}, expected one of: kl, {', '.join(POINTS)}")
+            raise InputError(
+                f"`max_loss` has the metric {self.metric!r}, expected one of: kl, {', '.join(POINTS)}; "
+                "pass e.g. `max_loss=accuracy=0.5`"
+            )
         if not (self.most > 0 and math.isfinite(self.most)):
             raise InputError(
                 f"a loss of {self.metric}={self.most:g} was allowed, expected a number above 0; pass e.g. "
@@ -62,11 +65,20 @@ class MaxLoss:
             return lost
         if self.metric not in dense.metrics:
             there = ", ".join(("kl", *dense.metrics))
-            raise InputError(f"the evaluation inputs give no {self.metric}, expected one of: {there}")
+            raise InputError(
+                f"the evaluation inputs give no {self.metric}, expected one of: {there}; pass texts with labels, or "
+                "`max_kl=0.05`"
+            )
         return 100 * (dense.metrics[self.metric] - small.metrics[self.metric])
 
 
 Size = Keep | Budget | MaxLoss
+
+
+def check_trained(size: Size, distills: bool) -> None:
+    """Raise InputError where a size is searched for and a distillation asked for: the search does not train."""
+    if distills and isinstance(size, MaxLoss):
+        raise InputError("`distill` was given with a largest loss, but the search does not train; pass `budget`")
 
 
 def read_max_loss(text: str) -> MaxLoss:

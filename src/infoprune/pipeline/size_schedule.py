@@ -14,6 +14,8 @@ from infoprune.budgets.budget import Budget, Counts, Keep
 from infoprune.budgets.costs import Costs, find_costs
 from infoprune.budgets.shape import Shape, share_counts
 from infoprune.budgets.timed import as_timed, time_share
+from infoprune.errors import InputError
+from infoprune.pipeline.size import DEFAULT
 from infoprune.ranking.criteria import Criterion
 from infoprune.ranking.rank import Rankings
 from infoprune.statistics.calibration import Batch, Progress
@@ -127,4 +129,10 @@ def size_schedule(
     check_nats(size.allocation, criterion.name, criterion.nats)
     costs = find_costs(model, size.quantity, batches, structures=structures, depth=size.depth, progress=progress)
     timed = partial(time_share, model, costs.shape) if size.quantity == "latency" else None
-    return _ByCost(costs, size.limit(costs), size, parts, shape, timed)
+    try:
+        limit = size.limit(costs)
+    except InputError as error:
+        if size is not DEFAULT:
+            raise
+        raise InputError(f"no size was given, so the default holds, but {error}") from None
+    return _ByCost(costs, limit, size, parts, shape, timed)

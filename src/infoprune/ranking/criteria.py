@@ -188,5 +188,7 @@ def criterion_named(name: str) -> Criterion:
         InputError: There is no such criterion; the message lists those there are.
     """
     if name not in CRITERIA:
-        raise InputError(f"criterion {name!r} is not known; expected one of: {', '.join(CRITERIA)}")
+        raise InputError(
+            f"criterion {name!r} is not known; expected one of: {', '.join(CRITERIA)}; pass e.g. information"
+        )
     return CRITERIA[name]()

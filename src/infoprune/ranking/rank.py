@@ -15,6 +15,7 @@ from infoprune.ranking.criteria import Criterion, JointCriterion, PairedCriterio
 from infoprune.statistics.calibration import Progress
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.structure.modes import in_ordinary_mode
 from infoprune.structure.site import Site
 
 PARTS = 20
@@ -95,6 +96,7 @@ class SiteBudget(Protocol):
         """Return how many units of a site stay."""
 
 
+@in_ordinary_mode
 def rank(
     statistics: Statistics,
     criterion: Criterion,

@@ -19,6 +19,7 @@ from infoprune.repairing.neurons import enough_tokens, parts_of, refit_neurons
 from infoprune.repairing.norm import refit_norm
 from infoprune.repairing.refit_steps import RefitStep, refit_steps
 from infoprune.repairing.ridge import Samples, Sums, fit_ridge, sums_by_fold
+from infoprune.statistics.accept import accept
 from infoprune.statistics.answer import remedy
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
 from infoprune.statistics.collect import collect_importance
@@ -26,7 +27,8 @@ from infoprune.statistics.huber import huber_weights
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.linear import LinearMap, linear
-from infoprune.structure.modes import copy_modes, evaluation_mode
+from infoprune.structure.modes import copy_modes, evaluation_mode, in_ordinary_mode
+from infoprune.structure.plain import on_plain_model
 from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites, sites_by_name
 
@@ -38,6 +40,8 @@ Weigh = Callable[[RefitStep], Sequence[Tensor]]
 """Weights of all tokens at a step, batch by batch."""
 
 
+@in_ordinary_mode
+@on_plain_model
 def repair(
     small: PreTrainedModel,
     dense: PreTrainedModel,
@@ -100,6 +104,7 @@ def repair(
         >>> repaired.num_parameters() == small.num_parameters()
         True
     """
+    batches = accept(dense, batches)
     statistics = collect_importance(dense, batches, sites=_cut(small, dense)) if statistics is None else statistics
 
     def wanted(step: RefitStep) -> bool:
@@ -159,7 +164,7 @@ def refit_bottom_up(
     numbers = starts([len(next(iter(batch.values()))) for batch in batches[:own]])
     firsts = [numbers[index % len(numbers)] for index in range(len(batches))]
     with (
-        evaluation_mode(dense),
+        evaluation_mode(dense, repaired),
         Lockstep(dense, batches, points) as dense_passes,
         Lockstep(repaired, batches, points) as passes,
     ):

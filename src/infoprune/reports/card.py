@@ -91,6 +91,6 @@ def _advice(report: Report) -> str:
         "It inherits the licence, the abilities and the biases of the dense model. Means over all inputs can hide "
         "losses in rare classes: check the classes that matter to you.",
     ]
-    if not report.pruned.metrics and report.kl is None:
+    if not report.pruned.metrics and report.agreement is None and report.correlation is None:
         lines.append("It was not evaluated: no evaluation texts were given (`--eval`).")
     return "\n".join(f"- {line}" for line in lines)

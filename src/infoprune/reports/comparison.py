@@ -67,6 +67,7 @@ MEASURES = (
     Measure("cosine", "cosine", least=False),
     Measure("Pearson", "pearson", least=False),
     Measure("loss (nats)", "loss", least=True),
+    Measure("correlation", "correlation", least=False),
 )
 """The first metric that all cells have ranks the methods."""
 WHOSE = {"own": "own repair", "ours": "our repair"}
@@ -92,7 +93,7 @@ class Spread:
 
 
 def measure_of(cells: Sequence[Cell]) -> Measure | None:
-    """Return the metric that ranks the methods; None where the models output numbers and there are no labels."""
+    """Return the metric that ranks the methods; None where the cells have none in common."""
     return next((each for each in MEASURES if all(each.key in cell.metrics for cell in cells)), None)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
+from infoprune.errors import reason_of
 from infoprune.files.json_file import read_text
 
 CARD = "README.md"
@@ -72,9 +73,9 @@ def read_origin(folder: Path) -> Origin:
         text = re.match(r"\s*---\s*\n.*?\n---", read_text(file, "write it anew"), re.DOTALL)
         data = {} if text is None else ModelCard(text[0], ignore_metadata_errors=True).data.to_dict()  # type: ignore[no-untyped-call]
     except Exception as error:  # those of YAML, and of whatever stands there in place of metadata
-        reason = " ".join(str(error).split())
         warnings.warn(
-            f"the metadata of {file} cannot be read ({reason:.100}): the new card names no licence", stacklevel=2
+            f"the metadata of {file} cannot be read ({reason_of(error, 100)}): the new card names no licence",
+            stacklevel=2,
         )
         return Origin()
     base = _texts(data.get("base_model"))

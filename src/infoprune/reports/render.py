@@ -46,13 +46,26 @@ def kept_table(kept: Mapping[str, tuple[int, int]]) -> Table:
     return result
 
 
-def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
-    """Return a table of metrics by name."""
+def metrics_table(
+    metrics: Mapping[str, float], *, title: str, against: tuple[str, Mapping[str, float]] | None = None
+) -> Table:
+    """Return a table of metrics by name.
+
+    Args:
+        metrics: The metrics; those called "seconds" are times.
+        title: Title of the table.
+        against: Name of another model, and its metrics on the same texts; they become a column of their own.
+    """
     result = Table(title=title)
     result.add_column("metric")
     result.add_column("value", justify="right")
+    if against is not None:
+        result.add_column(against[0], justify="right")
     for name, value in metrics.items():
-        result.add_row(name.replace("_", " "), f"{value:.1f}" if name == "seconds" else metric(name, value))
+        row = [name.replace("_", " "), f"{value:.1f}" if name == "seconds" else metric(name, value)]
+        if against is not None:
+            row.append(metric(name, against[1][name]) if name in against[1] else "")
+        result.add_row(*row)
     return result
 
 
@@ -211,6 +224,9 @@ def cost_rows(report: Report) -> list[Row]:
         rows.append((name, "", metric(name, report.agreement), ""))
     if report.kl is not None:
         rows.append(("KL (nats)", "", f"{report.kl:.4f}", ""))
+    for name, value in (("correlation", report.correlation), ("squared_difference", report.squared_difference)):
+        if value is not None:
+            rows.append((f"{name.replace('_', ' ')} to dense", "", metric(name, value), ""))
     return rows
 
 

@@ -78,6 +78,8 @@ class Report:
             dropped.
         mapped: Number of dropped tokens that are remapped; None where the tokenizer splits them.
         library: Library whose class opens the folder: "transformers" or "sentence-transformers".
+        correlation: Pearson correlation of the two models' outputs on evaluation inputs, for numbers; else None.
+        squared_difference: Mean squared difference of these outputs, for numbers; else None.
 
     Examples:
         >>> report = infoprune.prune(model, batches, keep=0.5).report
@@ -107,6 +109,8 @@ class Report:
     missing: float | None = None
     mapped: int | None = None
     library: str = TRANSFORMERS
+    correlation: float | None = None
+    squared_difference: float | None = None
 
     def to_json(self) -> str:
         """Return the text of report.json."""
@@ -194,13 +198,15 @@ def describe(
 
 
 def compared(report: Report, comparison: Comparison) -> Report:
-    """Return the report with metrics, agreement and KL divergence on evaluation inputs."""
+    """Return the report with metrics, and with the likeness of both models on evaluation inputs."""
     return replace(
         report,
         dense=replace(report.dense, metrics=comparison.dense),
         pruned=replace(report.pruned, metrics=comparison.small),
         agreement=comparison.agreement,
         kl=comparison.kl,
+        correlation=comparison.correlation,
+        squared_difference=comparison.squared_difference,
     )
 
 

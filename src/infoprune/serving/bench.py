@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.measuring.measure import Latency, example_batch, summarise, time_rounds
+from infoprune.structure.positions import position_limit
 from infoprune.tasks.compare import between
 from infoprune.tasks.evaluate import Evaluation, Progress, evaluate
 
@@ -76,7 +77,8 @@ def time_models(
     """
     config = common_config(models)
     for name, model in models.items():
-        positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+        positions = position_limit(model) if isinstance(model, PreTrainedModel) else None
+        positions = positions or getattr(getattr(model, "config", None), "max_position_embeddings", None)
         for _, tokens in shapes:
             if isinstance(positions, int) and 0 < positions < tokens:
                 raise InputError(
@@ -104,7 +106,11 @@ def evaluate_models(
         models: Models by name, as in `time_models`.
         batches: Batches as from `make_batches`, with labels or without.
         progress: Called with (models done, models in total).
+
+    Raises:
+        InputError: The models have different numbers of tokens or outputs.
     """
+    _check_alike(models)
     rows: list[Evaluated] = []
     first: Evaluation | None = None
     for done, (name, model) in enumerate(models.items(), start=1):
@@ -115,6 +121,19 @@ def evaluate_models(
         if progress is not None:
             progress(done, len(models))
     return rows
+
+
+def _check_alike(models: Mapping[str, nn.Module]) -> None:
+    """Raise InputError where the tokens of one model are not those of another, or the answers cannot be compared."""
+    known = {name: config for name, model in models.items() if isinstance(config := model.config, PretrainedConfig)}
+    for field, what in (("vocab_size", "tokens"), ("num_labels", "outputs")):
+        sizes = {name: getattr(config, field, None) for name, config in known.items()}
+        if len(set(sizes.values())) > 1:
+            each = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+            raise InputError(
+                f"the models have different {what} ({each}), expected the same for scores on one set of texts; leave "
+                "`eval` out to time them"
+            )
 
 
 def common_config(models: Mapping[str, nn.Module]) -> PretrainedConfig:

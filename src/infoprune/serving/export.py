@@ -23,6 +23,9 @@ from infoprune.serving.onnx_int8 import quantise
 from infoprune.serving.onnx_model import SUFFIX, extra
 from infoprune.serving.without_inputs import without_empty_products
 from infoprune.statistics.answer import pool_by, pooling_of
+from infoprune.structure.modes import in_ordinary_mode
+from infoprune.structure.outputs import set_plain
+from infoprune.structure.plain import on_plain_model
 from infoprune.tasks.compare import compare
 from infoprune.tasks.table import task_of
 
@@ -65,6 +68,8 @@ class Exported:
     kl: float | None = None
 
 
+@in_ordinary_mode
+@on_plain_model
 def export(
     model: PreTrainedModel,
     file: str | PathLike[str],
@@ -129,6 +134,7 @@ def write_graphs(
     check_task(task_of(model))
     check_comparable(model, batches)
     twin = copy.deepcopy(model).to(device="cpu", dtype=torch.float32).eval()  # type: ignore[call-arg]
+    set_plain(twin)
     without_empty_products(twin)
     inputs = inputs_of_graphs(twin, batches)
     graphs = write_float32(twin, inputs, folder)

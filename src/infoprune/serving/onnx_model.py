@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils.generic import ModelOutput
 
-from infoprune.errors import InputError
+from infoprune.errors import InputError, reason_of
 
 SUFFIX = ".onnx"
 CONFIG_KEY = "infoprune.config"
@@ -57,8 +57,7 @@ class OnnxModel(nn.Module):
             self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
             # The errors of onnxruntime have no other common class.
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{path} cannot be opened by onnxruntime ({reason}); export it again") from None
+            raise InputError(f"{path} cannot be opened by onnxruntime ({reason_of(error)}); export it again") from None
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         outputs = {value.name: value.shape for value in self._session.get_outputs()}
         self._outputs = list(outputs)

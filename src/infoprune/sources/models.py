@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from infoprune.errors import InputError
+from infoprune.files.model_folder import CONFIG
 from infoprune.sources.names import SCHEME, is_path, model_name
 
 Progress = Callable[[str, int, int], None]
@@ -29,13 +30,15 @@ def model_folder(source: str | os.PathLike[str], *, weights: bool = True, progre
         The path as given, which may not exist, or a folder of the cache.
 
     Raises:
-        InputError: The text is neither, or the model cannot be fetched; the message gives the remedy.
+        InputError: The text is neither, a file lies there, or the model cannot be fetched.
 
     Examples:
         >>> model_folder("my-classifier")
         PosixPath('my-classifier')
     """
     path = Path(source)
+    if path.is_file():
+        raise InputError(_file_in_place(path))
     if not isinstance(source, str):
         return path
     repository = model_name(source)
@@ -54,6 +57,16 @@ def model_folder(source: str | os.PathLike[str], *, weights: bool = True, progre
     from infoprune.sources.download import fetched  # takes time to import, and local folders do not need it
 
     return fetched(repository, weights=weights, progress=progress)
+
+
+def _file_in_place(path: Path) -> str:
+    """Return the message for a file where the folder of a model is expected."""
+    model = path.absolute().parent
+    if (model / CONFIG).is_file():
+        return f"{path} is a file, expected the folder of a model; pass {model}"
+    if path.suffix in (".onnx", ".gguf"):
+        return f"{path} is an exported file, expected the folder of a model; pass the folder that it was exported from"
+    return f"{path} is a file, expected the folder of a model; open it with transformers and call save_pretrained"
 
 
 def name_on_hub(folder: str | os.PathLike[str]) -> str | None:

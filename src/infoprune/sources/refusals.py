@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from infoprune.errors import InputError
+from infoprune.errors import InputError, reason_of
 from infoprune.sources.names import Repository, near
 
 LOG_IN = "hf auth login, or the environment variable HF_TOKEN"
@@ -118,5 +118,5 @@ def address(repository: Repository) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the message of another library's error, on one line."""
-    return " ".join(str(error).split())[:200]
+    """Return what may be quoted of another library's error."""
+    return reason_of(error)

@@ -30,5 +30,8 @@ def backpropagate(
     for direction in directions(values.detach(), fisher_samples, generator, answer.law):
         factor = direction.to(values.device).mul_(scale).mul_(answer.counts[..., None])
         objective = (values * factor.to(values.dtype)).sum()
-        gradients = torch.autograd.grad(objective, outputs, retain_graph=True)
+        if objective.requires_grad:
+            gradients = torch.autograd.grad(objective, outputs, retain_graph=True, materialize_grads=True)
+        else:  # the answer depends on none of them: the decoder has no block that reads the encoder
+            gradients = tuple(torch.zeros_like(output) for output in outputs)
         yield (exact(gradient).div(scale) for gradient in gradients)

@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -128,8 +129,19 @@ def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: in
     return found
 
 
+def check_gradients_pass(model: nn.Module) -> None:
+    """Raise InputError where weights were made under torch.inference_mode(): no gradient can pass through them."""
+    name = next((name for name, parameter in model.named_parameters() if parameter.is_inference()), None)
+    if name is not None:
+        raise InputError(
+            f"weight {name} was made under torch.inference_mode() and lets no gradient pass, expected an ordinary one; "
+            "load the model outside of it, or pass copy.deepcopy(model) made outside of it"
+        )
+
+
 def check_finite_weights(model: nn.Module) -> None:
-    """Raise InputError, naming the parameter, where a weight is NaN or infinite."""
+    """Raise InputError, naming the parameter, where a weight is NaN or infinite, or lets no gradient pass."""
+    check_gradients_pass(model)
     for path, module in model.named_modules():
         with present(model, path):
             for name, parameter in module.named_parameters(path, recurse=False):
@@ -140,9 +152,13 @@ def check_finite_weights(model: nn.Module) -> None:
 
 
 def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:
-    """Warn where there are fewer calibration tokens than a reader has inputs; shrinkage keeps the result finite."""
+    """Warn where the texts say little: fewer tokens than a reader has inputs, a single text, or nearly equal ones.
+
+    Shrinkage keeps the result finite.
+    """
     if total(sum(not reads_tokens(batch) for batch in batches)) != (0,):
         return
+    _warn_equal(batches)
     (tokens,) = total(sum(int(real_tokens(batch).sum()) for batch in batches))
     widest = max(sites, key=lambda site: site.units * site.size)
     inputs = widest.units * widest.size
@@ -152,3 +168,30 @@ def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:
             "only shrinkage keeps the covariances invertible; pass more or longer texts",
             stacklevel=3,
         )
+
+
+EQUAL = 0.9
+"""Share of equal inputs from which on they are taken for a mistake: duplicates of real data are far fewer."""
+
+
+def _warn_equal(batches: Sequence[Batch]) -> None:
+    """Warn where there is one calibration text, or nearly all are the same or repeat a few."""
+    found: Counter[tuple[int, ...]] = Counter()
+    for batch in (each for each in batches if "input_ids" in each):
+        rows = torch.where(real_tokens(batch), batch["input_ids"], -1)
+        if "decoder_input_ids" in batch:  # one source may have several targets
+            written = torch.where(real_tokens(batch, "decoder"), batch["decoder_input_ids"], -1)
+            rows = torch.cat([rows, written], 1)
+        found.update(tuple(token for token in row if token >= 0) for row in rows.tolist())
+    most, distinct, inputs = total(max(found.values(), default=0), len(found), found.total())
+    if inputs == 1:
+        what = "there is one calibration text"
+    elif most >= EQUAL * inputs or distinct <= (1 - EQUAL) * inputs:
+        what = f"{inputs:,} calibration texts hold {distinct:,} different ones, and one of them {most:,} times"
+    else:
+        return
+    warnings.warn(
+        f"{what}: what is pruned away is what these do not need; pass some hundred different texts, like those that "
+        "the model is used on",
+        stacklevel=4,
+    )

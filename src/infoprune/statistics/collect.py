@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from transformers import PreTrainedModel
 
+from infoprune.statistics.accept import accept
 from infoprune.statistics.calibration import (
     Batch,
     Progress,
@@ -17,10 +18,14 @@ from infoprune.statistics.extras import Extra, Extras
 from infoprune.statistics.groups import groups, on_disk
 from infoprune.statistics.one_pass import OnePass
 from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.structure.modes import in_ordinary_mode
+from infoprune.structure.plain import on_plain_model
 from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites
 
 
+@in_ordinary_mode
+@on_plain_model
 def collect(
     model: PreTrainedModel,
     batches: Sequence[Batch],
@@ -67,6 +72,7 @@ def collect(
         >>> statistics.sites["layers.0.ffn"].covariance.shape
         torch.Size([64, 64])
     """
+    batches = accept(model, batches)
     check_batches(batches)
     check_targets(model, batches)
     check_finite_weights(model)
@@ -84,6 +90,7 @@ def collect(
     return whole
 
 
+@in_ordinary_mode
 def collect_importance(
     model: PreTrainedModel,
     batches: Sequence[Batch],
@@ -104,6 +111,7 @@ def collect_importance(
     Raises:
         InputError: As from `collect`.
     """
+    batches = accept(model, batches)
     check_batches(batches)
     check_targets(model, batches)
     check_finite_weights(model)

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
 from infoprune.processes import process_count
+from infoprune.statistics.accept import accept
 from infoprune.statistics.answer import read_answer
 from infoprune.statistics.calibration import Batch, Progress, model_inputs, real_tokens
 from infoprune.statistics.moments import Moments
@@ -23,7 +24,7 @@ from infoprune.statistics.pairs import Pairing, Pairs, Target
 from infoprune.statistics.precision import exact
 from infoprune.statistics.sharing import share_moments
 from infoprune.statistics.statistics import Statistics, token_weights
-from infoprune.structure.modes import evaluation_mode
+from infoprune.structure.modes import evaluation_mode, in_ordinary_mode
 from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites
 
@@ -31,6 +32,7 @@ WIDEST = 1024
 """Largest number of logits that are paired with units as they are: the moments of the pairs grow with its square."""
 
 
+@in_ordinary_mode
 def collect_pairs(
     model: PreTrainedModel,
     batches: Sequence[Batch],
@@ -72,6 +74,7 @@ def collect_pairs(
             f"{process_count()} processes cannot sample {pairing.samples} tokens together, expected one process "
             "with all inputs; use the gaussian estimator, or one process"
         )
+    batches = accept(model, batches)
     sites = find_sites(model)
     selected = statistics.among(batches)
     chain = {site.name: above for site, above in zip(sites, (*sites[1:], None), strict=True)}

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
 from infoprune.processes import add_up, total
+from infoprune.statistics.accept import accept
 from infoprune.statistics.answer import answer_of, remedy
 from infoprune.statistics.backpropagate import backpropagate
 from infoprune.statistics.calibration import (
@@ -51,6 +52,7 @@ def embedding_fisher(
     Raises:
         InputError: A weight or a gradient is not finite, or there is nothing to collect from.
     """
+    batches = accept(model, batches)
     check_batches(batches)
     check_finite_weights(model)
     device = device_of(model)

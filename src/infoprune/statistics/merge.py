@@ -10,8 +10,10 @@ import torch
 from infoprune.errors import InputError
 from infoprune.statistics.groups import on_disk
 from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistics
+from infoprune.structure.modes import in_ordinary_mode
 
 
+@in_ordinary_mode
 def merge_statistics(first: Statistics, *others: Statistics) -> Statistics:
     """Merge statistics of one model on several sets of inputs; any split of the inputs gives those of the whole.
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from transformers import PreTrainedModel
 
+from infoprune.structure.outputs import set_plain
+
 DISPATCHED = "hf_device_map"
 """Name of the attribute by which a model shows that accelerate has dispatched it."""
 
@@ -63,6 +65,7 @@ def shape_only_copy(model: PreTrainedModel) -> PreTrainedModel:
             parameter = isinstance(tensor, nn.Parameter)
             memo[id(tensor)] = nn.Parameter(empty, requires_grad=tensor.requires_grad) if parameter else empty
         copied = copy.deepcopy(model, memo)
+    set_plain(copied)
     vars(copied).pop(DISPATCHED, None)
     for module in copied.modules():
         for name in ("_hf_hook", "_old_forward", "forward"):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from jaxtyping import Float
+from sklearn.feature_selection import r_regression
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
+from infoprune.statistics.accept import accept
 from infoprune.statistics.calibration import Batch
 from infoprune.statistics.precision import exact
 from infoprune.structure.modes import evaluation_mode
+from infoprune.structure.plain import check_values
 from infoprune.tasks.evaluate import Evaluation, Progress, agreement, check_some, mean_kl
 from infoprune.tasks.scoring import Scored, Tally, in_parts, score_batch
 
@@ -29,16 +33,26 @@ class Comparison:
         small: Metrics of the other model; for embeddings also the share of the 10 nearest neighbours that agree.
         agreement: Share of equal answers; for embeddings the mean cosine; None for numbers.
         kl: Mean KL(dense || small) in nats per answer; None for numbers and embeddings.
+        correlation: Pearson correlation of the two models' numbers, the mean over outputs, 0 where one is constant;
+            None for all but numbers.
+        squared_difference: Mean squared difference of these numbers; None for all but numbers.
     """
 
     dense: dict[str, float]
     small: dict[str, float]
     agreement: float | None
     kl: float | None
+    correlation: float | None = None
+    squared_difference: float | None = None
 
     def metrics(self) -> dict[str, float]:
-        """Return all metrics of the small model by name, with agreement (or cosine) and KL divergence."""
-        near = {"agreement" if self.kl is not None else "cosine": self.agreement, "kl": self.kl}
+        """Return all metrics of the small model by name, and those of its likeness to the dense one."""
+        near = {
+            "agreement" if self.kl is not None else "cosine": self.agreement,
+            "kl": self.kl,
+            "correlation": self.correlation,
+            "squared_difference": self.squared_difference,
+        }
         return {**self.small, **{name: value for name, value in near.items() if value is not None}}
 
 
@@ -60,7 +74,7 @@ def compare(
         progress: Called with (batches done, batches in total).
 
     Returns:
-        Metrics of both models, agreement and KL divergence.
+        Metrics of both models, agreement and KL divergence; of numbers their correlation and squared difference.
 
     Raises:
         ValueError: There are no batches, or the outputs differ in shape.
@@ -69,10 +83,13 @@ def compare(
         >>> compare(model, small, batches)
         Comparison(dense={'accuracy': 0.84, ...}, small={'accuracy': 0.83, ...}, agreement=0.95, kl=0.024)
     """
+    check_values(dense, small)
+    batches = accept(dense, batches)
+    translated = batches if translated is None else translated
     check_some(batches)
     tallies, near = (Tally(), Tally()), _Nearness()
     with evaluation_mode(dense, small), torch.inference_mode():
-        for done, (batch, other) in enumerate(zip(batches, translated or batches, strict=True), start=1):
+        for done, (batch, other) in enumerate(zip(batches, accept(small, translated), strict=True), start=1):
             pair = score_batch(dense, batch), score_batch(small, other)
             for tally, scored in zip(tallies, pair, strict=True):
                 tally.add(scored)
@@ -99,8 +116,16 @@ def between(dense: Evaluation, small: Evaluation) -> Comparison:
         pairs = [torch.stack([exact(z) / 2, -exact(z) / 2], -1).flatten(0, 1) for z in (a, b)]
         return Comparison(dense.metrics, small.metrics, same, a.shape[1] * mean_kl(*pairs))
     if dense.reading == "number" or a.shape[-1] < 2:
-        return Comparison(dense.metrics, small.metrics, None, None)
+        return Comparison(dense.metrics, small.metrics, None, None, *_likeness(exact(a), exact(b)))
     return Comparison(dense.metrics, small.metrics, agreement(a, b), mean_kl(a, b))
+
+
+def _likeness(dense: Float[Tensor, "inputs n"], small: Float[Tensor, "inputs n"]) -> tuple[float, float]:
+    """Return the correlation of two models' numbers, the mean over outputs, and their mean squared difference."""
+    pairs = zip(dense.T, small.T, strict=True)
+    # r_regression gives 0, not NaN, for constant answers: reports are JSON, which has no NaN.
+    correlations = [float(r_regression(b[:, None].numpy(), a.numpy())[0]) for a, b in pairs]
+    return fmean(correlations), float((dense - small).square().mean())
 
 
 def neighbour_overlap(

@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from infoprune.statistics.accept import accept
 from infoprune.structure.modes import evaluation_mode
+from infoprune.structure.plain import check_values
 from infoprune.tasks.scoring import Reading, Tally, score_batch
 
 Progress = Callable[[int, int], None]
@@ -52,6 +54,8 @@ def evaluate(model: nn.Module, batches: Sequence[Mapping[str, Tensor]], progress
         >>> sorted(evaluate(model, eval_batches).metrics)
         ['accuracy', 'macro_f1']
     """
+    check_values(model)
+    batches = accept(model, batches)
     check_some(batches)
     tally = Tally()
     with evaluation_mode(model), torch.inference_mode():

@@ -31,6 +31,8 @@ class SentenceFolder:
         pooling: Pooling of the hidden states of all tokens.
         max_length: Tokens at which an input is truncated; None where not specified.
         modules: Entries of modules.json.
+        embeds: Whether it gives embeddings; a CrossEncoder gives what the head of its Transformer does.
+        prompt: Text that sentence-transformers puts before every text; empty where there is none.
     """
 
     folder: Path
@@ -38,6 +40,8 @@ class SentenceFolder:
     pooling: Pooling
     max_length: int | None
     modules: tuple[dict[str, Any], ...]
+    embeds: bool = True
+    prompt: str = ""
 
     def write_beside(self, out: Path, hidden_size: int | None = None) -> None:
         """Write the files beside a Transformer that make its folder a folder of sentence-transformers.
@@ -86,7 +90,23 @@ def read_sentence_folder(folder: str | PathLike[str]) -> SentenceFolder | None:
         check_links(file, root)
     limits = read_json(transformer / WITHIN, REMEDY) if (transformer / WITHIN).is_file() else {}
     longest = limits.get("max_seq_length") if isinstance(limits, dict) else None
-    return SentenceFolder(root, transformer, pooling, longest if isinstance(longest, int) else None, modules)
+    beside = read_json(root / BESIDE, REMEDY) if (root / BESIDE).is_file() else {}
+    settings = beside if isinstance(beside, dict) else {}
+    return SentenceFolder(
+        root,
+        transformer,
+        pooling,
+        longest if isinstance(longest, int) else None,
+        modules,
+        settings.get("model_type") != "CrossEncoder",
+        _prompt(settings),
+    )
+
+
+def _prompt(settings: dict[str, Any]) -> str:
+    prompts, name = settings.get("prompts"), settings.get("default_prompt_name")
+    found = prompts.get(name) if isinstance(prompts, dict) and isinstance(name, str) else None
+    return found if isinstance(found, str) else ""
 
 
 def _resize(file: Path, hidden_size: int) -> None:

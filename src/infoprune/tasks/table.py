@@ -81,6 +81,17 @@ def task_of(model: nn.Module) -> str:
     return task.name
 
 
+def check_distillable(task: str, option: str = "distill") -> None:
+    """Raise InputError where a task has no distillation: the loss compares one stack of layers, not two.
+
+    Args:
+        task: Name of the task.
+        option: Option that asks for a distillation.
+    """
+    if task in ("seq2seq", "speech-recognition"):
+        raise InputError(f"encoder-decoders cannot be distilled, expected another task; leave `{option}` out")
+
+
 def task_named(name: str) -> Task:
     """Return the task with a name that the command line supports.
 

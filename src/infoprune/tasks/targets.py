@@ -20,14 +20,31 @@ MASKED = 0.15
 def with_tags(
     data: TextData, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, *, batch_size: int, max_length: int
 ) -> list[dict[str, Tensor]]:
-    """Make batches for token classification: the first token of every word is labelled with the tag of the word.
+    """Make batches for token classification; see `tagged` for the arguments and what is raised.
+
+    Args:
+        data: Texts with tags.
+        tokenizer: Fast tokenizer.
+        config: Config of the model.
+        batch_size: Inputs per batch.
+        max_length: Tokens at which an input is truncated.
+    """
+    return packed(tagged(data, tokenizer, config, max_length), tokenizer, batch_size)
+
+
+def tagged(
+    data: TextData, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, max_length: int
+) -> dict[str, list[list[int]]]:
+    """Tokenise texts with tags: the first token of every word is labelled with the tag of the word.
 
     Args:
         data: Texts of words separated by spaces, with labels of tags separated by spaces, one for each word.
         tokenizer: Fast tokenizer, which maps its tokens to words.
         config: Config of the model; its `label2id` has the tags.
-        batch_size: Inputs per batch.
         max_length: Tokens at which an input is truncated.
+
+    Returns:
+        The inputs of the model and `labels`, each with a row for every text.
 
     Raises:
         InputError: A row has not as many tags as words, or a tag is unknown to the model.
@@ -58,7 +75,7 @@ def with_tags(
         labels.append(
             [IGNORED if word in (None, last) else of[word] for word, last in zip(positions, before, strict=True)]
         )
-    return packed({**encoded, "labels": labels}, tokenizer, batch_size)
+    return {**encoded, "labels": labels}
 
 
 def with_texts(

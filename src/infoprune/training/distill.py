@@ -15,9 +15,13 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens
+from infoprune.statistics.accept import accept
 from infoprune.statistics.calibration import Batch, Progress, check_batches, real_tokens
 from infoprune.statistics.token_replacement import TokenReplacement, frequency_replacement
-from infoprune.structure.modes import copy_modes, evaluation_mode
+from infoprune.structure.modes import copy_modes, evaluation_mode, in_ordinary_mode, learning
+from infoprune.structure.outputs import plain_outputs
+from infoprune.structure.plain import on_plain_model
+from infoprune.tasks.table import check_distillable, task_of
 from infoprune.training.augmented_examples import Example, replaced_examples
 from infoprune.training.distillation_loss import DistillationLoss, sample
 from infoprune.training.resume import hand_over, name_of, take_over
@@ -129,6 +133,8 @@ class Distilled:
     seconds: float
 
 
+@in_ordinary_mode
+@on_plain_model
 def distill(
     small: PreTrainedModel,
     dense: PreTrainedModel,
@@ -178,13 +184,15 @@ def distill(
     """
     start = time.perf_counter()
     how = how or Distillation()
+    batches = accept(dense, batches)
     check_batches(batches)
+    check_distillable(task_of(small))
     check_classes(small, dense)
     check_same_tokens(small, dense)
     examples, looks = hold_out(batches, how.held_out, seed)
     student = copy.deepcopy(small)
     checkpoints = None if folder is None else folder / name_of((how, seed), (small, dense), batches)
-    with evaluation_mode(dense):
+    with evaluation_mode(dense), plain_outputs(student):
         distillation_loss = DistillationLoss(student, dense, batches, how.temperature, how.hidden, how.labels)
         steps = max(1, round(len(examples) * how.epochs))
         replacement = replacement_for(distillation_loss, batches, how)
@@ -196,7 +204,7 @@ def distill(
             settings = TrainingSettings(steps, rate, 1, seed, how.bf16)
             patience = max(len(examples), round(steps * how.patience))
             held_out = HeldOut(looks, max(1, round(LOOKS * how.epochs)), patience) if looks else None
-            with freeze(embeddings_of(student) if freezes_embeddings(how, student, dense) else None):
+            with learning(student), freeze(embeddings_of(student) if freezes_embeddings(how, student, dense) else None):
                 trained = train(
                     distillation_loss,
                     training,

@@ -2,32 +2,41 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
-from safetensors import SafetensorError
-from transformers import (
-    AutoModelForSequenceClassification,
-    DataCollatorWithPadding,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.data.batches import label_ids, label_numbers, make_batches
+from infoprune.data.batches import check_room, label_ids, label_numbers, label_rows, make_batches, packed
 from infoprune.data.texts import TextData
 from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError
+from infoprune.statistics.accept import accept
+from infoprune.statistics.padding import use_padding_of
+from infoprune.structure.modes import in_ordinary_mode, learning
+from infoprune.structure.plain import on_plain_model
+from infoprune.structure.positions import position_limit
 from infoprune.tasks.evaluate import Progress, evaluate
-from infoprune.training.trainer import TrainingSettings, embeddings_of, freeze, quiet_transformers, train
+from infoprune.tasks.table import task_of
+from infoprune.tasks.targets import tagged, with_tags
+from infoprune.training.heads import with_head
+from infoprune.training.trainer import TrainingSettings, embeddings_of, freeze, train
+
+EVAL_BATCH = 32
+CHECKED = 1024
+"""Inputs that are checked together before the training."""
 
 
 def load_for_finetuning(folder: str | Path, labels: Sequence[str], *, seed: int = 0) -> PreTrainedModel:
-    """Load a model with a new or existing classification head for the given labels.
+    """Load a model with a new or existing classification head for the given labels; the sizes of a pruned one stay.
 
     Args:
-        folder: Folder of a saved model, or a name that transformers can resolve.
+        folder: Folder of a saved model.
         labels: Label values, repeated as in the data; the classes are the distinct ones in sorted order (by number
             where all are integers).
         seed: Seed of the weights of a new head.
@@ -39,31 +48,11 @@ def load_for_finetuning(folder: str | Path, labels: Sequence[str], *, seed: int 
         >>> load_for_finetuning("minilm", ["negative", "positive"]).config.id2label
         {0: 'negative', 1: 'positive'}
     """
-    names = _sorted_names(labels)
-    if len(names) < 2:
-        raise InputError(f"the labels hold {len(names)} distinct value(s) {names}, expected two or more classes")
-    # A missing head and a head of another size are expected here, so their warnings would only distract.
-    with torch.random.fork_rng(), quiet_transformers():
-        torch.manual_seed(seed)
-        try:
-            model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                use_safetensors=True,
-                trust_remote_code=False,
-                num_labels=len(names),
-                id2label=dict(enumerate(names)),
-                label2id={name: number for number, name in enumerate(names)},
-                ignore_mismatched_sizes=True,
-            )
-        except (SafetensorError, OSError, ValueError, ImportError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{folder}: no model with a classification head could be loaded ({reason:.200}), expected a folder "
-                "with config.json and weights; check the path"
-            ) from error
-    return model
+    return with_head(folder, labels, seed=seed).model
 
 
+@in_ordinary_mode
+@on_plain_model
 def finetune(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -82,9 +71,10 @@ def finetune(
     """Train a classifier in place with AdamW: weight decay 0.01, 10 % warm-up, linear decay, gradients clipped at 1.
 
     Args:
-        model: A sequence classifier, as from ``load_for_finetuning``; changed in place, left in evaluation mode.
+        model: A classifier of texts or of tokens, as from ``load_for_finetuning``; changed in place, left in evaluation
+            mode.
         tokenizer: Its tokenizer.
-        data: Texts with labels.
+        data: Texts with labels; for a classifier of tokens with one tag for each word, both separated by spaces.
         eval_data: Texts with labels to score the trained model on.
         epochs: Passes over ``data``.
         learning_rate: Highest learning rate, after warm-up.
@@ -107,20 +97,21 @@ def finetune(
         True
     """
     start = time.perf_counter()
-    targets = _targets(model, data)
+    use_padding_of(tokenizer, model)
+    max_length = min(max_length, position_limit(model) or max_length)
+    check_room(tokenizer, max_length, pairs=data.pairs is not None)
+    columns = _columns(model, tokenizer, data, max_length)
+    read = {name: column for name, column in columns.items() if name != "labels"}
+    accept(model, packed(read, tokenizer, CHECKED), tokenizer)
     batches = None
     if eval_data is not None:
-        batches = make_batches(eval_data, tokenizer, max_length=max_length, labels=_targets(model, eval_data))
-    with unchanged(tokenizer):
-        encoded = tokenizer(
-            list(data.texts), None if data.pairs is None else list(data.pairs), truncation=True, max_length=max_length
-        )
+        batches = accept(model, _eval_batches(model, tokenizer, eval_data, max_length), tokenizer)
     steps = math.ceil(-(-len(data) // batch_size) * epochs)
-    with freeze(embeddings_of(model) if freeze_embeddings else None):
+    with learning(model), freeze(embeddings_of(model) if freeze_embeddings else None):
         trained = train(
             model,
-            Dataset.from_dict({**encoded, "labels": targets}),
-            DataCollatorWithPadding(tokenizer),
+            Dataset.from_dict(columns),
+            partial(_batch, tokenizer),
             TrainingSettings(steps, learning_rate, batch_size, seed, bf16),
             progress=progress,
         )
@@ -129,14 +120,45 @@ def finetune(
     return {"seconds": time.perf_counter() - start, "train_loss": trained.loss, **metrics}
 
 
-def _sorted_names(labels: Sequence[str]) -> list[str]:
-    names = set(labels)
-    if all(name.isdecimal() for name in names):
-        return sorted(names, key=int)
-    return sorted(names)
+def _columns(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData, max_length: int
+) -> dict[str, Any]:
+    """Return the inputs and the labels of all texts, by name."""
+    labels = _labels(data)
+    if task_of(model) == "token-classification":
+        return tagged(data, tokenizer, model.config, max_length)
+    with unchanged(tokenizer):
+        encoded = tokenizer(
+            list(data.texts), None if data.pairs is None else list(data.pairs), truncation=True, max_length=max_length
+        )
+    return {**encoded, "labels": _targets(model, labels)}
 
 
-def _targets(model: PreTrainedModel, data: TextData) -> list[int] | list[float]:
+def _eval_batches(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData, max_length: int
+) -> list[dict[str, Tensor]]:
+    labels = _labels(data)
+    if task_of(model) == "token-classification":
+        return with_tags(data, tokenizer, model.config, batch_size=EVAL_BATCH, max_length=max_length)
+    return make_batches(data, tokenizer, max_length=max_length, labels=_targets(model, labels))
+
+
+def _labels(data: TextData) -> Sequence[str]:
     if data.labels is None:
         raise InputError(f"{data.source}: no labels, expected one for each text; name their column with `label`")
-    return label_numbers(data.labels) if model.config.num_labels == 1 else label_ids(data.labels, model.config)
+    return data.labels
+
+
+def _batch(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Pad rows as `make_batches` does: on the right, and by the end-of-text token where there is no padding token."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    labels = None if isinstance(columns["labels"][0], list) else torch.tensor(columns.pop("labels"))
+    return packed(columns, tokenizer, len(rows), labels, sort=False)[0]
+
+
+def _targets(model: PreTrainedModel, labels: Sequence[str]) -> list[int] | list[float] | list[list[float]]:
+    if model.config.num_labels == 1:
+        return label_numbers(labels)
+    if model.config.problem_type == "multi_label_classification":
+        return label_rows(labels, int(model.config.num_labels or 0))
+    return label_ids(labels, model.config)

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.data.batches import make_batches
+from infoprune.data.batches import default_max_length, make_batches
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
 from infoprune.plan import VOCABULARY, Plan, check_same_tokens, plan_of
@@ -19,6 +19,8 @@ from infoprune.ranking.criteria import fisher_metric
 from infoprune.statistics.calibration import Batch
 from infoprune.statistics.embedding_fisher import embedding_fisher
 from infoprune.structure.embeddings import count_tokens, counts_positions_from_padding, tokens_by_role
+from infoprune.structure.modes import in_ordinary_mode
+from infoprune.structure.plain import on_plain_model
 from infoprune.structure.token_remapping import rows_of_tokens, table_of
 from infoprune.surgery import apply_plan
 from infoprune.vocabulary.counts import count_occurrences
@@ -50,6 +52,8 @@ class SmallVocabulary:
     missing: float
 
 
+@in_ordinary_mode
+@on_plain_model
 def prune_vocabulary(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -157,7 +161,8 @@ def _with_remapping(
     complete = kept >= set(lexicon.order)
     missing = 0.0 if complete else expected_share(lexicon, counts, min_count, more)
     if batches is None:
-        batches = share_of(make_batches(data, tokenizer, samples=SAMPLES))
+        longest = default_max_length(tokenizer, model.config)
+        batches = share_of(make_batches(data, tokenizer, samples=SAMPLES, max_length=longest))
     fisher = embedding_fisher(model, batches)
     rows, table = rows_of_tokens(model), table_of(model)
     needed = sorted({*rows[sorted(kept)].tolist()})

@@ -18,6 +18,7 @@ from infoprune.serving.llama_cpp.check import check_model
 from infoprune.serving.llama_cpp.rope import read_rope
 from infoprune.serving.llama_cpp.vocabulary import read_vocabulary
 from infoprune.serving.llama_cpp.write import FILE_TYPES, context_of, write_gguf
+from infoprune.structure.modes import in_ordinary_mode
 from infoprune.structure.plain import plain_model
 
 SUFFIX = ".gguf"
@@ -46,6 +47,7 @@ class ExportedGguf:
     context: int
 
 
+@in_ordinary_mode
 def export_gguf(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

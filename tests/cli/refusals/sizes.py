@@ -1,0 +1,60 @@
+"""Wrong sizes: shares, budgets and losses that cannot be read, cannot be met, or exclude one another."""
+
+from refusals.row import prune, row
+
+SHARE = "expected a number above 0 and at most 1"
+NUMBER = "expected a number"
+
+ROWS = [
+    prune("--keep 0", "--keep is 0,", SHARE, "such as 0.5"),
+    prune("--keep -1", "--keep is -1", SHARE, "such as 0.5"),
+    prune("--keep 1.5", "--keep is 1.5", SHARE, "such as 0.5"),
+    prune("--keep nan", "--keep is nan", SHARE, "such as 0.5"),
+    prune("--keep half", "--keep is 'half'", NUMBER, "pass e.g. --keep 0.5"),
+    prune("--keep 50%", "--keep is '50%'", NUMBER, "pass e.g. --keep 0.5"),
+    prune("--keep ''", "--keep is ''", NUMBER, "pass e.g. --keep 0.5"),
+    prune("--keep 0.1", "leaves no head of 4", "expected at least one", follow="--keep 0.125"),
+    prune("--budget flops=0.01", "flops=0.01 cannot be met", "or more", follow="--budget flops=0.198"),
+    prune("--budget bytes=1kB", "bytes=1000 cannot be met", follow="--budget bytes=41096"),
+    prune("--budget params=1k", "params=1000 cannot be met", "--budget params=0.425"),
+    prune("--budget energy=0.5", "'energy'", "expected one of: flops, params, bytes", follow="--budget flops=0.5"),
+    prune("--budget 0.5", "'0.5' is incomplete", "expected a quantity and an amount", "--budget flops=0.5"),
+    prune("--budget flops=half", "'flops=half'", "expected a share up to 1 after flops=", "--budget flops=0.5"),
+    prune("--budget flops=50%", "'flops=50%'", "expected a share up to 1 after flops=", "--budget flops=0.5"),
+    prune("--budget latency=5ms", "'latency=5ms'", "expected a share up to 1", "--budget latency=0.5"),
+    prune("--budget params=10m", "'params=10m'", "with k, M or G", follow="--budget params=10M"),
+    prune("--budget bytes=20m", "'bytes=20m'", "with k, M or G", "--budget bytes=20MB"),
+    prune("--budget flops=2", "flops=2", "expected a share above 0 and at most 1", "--budget flops=0.5"),
+    prune("--budget flops=0", "flops=0", "expected a share above 0 and at most 1", "--budget flops=0.5"),
+    prune("--budget bytes=1B", "'bytes=1B' is at most 1", "expected more", follow="--budget bytes=0.5"),
+    prune("--budget flops=0.5 --keep 0.5", "more than one size", "(--keep, --budget)", "leave one out", follow="-keep"),
+    prune("--budget flops=0.5 --allocation fair", "'fair'", "expected one of: nats, uniform", "or leave it out"),
+    prune(
+        "--allocation nats --criterion magnitude",
+        "allocation 'nats' needs losses in nats",
+        "'magnitude' does not give",
+        follow="--allocation uniform",
+    ),
+    prune("--allocation nats --max-kl 1 --eval {reviews}", "--allocation applies to a budget", "--budget flops=0.5"),
+    prune("--depth --keep 0.5", "--depth applies to a budget", "another size was given", "--budget flops=0.5"),
+    prune("--shape uniform --depth", "--shape uniform and --depth", "no stock config", follow="--shape free"),
+    prune("--max-kl 0.05", "measured on evaluation texts", "--eval FILE"),
+    prune("--max-kl little", "--max-kl is 'little'", NUMBER, "--max-kl 0.05"),
+    prune("--max-kl -1 --eval {reviews}", "kl=-1", "expected a number above 0", "--max-kl 0.05"),
+    prune("--max-kl 0.05 --max-loss accuracy=1", "--max-loss and --max-kl", "expected one", "leave one out"),
+    prune("--max-kl 0.05 --budget flops=0.5", "more than one size", "(--budget, --max-kl)", "leave one out"),
+    prune("--max-loss accuracy", "--max-loss is 'accuracy'", "a metric and a number of points", "accuracy=0.5"),
+    prune("--max-loss accuracy=1% --eval {reviews}", "'accuracy=1%'", "a number of points", "accuracy=0.5"),
+    prune("--max-loss accuracy=0 --eval {reviews}", "accuracy=0 was allowed", "above 0", "accuracy=0.5"),
+    prune("--max-loss speed=1", "'speed'", "expected one of: kl, accuracy", "pass e.g. --max-loss accuracy=0.5"),
+    prune("--max-loss accuracy=1 --eval {texts}", "give no accuracy", "expected one of: kl", "--max-kl 0.05"),
+    prune("--max-kl 0.05 --eval {reviews} --distill 1", "--distill", "the search does not train", "--budget"),
+    prune(
+        "--max-kl 0.05 --eval {reviews} --criterion fan2021",
+        "'fan2021' ranks anew",
+        "a search ranks once",
+        "--criterion information",
+    ),
+    row("forecast {bert} --keep half", "--keep is 'half'", NUMBER, follow="--keep 0.5"),
+    row("forecast {bert} --keep 2", "--keep is 2", SHARE, "such as 0.5"),
+]
