@@ -49,6 +49,7 @@ mutate: env ## change the numerics in small ways and see whether tests notice
 fuzz: env ## a million damaged plans, and damaged files of texts
 	$(BIN)/python -m checks.fuzz_plan --cases 1000000
 	$(BIN)/python -m checks.fuzz_data --cases 100000
+	set -e; for file in config.json tokenizer.json; do $(BIN)/python -m checks.fuzz_folder --cases 10000 --file $$file; done
 
 wheel: env ## build the wheel, install it into an empty environment, and prune with it
 	$(BIN)/python -m checks.wheel

@@ -1,57 +1,189 @@
 """Cost of pruning: time as a multiple of one dense forward pass over the same texts, and peak memory.
 
-Run: python -m benchmarks.cost
+Run: python -m benchmarks.cost [--case base] [--samples 64] [--layers 3]
 """
 
 import argparse
-import resource
+import json
 import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from experiments.movie_reviews import calibration, dense_model
 from infoprune.pipeline.prune import prune
 from infoprune.pipeline.settings import Settings
 
-MEGABYTE = 1024 * 1024
+GIGABYTE = 10**9
+PROCESS = Path("/proc/self")
 
 
-def main() -> None:
-    """Time the pruning and a forward pass in one process."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=1024)
-    parser.add_argument("--keep", type=float, default=0.25)
-    parser.add_argument("--rounds", type=int, default=1)
-    options = parser.parse_args()
-    model, tokenizer = dense_model()
-    texts = calibration(tokenizer, 0, options.samples)
+@dataclass(frozen=True)
+class Case:
+    """A model, its texts and the size of the result.
+
+    Args:
+        make: Makes the model, from a number of layers that replaces its own, or None.
+        samples: Number of texts.
+        length: Tokens of a text; 0 for real texts of their own lengths.
+        size: Arguments of `prune` that give the size.
+        batch: Texts in a batch.
+        memory: Bytes that the process may take.
+    """
+
+    make: Callable[[int | None], PreTrainedModel]
+    samples: int
+    length: int
+    size: dict[str, float | str]
+    batch: int = 32
+    memory: int | None = None
+
+
+def encoder(hidden_size, layers, heads, classes):
+    def make(other: int | None) -> PreTrainedModel:
+        config = BertConfig(
+            hidden_size=hidden_size,
+            num_hidden_layers=other or layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * hidden_size,
+            num_labels=classes,
+        )
+        return BertForSequenceClassification(config)
+
+    return make
+
+
+def qwen2(dtype):
+    def make(other: int | None) -> PreTrainedModel:
+        config = Qwen2Config(
+            hidden_size=896,
+            num_hidden_layers=other or 24,
+            num_attention_heads=14,
+            num_key_value_heads=2,
+            intermediate_size=4864,
+            tie_word_embeddings=True,
+        )
+        return in_precision(dtype, lambda: Qwen2ForCausalLM(config))
+
+    return make
+
+
+def llama(other: int | None) -> PreTrainedModel:
+    config = LlamaConfig(
+        hidden_size=2048,
+        num_hidden_layers=other or 20,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        intermediate_size=8192,
+        vocab_size=128256,
+        tie_word_embeddings=True,
+    )
+    return in_precision(torch.bfloat16, lambda: LlamaForCausalLM(config))
+
+
+def in_precision(dtype, make):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        return make()
+    finally:
+        torch.set_default_dtype(before)
+
+
+CASES = {
+    "reviews": Case(lambda _: dense_model()[0], 1024, 0, {"keep": 0.25}),
+    "classes": Case(encoder(384, 6, 12, 8), 1024, 96, {"budget": "flops=0.25"}),
+    "base": Case(encoder(768, 12, 12, 2), 512, 128, {"budget": "flops=0.5"}),
+    "494m": Case(qwen2(torch.float32), 64, 256, {"budget": "flops=0.5"}, 4, 6 * GIGABYTE),
+    "494m-bfloat16": Case(qwen2(torch.bfloat16), 64, 256, {"budget": "flops=0.5"}, 4, 4 * GIGABYTE),
+    "1.5b-bfloat16": Case(llama, 32, 256, {"budget": "flops=0.5"}, 4, 12 * GIGABYTE),
+}
+
+
+def resident(*, peak: bool) -> int:
+    """Return the resident bytes of this process now, or at its peak."""
+    word = "VmHWM:" if peak else "VmRSS:"
+    (line,) = (line for line in (PROCESS / "status").read_text().splitlines() if line.startswith(word))
+    return 1024 * int(line.split()[1])
+
+
+def inputs(case, model, samples):
+    if case.length == 0:
+        return calibration(dense_model()[1], 0, samples)
+    torch.manual_seed(1)
+    found = []
+    for start in range(0, samples, case.batch):
+        ids = torch.randint(0, model.config.vocab_size, (min(case.batch, samples - start), case.length))
+        found.append({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    return found
+
+
+def measured(name: str, samples: int | None, layers: int | None, memory: int | None) -> dict[str, float]:
+    """Prune in this process; return the seconds of a pass and of every stage, and the peak in bytes."""
+    case = CASES[name]
+    torch.manual_seed(0)
+    model = case.make(layers).eval()
+    texts = inputs(case, model, samples or case.samples)
 
     def forward() -> float:
         started = time.perf_counter()
         with torch.inference_mode():
             for batch in texts:
-                model(**batch)
+                (model.base_model if case.length else model)(**batch)
         return time.perf_counter() - started
 
     forward()
     passes = [forward() for _ in range(2)]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    seconds = prune(model, texts, keep=options.keep, settings=Settings(rounds=options.rounds)).report.seconds
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    (PROCESS / "clear_refs").write_text("5")  # Linux: resets the peak
+    seconds = prune(model, texts, **case.size, settings=Settings(memory=memory or case.memory)).report.seconds
+    peak = resident(peak=True)
     passes += [forward() for _ in range(2)]
-    one = statistics.median(passes)
-    table = Table(title=f"{options.samples} texts, keep {options.keep:g}, {options.rounds} round(s)")
-    table.add_column("stage")
-    table.add_column("seconds", justify="right")
-    table.add_column("forward passes", justify="right")
-    table.add_row("one dense forward pass", f"{one:.1f}", "1.0")
-    for stage in ("collect", "rank", "repair", "total"):
-        table.add_row(stage, f"{seconds[stage]:.1f}", f"{seconds[stage] / one:.1f}")
-    table.add_row("peak memory beyond model and inputs", f"{(peak - before) / MEGABYTE:.0f} MB", "")
-    Console().print(table)
+    weights = sum(each.numel() * each.element_size() for each in model.parameters())
+    return {"pass": statistics.median(passes), "model": weights, "peak": peak, **seconds}
+
+
+def main() -> None:
+    """Time the pruning and a forward pass of every case, each in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", choices=CASES, action="append", help="some cases only")
+    parser.add_argument("--samples", type=int, help="number of texts instead of the case's own")
+    parser.add_argument("--layers", type=int, help="number of layers instead of the case's own")
+    parser.add_argument("--memory", type=int, help="bytes, as `prune --memory`")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.here:
+        print(json.dumps(measured(options.case[0], options.samples, options.layers, options.memory)))
+        return
+    table = Table(title=f"seconds and, in brackets, dense forward passes; {torch.get_num_threads()} threads")
+    headings = ("case", "a pass", "collect", "rank", "repair", "all", "model", "peak")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "case" else "right")
+    given = [(name, getattr(options, name)) for name in ("samples", "layers", "memory")]
+    more = [word for name, value in given if value is not None for word in (f"--{name}", str(value))]
+    for name in options.case or CASES:
+        command = [sys.executable, "-m", "benchmarks.cost", "--here", "--case", name, *more]
+        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+        one = found["pass"]
+        stages = [f"{found[each]:.1f} ({found[each] / one:.1f})" for each in ("collect", "rank", "repair", "total")]
+        gigabytes = [f"{found[each] / GIGABYTE:.2f} GB" for each in ("model", "peak")]
+        table.add_row(name, f"{one:.1f}", *stages, *gigabytes)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from infoprune.forecasting.forecast import forecast
 from infoprune.forecasting.workload import Workload
 from infoprune.reports.render import human
 
-WORK = {"samples": 1024, "length": 512, "batch_size": 1}
-LIMITS = {"1B": 4 * 10**9, "7B": 16 * 10**9, "70B": 64 * 10**9}
+WORK = {"samples": 1024, "max_length": 512, "batch_size": 1}
+LIMITS = {"1B": 12 * 10**9, "7B": 32 * 10**9, "70B": 256 * 10**9}
+NO_LIMIT = 10**15
 # sizes of public models with these names
 MODELS = {
     "1B": LlamaConfig(
@@ -43,25 +44,34 @@ MODELS = {
 COLUMNS = (
     "model",
     "weights (bf16)",
-    "statistics at once",
+    "statistics",
+    "memory limit",
     "passes",
     "collect",
     "rank",
     "repair",
     "passes' FLOPs",
-    "float64 FLOPs",
+    "statistics' FLOPs",
 )
 
 
 def rows(name, model):
-    """Yield one row with all statistics in memory, and one with a limit."""
-    for memory in (None, LIMITS[name]):
+    """Yield one row with all statistics in memory, and one with a limit of the process."""
+    for memory in (NO_LIMIT, LIMITS[name]):
         found = forecast(model, Workload(**WORK, memory=memory))
-        held = "all" if memory is None else human(memory, "B")
+        held = "none" if memory == NO_LIMIT else human(memory, "B")
         peaks = [human(stage.bytes, "B") for stage in found.stages.values()]
         flops, exact = (sum(getattr(stage, field) for stage in found.stages.values()) for field in ("flops", "exact"))
-        statistics = f"{held} ({human(sum(found.sites.values()), 'B')})" if memory is None else held
-        yield name, human(found.bytes, "B"), statistics, str(found.passes), *peaks, human(flops), human(exact)
+        yield (
+            name,
+            human(found.bytes, "B"),
+            human(sum(found.sites.values()), "B"),
+            held,
+            str(found.passes),
+            *peaks,
+            human(flops),
+            human(exact),
+        )
 
 
 def main() -> None:

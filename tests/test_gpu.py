@@ -78,7 +78,7 @@ def test_every_method_prunes_alike(tiny_bert64, name, goal):
         (None, Settings(rounds=2)),
         (None, Settings(augmentations=2)),
         (None, Settings(neurons=True)),
-        (None, Settings(memory=100_000)),
+        (None, Settings(memory=4 * 10**9)),
     ],
 )
 def test_all_kinds_of_site_and_settings_serve(monkeypatch, tiny_bert64, sites, settings, tmp_path):

@@ -104,6 +104,7 @@ def _write(
     except OSError:
         raise
     except Exception as error:
+        _raise_if_of_system(error)
         written = (folder / CONFIG).is_file() and (folder / CONFIG).stat().st_size > 0
         file, where = (GENERATION, "generation_config") if written else (CONFIG, "config")
         raise InputError(
@@ -124,10 +125,17 @@ def _write(
     except OSError:
         raise
     except Exception as error:
+        _raise_if_of_system(error)
         raise InputError(
             f"the tokenizer refuses to be written ({reason_of(error)}), expected one that its save_pretrained writes; "
             "correct its files beside the model"
         ) from None
+
+
+def _raise_if_of_system(error: Exception) -> None:
+    """Raise OSError where a library in Rust passes on an error of the system, such as a full disk, as its own."""
+    if "os error" in str(error):
+        raise OSError(str(error)) from None
 
 
 @in_ordinary_mode

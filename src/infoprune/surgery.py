@@ -59,7 +59,11 @@ def apply_plan(model: PreTrainedModel, plan: Plan, statistics: Statistics | None
     """
     sites = sites_by_name(model)
     _check_fit(model, sites, plan)
-    small = load_into_memory(copy.deepcopy(model))
+    # the weights that are cut are not copied whole first
+    cut = [site for name, site in sites.items() if len(plan.kept.get(name, ())) < plan.units.get(name, 0)]
+    paths = {path for site in cut if not site.streams for path in _cut_weights(site)}
+    borrowed = {id(weight): weight for weight in (model.get_submodule(path).weight for path in paths)}
+    small = load_into_memory(copy.deepcopy(model, {} if is_offloaded(model) else dict(borrowed)))
     for name, kept in plan.kept.items():
         if len(kept) == plan.units[name]:
             continue
@@ -72,6 +76,8 @@ def apply_plan(model: PreTrainedModel, plan: Plan, statistics: Statistics | None
         cut_site(small, sites[name], chosen)
         for path, (weight, lost) in readers.items():
             _rewrite(linear(small, path), weight, lost)
+    if any(id(parameter) in borrowed for parameter in small.parameters()):
+        raise RuntimeError("a weight of the dense model is left in the smaller one; please report this as a bug")
     narrow_layers(small, layer_entries(small), plan.kept, plan.units)
     before = plan_of(model)
     carry_plan(small, plan if before is None else before.then(plan))
@@ -97,6 +103,11 @@ def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedMode
     units = {name: site.units for name, site in sites.items()}
     narrow_layers(small, layer_entries(small), {name: each.tolist() for name, each in kept.items()}, units)
     return small
+
+
+def _cut_weights(site: Site) -> tuple[str, ...]:
+    """Return the paths of the modules whose weights get fewer rows or columns."""
+    return (*(producer.module for producer in site.producers), *site.readers)
 
 
 def _cut_vocabulary(model: PreTrainedModel, plan: Plan) -> None:

@@ -54,19 +54,30 @@ def test_statistics_of_parts_choose_like_those_of_all(run, saved_bert, reviews, 
     assert plan_in(tmp_path / "one") == plan_in(tmp_path / "two")
 
 
-def test_little_memory_collects_the_same(run, saved_bert, reviews, collected, tmp_path):
+def test_enough_memory_collects_the_same(run, saved_bert, reviews, collected, tmp_path):
     again = tmp_path / "again"
-    assert run("collect", saved_bert, again, "--data", reviews, "--memory", "150kB", "--batch-size", 32)[0] == 0
+    assert run("collect", saved_bert, again, "--data", reviews, "--memory", "9GB", "--batch-size", 32)[0] == 0
     for file in collected.glob("*.safetensors"):
         assert_close(load_file(again / file.name), load_file(file))
-    status, _, err = run("prune", saved_bert, tmp_path / "small", "--data", reviews, "--memory", "150kB")
+    status, _, err = run("prune", saved_bert, tmp_path / "small", "--data", reviews, "--memory", "9GB")
     assert (status, err) == (0, "")
+    status, _, err = run("prune", saved_bert, tmp_path / "other", "--data", reviews, "--memory", "9MB")
+    assert status == 2
+    assert "--memory allows 9" in err
 
 
 def test_refusals(refused, run, saved_bert, reviews, out, collected):
     base = ("--data", reviews)
     refused("collect", saved_bert, out, *base, "--memory", "lots", words=["'lots' is no amount of memory", "2GB"])
-    refused("collect", saved_bert, out, *base, "--memory", "1kB", words=["layers.0.heads take", "allow at least"])
+    refused(
+        "collect",
+        saved_bert,
+        out,
+        *base,
+        "--memory",
+        "1kB",
+        words=["graph and the statistics", "--memory", "allow"],
+    )
     refused("collect", saved_bert, out, *base, "--structures", "wings", words=["wings", "ffn"])
     refused("collect", saved_bert, out, *base, "--samples", "0", words=["--samples is 0"])
     refused("prune", saved_bert, out, *base, "--statistics", reviews.parent, words=["no statistics.json"])

@@ -275,7 +275,7 @@ def test_a_pruned_folder_can_be_pruned_again(run, small, reviews, tmp_path):
 def test_families_and_version(run):
     status, printed, _ = run("families")
     assert status == 0
-    assert re.search(r"bert\b.*\bheads\b.*after import infoprune", printed)
+    assert re.search(r"bert\b.*\bhidden-size-per-layer\b.*after import", printed)
     assert re.search(r"bert\b.*\bffn\b.*transformers", printed)
     assert run("--version") == (0, f"infoprune {infoprune.__version__}\n", "")
 

@@ -9,6 +9,7 @@ import tempfile
 from contextlib import contextmanager
 
 import pytest
+from little_memory import little_memory
 from tiny import make_batches
 
 from infoprune.files.drafts import draft_beside
@@ -110,7 +111,7 @@ def test_a_place_that_cannot_be_listed_is_no_reason_to_fail(tmp_path):
 def test_statistics_on_disk_go_with_their_value_or_with_the_next_ones(tiny_bert, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dead = killed(tmp_path / "infoprune-statistics")
-    statistics = collect(tiny_bert, make_batches(), memory=150_000)
+    statistics = collect(tiny_bert, make_batches(), memory=little_memory(tiny_bert, make_batches())[0])
     there = os.listdir(tmp_path)
     assert there
     assert dead not in there

@@ -18,12 +18,12 @@ from infoprune.forecasting.stages import STAGES
 from infoprune.forecasting.workload import Workload
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
 from infoprune.pipeline.prune import prune
-from infoprune.repairing.gauss_newton import Tokens, gauss_newton
-from infoprune.repairing.neurons import PER_INPUT, STEPS
+from infoprune.repairing.gauss_newton import ITERATIONS, Tokens, gauss_newton
+from infoprune.repairing.neurons import CURVATURE, PER_INPUT, STEPS, TRIAL
 from infoprune.statistics.calibration import with_targets
 from infoprune.statistics.collect import collect
 from infoprune.statistics.fisher import direction_count, directions
-from infoprune.statistics.groups import groups
+from infoprune.statistics.random_numbers import RandomNumbers
 from infoprune.structure.sites import find_sites
 
 WORK = Workload(samples=40, max_length=12, batch_size=8)
@@ -74,7 +74,7 @@ def test_what_a_pass_keeps_to_be_differentiated(family):
     for site in find_sites(model):
         model.get_submodule(site.reader).register_forward_hook(asked)
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = model(**batch)
+        output = model(**batch, **({"use_cache": False} if hasattr(model.config, "use_cache") else {}))
     real = sum(size for size, _ in kept.values())
     del output
     model = zoo.build(family, torch.float32)
@@ -95,8 +95,8 @@ def test_every_family_can_be_forecast(family):
 @pytest.mark.parametrize("law", ["softmax", "sigmoid", "gaussian"])
 @pytest.mark.parametrize("shape", [(3, 2), (3, 16), (3, 17), (3, 5, 4)])
 def test_directions_are_counted(law, shape):
-    outputs, generator = torch.randn(shape), torch.Generator().manual_seed(0)
-    assert direction_count(outputs, 3, law) == len(list(directions(outputs, 3, generator, law)))
+    outputs = torch.randn(shape)
+    assert direction_count(outputs, 3, law) == len(list(directions(outputs, 3, RandomNumbers(0), law)))
 
 
 def test_more_of_everything_takes_more(tiny_bert):
@@ -111,14 +111,14 @@ def test_more_of_everything_takes_more(tiny_bert):
     assert forecast(model, WORK, structures=["ffn"]).stages["collect"].bytes < base["collect"].bytes
 
 
-def test_memory_buys_passes(tiny_bert):
+def test_little_memory_takes_another_pass(tiny_bert):
     model = emptied(tiny_bert)
     base = forecast(model, WORK)
-    memory = 150_000
+    memory = base.bytes + base.stages["collect"].bytes * 3 // 4
     found = forecast(model, Workload(40, 12, 8, memory=memory))
-    assert found.passes == len(groups(model, find_sites(model), memory)) > 1
+    assert (base.passes, found.passes) == (1, 2)
     assert found.stages["collect"].bytes < base.stages["collect"].bytes
-    assert found.stages["collect"].flops == found.passes * base.stages["collect"].flops
+    assert found.stages["collect"].flops == base.stages["collect"].flops + base.forward
     assert found.stages["repair"] == base.stages["repair"]
 
 
@@ -175,13 +175,18 @@ def test_neurons_are_refitted_where_tokens_are_many(tiny_bert):
         forecast(tiny_bert, Workload(samples=samples, max_length=1, batch_size=8), structures=["ffn"]).stages["repair"]
         for samples in (PER_INPUT * inputs - 1, PER_INPUT * inputs)
     )
-    assert _steps_of(tiny_bert, 2 * PER_INPUT) < 1.5 * _steps_of(tiny_bert, PER_INPUT), "curvature of every other token"
+    more = _steps_of(tiny_bert, 2 * PER_INPUT) / _steps_of(tiny_bert, PER_INPUT)
+    assert more < 1.8, "curvature of as many tokens"
     tokens, neurons = PER_INPUT * inputs, 32
-    with FlopCounterMode(display=False) as counter:
-        tokens_of = [Tokens(torch.randn(tokens, inputs), torch.randn(tokens, inputs), torch.ones(tokens))]
-        begun, reader = torch.randn(1, neurons, inputs), (torch.randn(inputs, neurons), torch.randn(inputs))
-        gauss_newton(begun, begun, reader, lambda each: each[0].relu(), tokens_of, 0.1, inputs)
-    layers, steps = tiny_bert.config.num_hidden_layers, STEPS + 3 / 4
-    assert many.flops - few.flops == pytest.approx(layers * steps * counter.get_total_flops(), rel=0.1)
+    tokens_of = [Tokens(torch.randn(tokens, inputs), torch.randn(tokens, inputs), torch.ones(tokens))]
+    begun, reader = torch.randn(1, neurons, inputs), (torch.randn(inputs, neurons), torch.randn(inputs))
+    counted = []
+    for iterations in (ITERATIONS, TRIAL):
+        with FlopCounterMode(display=False) as counter:
+            stride = PER_INPUT // CURVATURE
+            gauss_newton(begun, begun, reader, lambda each: each[0].relu(), tokens_of, 0.1, inputs, stride, iterations)
+        counted.append(counter.get_total_flops())
+    steps = STEPS * counted[0] + 3 / 4 * counted[1]
+    assert many.flops - few.flops == pytest.approx(tiny_bert.config.num_hidden_layers * steps, rel=0.1)
     assert many.bytes > 1.2 * few.bytes
     assert many.exact > 1.5 * few.exact

@@ -1,3 +1,4 @@
+import copy
 import gc
 
 import pytest
@@ -47,6 +48,24 @@ def test_passes_are_plain_forwards(tiny_bert64):
         for each, (x, y) in zip(paused, plain, strict=True):
             assert torch.equal(each.x, x)
             assert torch.equal(each.y, y)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "llama", "t5"])
+def test_plain_passes_give_the_same_outputs(model_type):
+    model = build(model_type)
+    other, points = copy.deepcopy(model), pause_points(model)
+    with (
+        Lockstep(model, inputs(model_type), points) as passes,
+        Lockstep(other, inputs(model_type), points, plain=True) as plain,
+    ):
+        for _ in points:
+            paused, given = passes.advance(), plain.advance()
+            for one, same in zip(paused, given, strict=True):
+                assert one.module == same.module
+                assert torch.equal(one.y, same.y)
+                assert torch.equal(one.total, same.total)
+                assert same.x.numel() == 0
+            passes.resume([each.total for each in paused])
 
 
 def test_total_is_the_output_with_the_residual(tiny_bert64):

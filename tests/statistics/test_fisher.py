@@ -8,6 +8,7 @@ from tiny import normal
 from torch.testing import assert_close
 
 from infoprune.statistics.fisher import EXACT_CLASSES, directions, softmax_factor, softmax_samples
+from infoprune.statistics.random_numbers import RandomNumbers
 
 
 def fisher(logits):
@@ -26,7 +27,7 @@ def product(factor):
 
 
 def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return RandomNumbers(seed)
 
 
 @settings(max_examples=200, deadline=None)
@@ -88,7 +89,7 @@ def test_draws_are_unbiased(fisher_samples):
 
 def test_few_classes_are_exact_and_many_are_drawn():
     few, many = normal(3, EXACT_CLASSES), normal(3, EXACT_CLASSES + 1)
-    assert_close(stacked(directions(few, 4, generator())), softmax_factor(few))
+    assert_close(stacked(directions(few, EXACT_CLASSES, generator())), softmax_factor(few))
     assert stacked(directions(many, 4, generator())).shape == (4, 3, EXACT_CLASSES + 1)
 
 
@@ -111,13 +112,23 @@ def fisher_of_sigmoids(logits):
 
 def test_several_labels_and_numbers_have_exact_factors():
     few = 3 * normal(4, 5)
-    assert_close(product(directions(few, 4, generator(), "sigmoid")), fisher_of_sigmoids(few))
-    assert_close(product(directions(few, 4, generator(), "gaussian")), torch.eye(5).double().expand(4, 5, 5))
+    assert_close(product(directions(few, 5, generator(), "sigmoid")), fisher_of_sigmoids(few))
+    assert_close(product(directions(few, 5, generator(), "gaussian")), torch.eye(5).double().expand(4, 5, 5))
 
 
 def test_a_sure_label_keeps_its_digits():
     z = torch.tensor([[40.0]], dtype=torch.float64)
     assert product(directions(z, 4, generator(), "sigmoid")).item() == pytest.approx(math.exp(-40), rel=1e-12)
+
+
+@pytest.mark.parametrize("law", ["softmax", "sigmoid", "gaussian"])
+def test_fewer_directions_than_exact_ones_are_unbiased(law):
+    outputs = normal(1, 6)
+    rows = outputs.repeat(20_000, 1)
+    mixed = stacked(directions(rows, 2, generator(), law))
+    assert mixed.shape == (2, 20_000, 6)
+    found = torch.einsum("dri,drj->ij", mixed, mixed) / len(rows)
+    assert_close(found, product(directions(outputs, 6, generator(), law))[0], rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize("law", ["sigmoid", "gaussian"])

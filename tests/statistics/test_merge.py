@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from little_memory import little_memory
 from test_collect import statistics_close
 from tiny import logits_of, make_batches
 from torch.testing import assert_close
@@ -19,8 +20,8 @@ from infoprune.ranking.rank import rank
 from infoprune.repairing.repair import repair
 from infoprune.statistics.archive import load_statistics, save_statistics
 from infoprune.statistics.collect import collect, collect_importance
-from infoprune.statistics.groups import groups, site_bytes
 from infoprune.statistics.merge import merge_statistics
+from infoprune.statistics.on_disk import site_bytes
 from infoprune.structure.sites import find_sites
 
 LENGTHS = ((5, 9, 3, 6), (7, 4, 7), (12, 8, 9, 11), (4, 10), (6, 6, 13))
@@ -77,25 +78,6 @@ def test_what_cannot_be_merged(make_tiny_bert):
         merge_statistics(one, collect(model, batches, smoothing=1.0))
 
 
-def of_two_sites(model):
-    sizes = [site_bytes(32, site.units * site.size, site.units) for site in find_sites(model)]
-    return sizes[0] + sizes[1]
-
-
-def test_groups_fit_and_hold_every_site_once(tiny_bert64):
-    sites = find_sites(tiny_bert64)
-    memory = of_two_sites(tiny_bert64)
-    found = groups(tiny_bert64, sites, memory)
-    assert [site for group in found for site in group] == list(sites)
-    assert [len(group) for group in found] == [2, 2]
-    assert [len(group) for group in groups(tiny_bert64, sites, memory - 1)] == [1, 1, 1, 1]
-    assert groups(tiny_bert64, sites, None) == [list(sites)]
-    with pytest.raises(
-        InputError, match=r"layers\.0\.ffn take [\d,]+ bytes, and `memory` allows 50,000; allow at least 1 MiB"
-    ):
-        groups(tiny_bert64, sites, 50_000)
-
-
 def test_the_bytes_of_a_site_are_those_of_its_tensors(tiny_bert64):
     for site in collect(tiny_bert64, make_batches()).sites.values():
         tensors = [site.fisher, site.reader, site.produced, site.produced_sum]
@@ -105,27 +87,19 @@ def test_the_bytes_of_a_site_are_those_of_its_tensors(tiny_bert64):
 
 
 @pytest.mark.parametrize("labels", [2, 20])
-def test_sites_in_groups_are_sites_in_one_pass(make_tiny_bert, labels, monkeypatch, tmp_path):
+def test_little_memory_gives_the_same_statistics_on_disk(make_tiny_bert, labels, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model, batches = make_tiny_bert(torch.float64, num_labels=labels), make_batches(LENGTHS)
     seen = []
     step = lambda done, of: seen.append((done, of))  # noqa: E731
-    found = collect(model, batches, memory=of_two_sites(model), progress=step)
-    assert seen == [(number, 10) for number in range(1, 11)]
+    found = collect(model, batches, memory=little_memory(model, batches)[0], progress=step)
+    assert seen == [(number, 15) for number in range(1, 16)]  # states, then each of two layers
     assert list(found.sites) == [site.name for site in find_sites(model)]
     all_close(found, collect(model, batches))
     assert len(list(tmp_path.iterdir())) == 2
     del found
     gc.collect()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_little_memory_gives_the_same_model(tiny_bert64):
-    batches = make_batches(LENGTHS)
-    expected = prune(tiny_bert64, batches, keep=0.5)
-    found = prune(tiny_bert64, batches, keep=0.5, settings=Settings(memory=of_two_sites(tiny_bert64)))
-    assert found.plan == expected.plan
-    assert torch.equal(logits_of(found.model, batches), logits_of(expected.model, batches))
 
 
 def test_memory_that_cannot_be_limited(tiny_bert64):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tiny import normal
 from torch.testing import assert_close
 
-from infoprune.statistics.moments import PANEL, Moments, add_products
+from infoprune.statistics.moments import Moments
+from infoprune.statistics.products import PANEL, add_products
 
 
 def gathered(x, weights=None):
@@ -94,7 +95,8 @@ def test_half_precision_is_summed_in_double(dtype):
     x = (normal(3000, 5) + 20).to(dtype)  # sums of squares near 1e6: out of reach of every half precision
     moments = gathered(x)
     assert moments.mean.dtype == moments.triangle.dtype == torch.float64
-    assert_close(moments.covariance, torch.cov(x.double().T, correction=0), rtol=1e-12, atol=1e-12)
+    # of rows that are centred first, each product is rounded to float32
+    assert_close(moments.covariance, torch.cov(x.double().T, correction=0), rtol=1e-5, atol=1e-5)
 
 
 def test_no_rows():

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from infoprune.budgets.counting import count_curve, count_quantity
+from infoprune.budgets.counting import count_curve, count_quantity, shape_key
 from infoprune.budgets.latency import time_table
 from infoprune.budgets.rounding import preferred_multiple, sizes
 from infoprune.errors import InputError
@@ -292,8 +292,12 @@ def _costs(
         table = time_table(model, sites, shape, permitted, progress=progress)
         return Costs(quantity, shape, table.rest, {site.name: table.curve(site) for site in sites}, permitted)
     total = count_quantity(model, quantity, shape)
-    curves = {
-        site.name: count_curve(model, site, quantity, shape, total, depth=0 in permitted[site.name]) for site in sites
-    }
+    alike: dict[object, Tensor] = {}
+    curves = {}
+    for site in sites:
+        key = shape_key(model, site)
+        if key not in alike:
+            alike[key] = count_curve(model, site, quantity, shape, total, depth=0 in permitted[site.name])
+        curves[site.name] = alike[key]
     rest = total - sum(float(curve[-1]) for curve in curves.values())
     return Costs(quantity, shape, rest, curves, permitted)

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.structure.linear import linear
 from infoprune.structure.site import Site
 from infoprune.surgery import outline
 
@@ -51,3 +52,15 @@ def count_curve(
     curve[1:] += first - unit
     curve[:-1] += index * torch.arange(site.units, dtype=torch.float64)
     return curve
+
+
+def shape_key(model: PreTrainedModel, site: Site) -> object:
+    """Return what the cost of a site's units depends on: so layers of one shape are counted once.
+
+    The bottom layer is counted by itself, since some families have more in it.
+    """
+    paths = (*(producer.module for producer in site.producers), *site.readers)
+    shapes = tuple(tuple(linear(model, path).weight.shape) for path in paths)
+    biases = tuple(linear(model, path).bias is not None for path in paths)
+    bottom = site.layer == 0 or site.shared
+    return site.structure, site.stack, site.name if bottom else "", site.units, site.size, shapes, biases, site.least

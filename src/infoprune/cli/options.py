@@ -258,7 +258,7 @@ Memory = Annotated[
     typer.Option(
         "--memory",
         metavar="BYTES",
-        help="Largest memory of the statistics, e.g. 2GB; with less, more passes, and the rest on disk.",
+        help="Largest memory of the process, e.g. 6GB; with little, layers are collected one by one, on disk.",
         rich_help_panel=MACHINE,
     ),
 ]

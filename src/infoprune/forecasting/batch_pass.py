@@ -16,7 +16,9 @@ from infoprune.measuring.measure import count_flops, example_batch, example_leng
 from infoprune.statistics.answer import read_answer
 from infoprune.statistics.calibration import real_tokens
 from infoprune.statistics.fisher import direction_count
-from infoprune.statistics.groups import EIGHT
+from infoprune.statistics.micro_batches import inputs_in_micro_batch
+from infoprune.statistics.segments import ANSWERS, ROWS
+from infoprune.structure.embeddings import count_rows
 from infoprune.structure.offload import shape_only_copy
 from infoprune.structure.site import Site
 
@@ -27,6 +29,8 @@ class BatchPass:
 
     Args:
         flops: FLOPs of the forward pass.
+        inputs: Number of inputs.
+        tokens: Number of tokens.
         kept: Bytes that the graph keeps for the backward passes.
         answers: Number of outputs of the model.
         directions: Number of backward passes.
@@ -35,6 +39,8 @@ class BatchPass:
     """
 
     flops: int
+    inputs: int
+    tokens: int
     kept: int
     answers: int
     directions: int
@@ -46,7 +52,9 @@ class BatchPass:
         """Trace a pass on a copy of the model without values."""
         model = shape_only_copy(model)
         length = example_length(model.config, work.max_length)
-        batch = example_batch(model.config, min(work.samples, work.batch_size), length)
+        count = min(work.samples, work.batch_size)
+        count = min(count, inputs_in_micro_batch(model, length)) if count_rows(model) else count
+        batch = example_batch(model.config, count, length)
         stack = "decoder" if model.config.is_encoder_decoder else "layers"
         own = {id(parameter) for parameter in model.parameters()}
         kept: dict[int, Tensor] = {}
@@ -64,15 +72,18 @@ class BatchPass:
             answer = read_answer(model, model(**batch), real_tokens(batch, stack))
         saved = sum(tensor.numel() * tensor.element_size() for tensor in kept.values())
         directions = direction_count(answer.values, answer.fisher_samples, answer.law)
-        size = answer.values.element_size()
+        size, answers = answer.values.element_size(), answer.values.numel()
         once = answer.values.ndim == 2
-        return cls(count_flops(model, batch), saved, answer.values.numel(), directions, size, once)
+        return cls(count_flops(model, batch), count, count * length, saved, answers, directions, size, once)
 
-    def bytes(self, shapes: Sequence[SiteShape], work: Workload) -> int:
-        """Return the bytes of the graph, the readers' inputs and outputs, the answers and one site in float64."""
-        caught = self.itemsize * sum(s.inputs + 2 * s.outputs for s in shapes)
-        exact = EIGHT * max(max(2 * s.outputs, 8 * s.inputs) for s in shapes)
-        return self.kept + work.tokens * (caught + exact) + self.answers * (4 * self.itemsize + 3 * EIGHT)
+    def graph(self, shapes: Sequence[SiteShape]) -> int:
+        """Return the bytes of the graph and of the readers' inputs and outputs."""
+        return self.kept + self.tokens * self.itemsize * sum(s.inputs + 2 * s.outputs for s in shapes)
+
+    def beside(self, shapes: Sequence[SiteShape]) -> int:
+        """Return the bytes of the answers, and of a reader's input while its moments are added up."""
+        rows = max(4, self.itemsize) * ROWS * max(s.inputs for s in shapes)
+        return self.tokens * rows + self.answers * ANSWERS * self.itemsize
 
 
 def _require_gradient(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -11,14 +12,21 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.forecasting.batch_pass import BatchPass
-from infoprune.forecasting.repair_cost import neuron_operations, pruned_bytes, refit_bytes, regression_operations
+from infoprune.forecasting.repair_cost import (
+    FLOAT32,
+    neuron_operations,
+    pruned_bytes,
+    refit_bytes,
+    regression_operations,
+)
 from infoprune.forecasting.site_shape import SiteShape
 from infoprune.forecasting.stages import Forecast, Stage
 from infoprune.forecasting.workload import Workload
+from infoprune.measuring.free_memory import free_memory
 from infoprune.measuring.measure import count_bytes, count_parameters
 from infoprune.measuring.speed import product_rate
 from infoprune.repairing.augmentation import augmentations_wanted
-from infoprune.statistics.groups import EIGHT, groups
+from infoprune.statistics.on_disk import EIGHT
 from infoprune.structure.embeddings import count_rows
 from infoprune.structure.modes import in_ordinary_mode
 from infoprune.structure.plain import on_transformers_model
@@ -27,7 +35,9 @@ from infoprune.structure.sites import find_sites
 SLACK = 1.15
 """Factor for memory that allocators round up and leave unused, as measured by benchmarks/memory.py."""
 MATRICES = 6
-"""Matrices of a site's size that ranking or compensating it holds beside the statistics."""
+"""Matrices of a site's size that ranking it holds beside the statistics."""
+COMPENSATION = 4
+"""Matrices of a site's size that compensating it holds beside the statistics and the smaller model."""
 SLOWNESS = 2
 """Factor of an elimination's time per operation over that of matrix products, since it works on vectors."""
 SLOWER = {"collect": 2.2, "rank": 1.55, "repair": 3.2}
@@ -48,8 +58,8 @@ def forecast(
 
     The memory of a stage is that of its largest part. Collecting holds the statistics of a group of sites and the graph
     of a batch; ranking holds the statistics, the matrices for ranking one site, and the smaller model; repairing holds
-    two smaller models and the activations of all texts at one re-fit. Operations are those of the passes, in the
-    model's precision, and those of the statistics, in float64.
+    the smaller model and the activations of all texts at one re-fit. Operations are those of the passes, in the
+    model's precision, and those of the statistics, in float64 or float32.
 
     Args:
         model: A model whose shapes alone are used, such as one from `empty_model` on the meta device.
@@ -73,31 +83,50 @@ def forecast(
     if stream is not None:
         raise InputError(f"`structures` has {stream}, which a forecast does not support yet; leave it out")
     shapes = {site.name: SiteShape.of(model, site) for site in sites}
-    parts = groups(model, sites, work.memory)
     taken = {name: shape.bytes for name, shape in shapes.items()}
-    statistics = max(sum(taken[site.name] for site in part) for part in parts)
-    batches = work.samples / min(work.samples, work.batch_size)
     pass_ = BatchPass.of(model, sites, work)
-    forward = pass_.flops * batches
+    forward = pass_.flops * work.samples / pass_.inputs
     tokens = work.samples * work.max_length
     every = shapes.values()
     widest = max(shape.inputs for shape in every)
-    held = statistics if len(parts) == 1 else max(taken.values())
+    graph, beside = pass_.graph(list(every)), pass_.beside(list(every))
+    layers = [
+        sum(taken[site.name] for site in sites if (site.stack, site.layer) == layer)
+        for layer in {(site.stack, site.layer) for site in sites}
+    ]
+    least = max(layers) + graph // len(layers) + beside
+    whole = sum(layers) + graph + beside
+    small, matrix = pruned_bytes(model, every, work.keep), EIGHT * widest**2
+    # units are ranked first, then the smaller model is made
+    beside_statistics = max(MATRICES * matrix, small + COMPENSATION * matrix)
+    from_disk = max(taken.values()) + beside_statistics
+    limit = free_memory(torch.device("cpu")) // 2
+    if work.memory is not None:
+        limit = work.memory - count_bytes(model)
+        enough = math.ceil((count_bytes(model) + max(least, from_disk)) / 2**20)
+        if max(least, from_disk) > limit:
+            raise InputError(
+                f"`memory` is {work.memory:,} bytes, and collecting and ranking a layer takes {enough} MiB with the "
+                "model; allow at least that"
+            )
+    apart = whole > limit or (work.memory is not None and sum(layers) + beside_statistics > limit)
+    passes = 2 if apart else 1
+    held = from_disk if apart else sum(layers) + beside_statistics
     augmentations = augmentations_wanted(tokens, widest) if pass_.once and count_rows(model) else 0
     repaired = replace(work, samples=work.samples * (1 + augmentations))
     stages = {
         "collect": Stage(
-            statistics + pass_.bytes(list(every), work),
-            forward * len(parts) * (1 + pass_.directions),
-            tokens * sum(2 * s.inputs**2 + 2 * pass_.directions * s.outputs**2 for s in every),
+            min(whole, max(limit, least)) if apart else whole,
+            forward * (passes + pass_.directions),
+            FLOAT32 * tokens * sum(2 * s.inputs**2 + pass_.directions * s.outputs**2 for s in every),
         ),
         "rank": Stage(
-            held + count_bytes(model) + EIGHT * MATRICES * widest**2,
+            held,
             0.0,
             sum(SLOWNESS * 4 * s.inputs**3 + 2 * s.inputs**2 * s.outputs for s in every),
         ),
         "repair": Stage(
-            pruned_bytes(model, every, work.keep) * 2 + refit_bytes(model, every, repaired),
+            pruned_bytes(model, every, work.keep) + refit_bytes(model, every, repaired),
             forward * ((1 + augmentations) * (1 + work.keep) + augmentations * (1 + pass_.directions))
             + sum(neuron_operations(s, tokens * (1 + augmentations), work.keep) for s in every),
             sum(regression_operations(s, tokens * (1 + augmentations), work.keep) for s in every),
@@ -106,7 +135,9 @@ def forecast(
     stages = {name: replace(stage, bytes=round(SLACK * stage.bytes)) for name, stage in stages.items()}
     if device is not None:
         stages = {name: _timed(stage, SLOWER[name], model, widest, work, device) for name, stage in stages.items()}
-    return Forecast(count_parameters(model), count_bytes(model), forward, len(parts), taken, stages)
+    return Forecast(
+        count_parameters(model), count_bytes(model), forward, passes, taken, round(SLACK * from_disk), stages
+    )
 
 
 def _timed(

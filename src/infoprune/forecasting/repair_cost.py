@@ -10,10 +10,15 @@ from infoprune.forecasting.site_shape import SiteShape
 from infoprune.forecasting.workload import Workload
 from infoprune.measuring.measure import count_bytes
 from infoprune.repairing.gauss_newton import ITERATIONS
-from infoprune.repairing.neurons import PER_INPUT, STEPS
+from infoprune.repairing.neurons import CURVATURE, STEPS, TRIAL
 from infoprune.repairing.repair import FOLDS
-from infoprune.repairing.ridge import GRID, MIXTURES
-from infoprune.statistics.groups import EIGHT
+from infoprune.repairing.ridge import MIXTURES
+from infoprune.statistics.on_disk import EIGHT
+
+FLOAT32 = 0.5
+"""Time of an operation in float32 over that of one in float64. Of a product with itself only a triangle is formed."""
+TRIED = 5
+"""Strengths of the ridge that a cross-validation tries, on average."""
 
 
 def pruned_bytes(model: nn.Module, shapes: Collection[SiteShape], keep: float) -> int:
@@ -29,7 +34,7 @@ def refit_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload)
 
     def activations(s: SiteShape) -> float:
         stream = s.outputs
-        reading = s.inputs * (1 + keep) + 2 * 3 * stream + 3 * stream
+        reading = s.inputs * keep + 2 * 3 * stream + 3 * stream  # the dense inputs are not held
         # a layer keeps the outputs of its other producers: queries and keys until there are values
         held = (1 + keep) * sum(rows for rows, _ in s.producers)
         writing = [2 * columns + held + 2 * stream + 3 * keep * rows for rows, columns in s.producers]
@@ -48,8 +53,10 @@ def regression_operations(s: SiteShape, tokens: int, keep: float) -> float:
     """Return the operations of a site's regressions: products, and a factorisation for each fold and ridge."""
     again = [(keep * s.inputs, s.outputs)] * (1 + STEPS if s.refits_neurons(tokens) else 0)
     sizes = [(keep * s.inputs, s.outputs), *again, *((columns, keep * rows) for rows, columns in s.producers)]
-    factors = FOLDS * len(GRID) + 1
-    return sum(2 * tokens * n * (n + o) + factors * (n**3 / 3 + 4 * n**2 * min(o, MIXTURES)) for n, o in sizes)
+    factors = FOLDS * TRIED + 1
+    return sum(
+        FLOAT32 * tokens * n * (n + 2 * o) + factors * (n**3 / 3 + 4 * n**2 * min(o, MIXTURES)) for n, o in sizes
+    )
 
 
 def neuron_operations(s: SiteShape, tokens: int, keep: float) -> float:
@@ -59,5 +66,7 @@ def neuron_operations(s: SiteShape, tokens: int, keep: float) -> float:
     neurons, columns = keep * s.inputs, s.producers[0][1]
     product = 2 * s.parts * columns * neurons + neurons * min(neurons, 2 * s.outputs)
     begin = 2 * s.parts * columns * neurons + 2 * neurons * s.outputs + columns**2
-    stride = tokens // (PER_INPUT * columns)
-    return 2 * tokens * (begin + product * ITERATIONS / stride) * (STEPS + 1 - 1 / FOLDS)
+    stride = tokens // (CURVATURE * columns)
+    trial = 1 - 1 / FOLDS
+    steps = begin * (STEPS + trial) + product / stride * (STEPS * ITERATIONS + trial * TRIAL)
+    return 2 * tokens * steps

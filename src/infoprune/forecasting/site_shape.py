@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from infoprune.repairing.neurons import PER_INPUT
-from infoprune.statistics.groups import site_bytes
+from infoprune.statistics.on_disk import site_bytes
 from infoprune.structure.linear import linear
 from infoprune.structure.site import Site
 

@@ -14,7 +14,8 @@ class Stage:
     Args:
         bytes: Memory at its peak, beyond the model.
         flops: Operations in the model's own precision.
-        exact: Operations in float64; those of an elimination count several times.
+        exact: Operations in float64, and those in float32 as the half of one; those of an elimination count several
+            times.
         seconds: Time on this machine; None where it was not measured.
     """
 
@@ -32,8 +33,9 @@ class Forecast:
         parameters: Number of parameters of the model.
         bytes: Bytes of its weights.
         forward: FLOPs of one pass over all texts.
-        passes: Number of passes over the texts, one for each group of sites.
+        passes: Number of forward passes of `collect`: 2 where graph and statistics do not fit into the memory.
         sites: Bytes of the statistics by site name.
+        from_disk: Bytes that ranking takes at once where the statistics are read from disk.
         stages: Stages by name: "collect", "rank" (and cut), "repair".
     """
 
@@ -42,6 +44,7 @@ class Forecast:
     forward: float
     passes: int
     sites: dict[str, int]
+    from_disk: int
     stages: dict[str, Stage]
 
     @property

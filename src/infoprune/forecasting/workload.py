@@ -17,7 +17,7 @@ class Workload:
         max_length: Tokens of each text.
         batch_size: Texts per batch.
         keep: Share of the units that stays.
-        memory: Bytes that the statistics may take at once; None for no limit.
+        memory: Bytes that the process may take beside Python and its libraries; None for no limit.
 
     Raises:
         InputError: A number is out of range.

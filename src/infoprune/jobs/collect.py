@@ -9,6 +9,7 @@ from pathlib import Path
 from infoprune.jobs.inputs import Columns, Packing, StrPath, Texts, check_apart, check_positive, device_named
 from infoprune.jobs.models import check_family, chosen_task, open_model
 from infoprune.jobs.tasks import check_columns, inputs_of, read, split_samples
+from infoprune.measuring.free_memory import left_of
 from infoprune.measuring.measure import count_bytes
 from infoprune.pipeline.clock import StageProgress
 from infoprune.pipeline.settings import Settings
@@ -119,7 +120,7 @@ def collect_folder(
         smoothing=collection.settings.smoothing,
         shrinkage=collection.settings.shrinkage,
         seed=collection.seed,
-        memory=collection.settings.memory,
+        memory=left_of(collection.settings.memory, torch_device),
         progress=None if progress is None else lambda done, of: progress("collect", done, of),
     )
     if process_index() == 0:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget
 from infoprune.errors import InputError
+from infoprune.pipeline.allowance import allowance
 from infoprune.pipeline.clock import Clock, StageProgress
 from infoprune.pipeline.options import check_options, shape_of
 from infoprune.pipeline.result import Result
@@ -148,7 +149,8 @@ def prune(
             shape=shape,
             progress=report,
         )
-    rounds = Rounds(model, batches, structures, criterion, goal, settings, seed, clock, statistics)
+    memory = allowance(model, batches, settings.memory, size, structures=structures, repairs=settings.repair)
+    rounds = Rounds(model, batches, structures, criterion, goal, settings, seed, clock, statistics, memory)
     for part in range(settings.rounds):
         rounds.choose(part)
         rounds.cut()

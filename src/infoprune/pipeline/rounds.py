@@ -42,6 +42,7 @@ class Rounds:
         seed: Seed of everything that is random.
         clock: Clock that times the steps.
         given: Statistics of the dense model, or None to collect them from the batches.
+        memory: Bytes that graph and statistics may take, see `allowance`.
     """
 
     dense: PreTrainedModel
@@ -53,6 +54,7 @@ class Rounds:
     seed: int
     clock: Clock
     given: Statistics | None = None
+    memory: int | None = None
     small: PreTrainedModel = field(init=False)
     """The result so far."""
     plan: Plan = field(init=False)
@@ -131,6 +133,7 @@ class Rounds:
                 producers=self.settings.producers,
                 neurons=self.settings.neurons,
                 own=len(self.batches),
+                in_place=True,
                 progress=report,
             )
 
@@ -167,7 +170,7 @@ class Rounds:
                 shrinkage=self.settings.shrinkage,
                 extras=extras_of(self.criterion),
                 seed=self.seed,
-                memory=self.settings.memory,
+                memory=self.memory,
                 progress=report,
             )
 

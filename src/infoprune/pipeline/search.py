@@ -12,11 +12,12 @@ from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import Costs, find_costs
 from infoprune.budgets.shape import Shape
 from infoprune.errors import InputError
+from infoprune.pipeline.allowance import allowance
 from infoprune.pipeline.clock import Clock, StageProgress
 from infoprune.pipeline.options import shape_of
 from infoprune.pipeline.result import Result
 from infoprune.pipeline.settings import Settings
-from infoprune.pipeline.size import MaxLoss
+from infoprune.pipeline.size import DEFAULT, MaxLoss
 from infoprune.plan import Plan, plan_of
 from infoprune.processes import process_count
 from infoprune.ranking.criteria import ChannelInformation, Criterion, PairedCriterion
@@ -200,7 +201,9 @@ def _collected(
             smoothing=settings.smoothing,
             shrinkage=settings.shrinkage,
             seed=seed,
-            memory=settings.memory,
+            memory=allowance(
+                model, batches, settings.memory, DEFAULT, structures=sorted({s.structure for s in sites}), repairs=True
+            ),
             progress=progress,
         )
     given = given.of_sites([each.name for site in sites for each in site.measured])

@@ -33,8 +33,9 @@ class Settings:
             times as long.
         shape: "uniform" permits the sizes that plain transformers can open, the same in every layer; "free" permits
             any.
-        memory: Bytes that the statistics may take at once. Where they take more, sites are collected in groups, one
-            pass for each, and kept on disk. None keeps all in memory.
+        memory: Bytes that the process may take, with all that it holds already. Where graph and statistics take more
+            than is left, layers are collected one after the other, and the statistics are kept on disk; what no stage
+            can keep is refused beforehand. None leaves half of the free memory to graph and statistics.
 
     Raises:
         InputError: A setting is out of range.

@@ -43,6 +43,7 @@ def gauss_newton(
     damping: float,
     inputs: int,
     stride: int = 1,
+    iterations: int | None = None,
 ) -> Weights:
     """Return the weights that write the neurons after one damped Gauss-Newton step at a fixed reader.
 
@@ -55,6 +56,7 @@ def gauss_newton(
         damping: Damping as a fraction of the mean of J^T J's diagonal, without the entries of biases.
         inputs: Number of columns of the weights that are not the bias.
         stride: J^T J is estimated from every `stride`-th token; the right-hand side is the sum over all tokens.
+        iterations: Conjugate gradient iterations; None for `ITERATIONS`.
     """
     weight, bias = (each.to(weights) for each in reader)
     gram, short = weight.T @ weight, weight.shape[1] < 2 * weight.shape[0]
@@ -66,9 +68,9 @@ def gauss_newton(
         hidden, slopes = slopes_of(activation, written(weights, each.x))
         wanted = (each.target - functional.linear(hidden, weight, bias)) * each.weights[:, None]
         for part, slope in enumerate(slopes):
-            right_side[part] += exact((wanted @ weight * slope).T @ each.x)
+            right_side[part] += (wanted @ weight).mul_(slope).T @ each.x
             squares[part] += exact((slope.square() * each.weights[:, None]).sum(0))
-        spread += exact((each.x * each.weights[:, None]).T @ each.x)
+        spread += (each.x * each.weights[:, None]).T @ each.x
         mass += exact(each.weights.sum())
         part_mass += exact(each.weights[::stride].sum())
         some.append((each.every(stride), [slope[::stride].contiguous() for slope in slopes]))
@@ -88,15 +90,18 @@ def gauss_newton(
     def curvature(direction: Tensor) -> Tensor:
         found, rounded = torch.zeros_like(right_side), direction.to(weights)
         for each, slopes in some:
-            moved = torch.stack([slope * (each.x @ part.T) for slope, part in zip(slopes, rounded, strict=True)]).sum(0)
-            moved = (moved @ gram if short else moved @ weight.T @ weight) * each.weights[:, None]
+            written_by = [(each.x @ part.T).mul_(slope) for slope, part in zip(slopes, rounded, strict=True)]
+            moved = written_by[0] if len(written_by) == 1 else torch.stack(written_by).sum(0)
+            moved = (moved @ gram if short else moved @ weight.T @ weight).mul_(each.weights[:, None])
             for part, slope in enumerate(slopes):
-                found[part] += exact((moved * slope).T @ each.x)
+                found[part] += (moved * slope).T @ each.x
         add_up(found)
         return found / part_mass + level * direction
 
     gradient = right_side / mass + level * exact(anchor - weights)
-    return weights + _conjugate_gradients(curvature, gradient, approximate_inverse).to(weights)
+    return weights + _conjugate_gradients(curvature, gradient, approximate_inverse, iterations or ITERATIONS).to(
+        weights
+    )
 
 
 def written(weights: Weights, x: Float[Tensor, "... n"]) -> list[Tensor]:
@@ -105,13 +110,13 @@ def written(weights: Weights, x: Float[Tensor, "... n"]) -> list[Tensor]:
 
 
 def _conjugate_gradients(
-    apply: Callable[[Tensor], Tensor], wanted: Tensor, precondition: Callable[[Tensor], Tensor]
+    apply: Callable[[Tensor], Tensor], wanted: Tensor, precondition: Callable[[Tensor], Tensor], iterations: int
 ) -> Tensor:
     """Solve apply(x) = wanted approximately, from x = 0."""
     found, residual = torch.zeros_like(wanted), wanted
     near = precondition(residual)
     direction, size = near, float((residual * near).sum())
-    for _ in range(ITERATIONS):
+    for _ in range(iterations):
         if size <= 0:
             break
         image = apply(direction)

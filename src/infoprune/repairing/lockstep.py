@@ -57,6 +57,8 @@ class Lockstep:
         model: Model in evaluation mode.
         batches: Keyword arguments of the model's forward, one mapping per pass.
         points: Pause points.
+        plain: Whether the passes only give their outputs and are never changed. Then each runs on to the next pause
+            point, where the input of the module before is no longer in memory: `x` of a `PausedPass` is empty.
 
     Examples:
         >>> with Lockstep(model, batches, points) as passes:
@@ -64,13 +66,22 @@ class Lockstep:
         ...         passes.resume([each.total for each in paused])
     """
 
-    def __init__(self, model: nn.Module, batches: Sequence[Mapping[str, Tensor]], points: Sequence[PausePoint]) -> None:
-        self._model = model
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Sequence[Mapping[str, Tensor]],
+        points: Sequence[PausePoint],
+        *,
+        plain: bool = False,
+    ) -> None:
+        self._model, self._plain = model, plain
+        self._found: dict[greenlet, PausedPass] = {}
         self._main = getcurrent()
         self._latest: dict[tuple[int, str], Tensor] = {}
         self._handles = [handle for point in points for handle in self._hooks(point)]
         self._passes = [greenlet(self._run(batch)) for batch in batches]
         self._sizes = {each: len(next(iter(batch.values()))) for each, batch in zip(self._passes, batches, strict=True)}
+        self._left = dict.fromkeys(self._passes, len(points))
         self._replies: list[Tensor | None] = [None] * len(batches)
 
     def __enter__(self) -> Lockstep:
@@ -106,8 +117,15 @@ class Lockstep:
         def run(_: object = None) -> None:
             device = device_of(self._model)
             self._model(**model_inputs(batch, device), **without)
+            self._give()
 
         return run
+
+    def _give(self) -> None:
+        """Pause a plain pass with what its last module returned, if there is any."""
+        found = self._found.pop(getcurrent(), None)
+        if found is not None:
+            self._main.switch(found)
 
     def _hooks(self, point: PausePoint) -> Iterator[torch.utils.hooks.RemovableHandle]:
         """Register hooks that record the residual before the module and pause the pass after it."""
@@ -119,6 +137,15 @@ class Lockstep:
             residual = self._latest.pop((id(getcurrent()), point.module), None)
             total = output if residual is None else output + residual
             size = self._sizes[getcurrent()]
+            if self._plain:
+                nothing = inputs[0].new_empty(*inputs[0].shape[:-1], 0)
+                self._found[getcurrent()] = PausedPass(
+                    point.module, *(_by_text(each, size) for each in (nothing, output, total))
+                )
+                self._left[getcurrent()] -= 1
+                if self._left[getcurrent()] == 0:
+                    self._give()  # nothing is wanted of what comes after the last module
+                return output
             paused = PausedPass(point.module, *(_by_text(each, size) for each in (inputs[0], output, total)))
             reply: Tensor = self._main.switch(paused)
             if reply is paused.total:  # unchanged: not even rounded
@@ -126,6 +153,11 @@ class Lockstep:
             reply = reply.reshape(output.shape)
             return reply if residual is None else reply - residual
 
+        def give(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._give()
+
+        if self._plain:
+            yield self._model.get_submodule(point.module).register_forward_pre_hook(give)
         yield self._model.get_submodule(point.module).register_forward_hook(pause)
         if point.stream is not None:
             yield self._model.get_submodule(point.stream).register_forward_pre_hook(record)

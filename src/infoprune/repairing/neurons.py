@@ -20,12 +20,18 @@ from infoprune.structure.slices import Slice
 DAMPING = 0.1
 """Chosen from three values on validation texts of one model; a third of it and three times as much do as well."""
 
+TRIAL = 4
+"""Conjugate gradient iterations of the first trial step, which shows whether a re-fit pays."""
+
 STEPS = 2
 """Gauss-Newton steps; a third changes little."""
 
 PER_INPUT = 128
-"""Tokens per input of the parts: with fewer, neurons are re-fitted on request only; with more, J^T J is estimated from
-about so many. Fewer may be enough (docs/research/neurons.md), but classifiers gained little for twice the time."""
+"""Tokens per input of the parts: with fewer, neurons are re-fitted on request only. Fewer may be enough
+(docs/research/neurons.md), but classifiers gained little for twice the time."""
+
+CURVATURE = 64
+"""Tokens per input from which J^T J is estimated where there are more; the right-hand side is that of all tokens."""
 
 CHUNK = 8192
 """Tokens in a chunk of a Gauss-Newton step."""
@@ -130,16 +136,19 @@ def refit_neurons(
             for x, (before, _, _) in zip(part_inputs, samples, strict=True)
         ]
 
-    def step(weights: Weights, reader: tuple[Tensor, Tensor], some: Sequence[Tokens]) -> Weights:
-        return gauss_newton(weights, initial, reader, activation, some, DAMPING, inputs[0].shape[-1], stride)
+    def step(
+        weights: Weights, reader: tuple[Tensor, Tensor], some: Sequence[Tokens], iterations: int | None = None
+    ) -> Weights:
+        columns = inputs[0].shape[-1]
+        return gauss_newton(weights, initial, reader, activation, some, DAMPING, columns, stride, iterations)
 
     fitted, left_out = (
         _tokens(part_inputs, samples, [mask if inside else ~mask for mask in held_out], wide)
         for inside in (False, True)
     )
-    stride = max(1, _count(samples) // (PER_INPUT * inputs[0].shape[-1]))
+    stride = max(1, _count(samples) // (CURVATURE * inputs[0].shape[-1]))
     reader = fit(sums[1:])
-    if not _pays(_errors(sums, fit), _errors(sum_samples(neurons_of(step(initial, reader, fitted))), fit)):
+    if not _pays(_errors(sums, fit), _errors(sum_samples(neurons_of(step(initial, reader, fitted, TRIAL))), fit)):
         return hidden, sums
     weights, reader = initial, fit(sums)
     for _ in range(STEPS):

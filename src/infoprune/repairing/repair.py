@@ -27,7 +27,7 @@ from infoprune.statistics.huber import huber_weights
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.linear import LinearMap, linear
-from infoprune.structure.modes import copy_modes, evaluation_mode, in_ordinary_mode
+from infoprune.structure.modes import evaluation_mode, in_ordinary_mode
 from infoprune.structure.plain import on_plain_model
 from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites, sites_by_name
@@ -54,6 +54,7 @@ def repair(
     neurons: bool | None = None,
     sites: Collection[str] | None = None,
     own: int | None = None,
+    in_place: bool = False,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
     r"""Return a copy of the pruned model, re-fitted bottom-up to the dense one by token-weighted ridge regression.
@@ -88,10 +89,11 @@ def repair(
         sites: Names of the sites to re-fit; None means all.
         own: Number of batches before the augmented ones, which repeat these batches in the same order, as from
             `with_augmentations`; cross-validation holds out an input together with its augmentations. None means all.
+        in_place: Whether to re-fit the pruned model itself, which saves the memory of a copy.
         progress: Called with (steps done, steps in all).
 
     Returns:
-        The repaired copy; both given models stay as they are.
+        The repaired copy; both given models stay as they are, unless `in_place` asks otherwise.
 
     Raises:
         InputError: If the statistics are of other batches, a regression is not finite, layers are shared, or the dense
@@ -120,6 +122,7 @@ def repair(
         neurons=neurons,
         huber=True,
         own=own,
+        in_place=in_place,
         progress=progress,
     )
 
@@ -135,6 +138,7 @@ def refit_bottom_up(
     neurons: bool | None = False,
     huber: bool = False,
     own: int | None = None,
+    in_place: bool = False,
     progress: Progress | None = None,
 ) -> PreTrainedModel:
     """Return a copy of the pruned model whose linear modules are re-fitted one by one, from the bottom to the top.
@@ -149,6 +153,7 @@ def refit_bottom_up(
         neurons: Whether to re-fit the producers of neurons together with their reader, see `repair`.
         huber: Whether tokens with far longer inputs or errors than the median get smaller weights (`huber_weights`).
         own: Number of batches that are not augmented, see `repair`.
+        in_place: Whether to re-fit the pruned model itself.
         progress: Called with (steps done, steps in all).
 
     Raises:
@@ -156,7 +161,8 @@ def refit_bottom_up(
     """
     check_repairable(find_sites(small))
     check_same_tokens(small, dense)
-    repaired = copy.deepcopy(small)
+    modes = [(module, module.training) for module in small.modules()]
+    repaired = small if in_place else copy.deepcopy(small)
     repaired.eval()
     steps = {path: step for path, step in refit_steps(repaired, dense).items() if chosen(step)}
     written = {step.neurons[0].module for step in steps.values() if step.neurons and neurons is not False}
@@ -165,13 +171,12 @@ def refit_bottom_up(
     firsts = [numbers[index % len(numbers)] for index in range(len(batches))]
     with (
         evaluation_mode(dense, repaired),
-        Lockstep(dense, batches, points) as dense_passes,
+        Lockstep(dense, batches, points, plain=True) as dense_passes,
         Lockstep(repaired, batches, points) as passes,
     ):
         done, inputs = 0, dict[str, list[Tensor]]()
         while done < len(steps) and (paused := passes.advance()):
             wanted = dense_passes.advance()
-            dense_passes.resume([each.total for each in wanted])
             step = steps[paused[0].module]
             samples = _samples(step, paused, wanted, weigh(step), huber)
             del wanted
@@ -184,7 +189,8 @@ def refit_bottom_up(
             done += 1
             if progress is not None:
                 progress(done, len(steps))
-    copy_modes(small, repaired)
+    for module, (_, training) in zip(repaired.modules(), modes, strict=True):
+        module.training = training
     return repaired
 
 

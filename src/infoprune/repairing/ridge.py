@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -11,8 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from infoprune.statistics.precision import exact
+from infoprune.statistics.products import add_products, full_precision, mirrored, weighted_mean, wide
 
 MIXTURES = 64
+ROWS = 2048
+"""Rows of a product, of several batches where these are short."""
 ROUNDING = 1e-9
 GRID = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 100.0)
 
@@ -41,13 +44,24 @@ class Sums:
         return cls(xx, torch.zeros(n + 1, o, dtype=torch.float64, device=device), 0.0)
 
     def update(self, x: Float[Tensor, "t n"], target: Float[Tensor, "t o"], weights: Float[Tensor, " t"]) -> None:
-        """Add t samples."""
-        x, target = exact(x), exact(target)
-        root = exact(weights).to(x.device).sqrt()[:, None]
-        x, target = torch.cat([x, torch.ones_like(root)], 1) * root, target * root
-        self.xx.addmm_(x.T, x)
-        self.xt.addmm_(x.T, target)
-        self.tt += float(target.square().sum())
+        """Add t samples to the lower triangle of `xx`, which `mirrored` completes."""
+        if len(x) == 0:
+            return
+        x, weights = wide(x), exact(weights).to(self.xx.device)
+        target = wide(target).to(torch.promote_types(x.dtype, target.dtype))
+        x = x.to(target.dtype)
+        total, root = weights.sum(), weights.sqrt().to(x)[:, None]
+        x_mean, x = weighted_mean(x, weights)
+        target_mean, target = weighted_mean(target, weights)
+        x, target = x.mul_(root), target.mul_(root)
+        one = x_mean.new_ones(1)
+        means = torch.cat([x_mean, one])
+        add_products(self.xx[:-1, :-1], x)
+        self.xx.addr_(means, means, alpha=float(total))
+        with full_precision():
+            self.xt[:-1] += x.T @ target
+        self.xt.addr_(means, target_mean, alpha=float(total))
+        self.tt += float(target.square().sum(dtype=torch.float64) + total * target_mean.square().sum())
 
     def plus(self, other: Sums, sign: int = 1) -> Sums:
         """Return the sum of both, or with sign -1 the difference."""
@@ -78,13 +92,27 @@ def sums_by_fold(
         folds: Number of folds.
     """
     parts = [Sums.empty(anchor.shape[1], anchor.shape[0], anchor.device) for _ in range(folds)]
+    waiting: list[list[Samples]] = [[] for _ in parts]
     for (x, target, weights), start in zip(samples, starts, strict=True):
         for fold, part in enumerate(parts):
             members = slice((fold - start) % folds, None, folds)
             w = weights[members].reshape(-1)
             real = w > 0
-            part.update(x[members].flatten(0, -2)[real], target[members].flatten(0, -2)[real], w[real])
-    return parts
+            rows = x[members].flatten(0, -2)[real], target[members].flatten(0, -2)[real], w[real]
+            waiting[fold].append(rows)
+            if sum(len(each) for _, _, each in waiting[fold]) >= ROWS:
+                part.update(*_joined(waiting[fold]))
+    for part, rest in zip(parts, waiting, strict=True):
+        if rest:
+            part.update(*_joined(rest))
+    return [replace(part, xx=mirrored(part.xx)) for part in parts]
+
+
+def _joined(waiting: list[Samples]) -> Samples:
+    """Return the waiting rows as one, and empty the list: few products of many rows are faster."""
+    x, target, weights = (torch.cat(each) for each in zip(*waiting, strict=True))
+    waiting.clear()
+    return x, target, weights
 
 
 def fit_ridge(
@@ -121,11 +149,13 @@ def _cross_validated(parts: Sequence[Sums], whole: Sums, anchor: Float[Tensor, "
         return GRID[-1]
     mixture = _mixture(len(anchor), anchor.device)
     anchor = mixture.T @ anchor
-    rests = [(part.mixed(mixture), whole.plus(part, -1).mixed(mixture)) for part in usable]
+    rests = [
+        (part.mixed(mixture), Regression.of(whole.plus(part, -1).mixed(mixture), anchor, intercept)) for part in usable
+    ]
 
     @cache
     def error(index: int) -> float:
-        return sum(part.error(*solve_ridge(rest, anchor, GRID[index], intercept)) for part, rest in rests)
+        return sum(part.error(*rest.solve(GRID[index])) for part, rest in rests)
 
     return GRID[descend(error, len(GRID))]
 
@@ -161,17 +191,47 @@ def solve_ridge(
     sums: Sums, anchor: Float[Tensor, "o n"], ridge: float, intercept: bool = True
 ) -> tuple[Float[Tensor, "o n"], Float[Tensor, " o"]]:
     """Solve W = W_0 + (S_tx - W_0 S_xx)(S_xx + ridge mean(diag S_xx) 1)^-1, with centred sums if there is a bias."""
-    total = float(sums.xx[-1, -1])
-    x_mean, t_mean = sums.xx[-1, :-1] / total, sums.xt[-1] / total
-    if not intercept:
-        x_mean, t_mean = torch.zeros_like(x_mean), torch.zeros_like(t_mean)
-    xx = sums.xx[:-1, :-1] / total - torch.outer(x_mean, x_mean)
-    xt = sums.xt[:-1] / total - torch.outer(x_mean, t_mean)
-    level = float(xx.diagonal().mean())
-    size = float(sums.xx.diagonal()[:-1].mean()) / total
-    moves = level > ROUNDING * size  # a smaller variance is the rounding error of equal inputs
-    strength = ridge * level if moves else max(size, 1.0)
-    identity = torch.eye(len(xx), dtype=xx.dtype, device=xx.device)
-    factor = torch.linalg.cholesky(xx + strength * identity)
-    weight = anchor + torch.cholesky_solve(xt - xx @ anchor.T, factor).T
-    return weight, t_mean - weight @ x_mean
+    return Regression.of(sums, anchor, intercept).solve(ridge)
+
+
+@dataclass(frozen=True)
+class Regression:
+    """What the solutions of a regression for several strengths share.
+
+    Args:
+        anchor: Coefficients toward which the penalty shrinks, (o, n).
+        xx: Covariance of the inputs, (n, n).
+        right_side: Covariance of the inputs and what the anchor leaves of the targets, (n, o).
+        x_mean: Mean of the inputs; zeros without a bias.
+        t_mean: Mean of the targets; zeros without a bias.
+        size: Mean square of an input.
+    """
+
+    anchor: Float[Tensor, "o n"]
+    xx: Float[Tensor, "n n"]
+    right_side: Float[Tensor, "n o"]
+    x_mean: Float[Tensor, " n"]
+    t_mean: Float[Tensor, " o"]
+    size: float
+
+    @classmethod
+    def of(cls, sums: Sums, anchor: Float[Tensor, "o n"], intercept: bool) -> Regression:
+        """Return the regression of some samples."""
+        total = float(sums.xx[-1, -1])
+        x_mean, t_mean = sums.xx[-1, :-1] / total, sums.xt[-1] / total
+        if not intercept:
+            x_mean, t_mean = torch.zeros_like(x_mean), torch.zeros_like(t_mean)
+        xx = (sums.xx[:-1, :-1] / total).addr_(x_mean, x_mean, alpha=-1)
+        right_side = (sums.xt[:-1] / total).addr_(x_mean, t_mean, alpha=-1).addmm_(xx, anchor.T, alpha=-1)
+        size = float(sums.xx.diagonal()[:-1].mean()) / total
+        return cls(anchor, xx, right_side, x_mean, t_mean, size)
+
+    def solve(self, ridge: float) -> tuple[Float[Tensor, "o n"], Float[Tensor, " o"]]:
+        """Return weight and bias for a strength, as a fraction of the inputs' mean variance."""
+        level = float(self.xx.diagonal().mean())
+        moves = level > ROUNDING * self.size  # a smaller variance is the rounding error of equal inputs
+        ridged = self.xx.clone()
+        ridged.diagonal().add_(ridge * level if moves else max(self.size, 1.0))
+        factor = torch.linalg.cholesky(ridged)
+        weight = self.anchor + torch.cholesky_solve(self.right_side, factor).T
+        return weight, self.t_mean - weight @ self.x_mean

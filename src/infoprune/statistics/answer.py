@@ -38,7 +38,7 @@ class Answer:
 
     @property
     def fisher_samples(self) -> int:
-        """Number of samples that are enough: 1 where every token has a distribution, as these average out, else 4."""
+        """Number of directions that are enough: 4, or 1 where every token has a distribution: these average out."""
         return 1 if self.values.ndim > 2 and self.counts.shape[-1] > 1 else 4
 
 

@@ -5,33 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from infoprune.statistics.answer import Answer
-from infoprune.statistics.fisher import directions
-from infoprune.statistics.precision import exact
+from infoprune.statistics.fisher import direction_count, directions
+from infoprune.statistics.random_numbers import RandomNumbers
+
+
+def scale_of(dtype: torch.dtype) -> float:
+    """Return the power of two by which gradients are scaled.
+
+    In float16 a confident prediction has tiny gradients, which a power of two brings into range exactly.
+    """
+    return 2.0**12 if dtype == torch.float16 else 1.0
 
 
 def backpropagate(
-    answer: Answer, fisher_samples: int, generator: torch.Generator, outputs: Sequence[Tensor]
-) -> Iterator[Iterator[Float[Tensor, ...]]]:
-    """Yield, for every direction, the gradients with respect to some activations, in float64.
+    answer: Answer, fisher_samples: int, numbers: RandomNumbers, outputs: Sequence[Tensor]
+) -> Iterator[tuple[Tensor | None, ...]]:
+    """Yield, for every direction, the gradients with respect to some activations, in the model's precision.
+
+    They are scaled by `scale_of` this precision; None stands for an activation that the answer does not depend on. The
+    graph is freed with the last direction.
 
     Args:
         answer: Distribution that a model predicts, with gradient.
         fisher_samples: Number of samples where the directions are sampled.
-        generator: Generator of these samples.
+        numbers: Random numbers of these samples.
         outputs: Activations that the answer was computed from.
     """
     values = answer.values
-    # half precision: a confident prediction has tiny gradients, which a power of two brings into range exactly
-    scale = 2.0**12 if values.dtype == torch.float16 else 1.0
-    for direction in directions(values.detach(), fisher_samples, generator, answer.law):
-        factor = direction.to(values.device).mul_(scale).mul_(answer.counts[..., None])
-        objective = (values * factor.to(values.dtype)).sum()
-        if objective.requires_grad:
-            gradients = torch.autograd.grad(objective, outputs, retain_graph=True, materialize_grads=True)
-        else:  # the answer depends on none of them: the decoder has no block that reads the encoder
-            gradients = tuple(torch.zeros_like(output) for output in outputs)
-        yield (exact(gradient).div(scale) for gradient in gradients)
+    if not values.requires_grad:  # it depends on none of them: the decoder has no block that reads the encoder
+        yield from [(None,) * len(outputs)] * direction_count(values, fisher_samples, answer.law)
+        return
+    last = direction_count(values, fisher_samples, answer.law) - 1
+    for number, direction in enumerate(directions(values.detach(), fisher_samples, numbers, answer.law)):
+        factor = direction.to(values.device).mul_(scale_of(values.dtype)).mul_(answer.counts[..., None])
+        yield torch.autograd.grad(
+            values, outputs, factor.to(values.dtype), retain_graph=number < last, allow_unused=True
+        )

@@ -114,10 +114,9 @@ class _PairAccumulator:
         if self._sampled is not None:
             self._rows.append(rows[self._sampled[batch].to(rows.device)].float())
             return
-        rows = exact(rows)
         if batch == 0:
-            self._moments = Moments.empty(rows.shape[1], rows.device)
-        self._moments.update(rows, self._weights[batch].flatten().to(rows.device))
+            self._moments = Moments.empty(rows.shape[1], exact(rows[:0]).device)
+        self._moments.update(rows, self._weights[batch].flatten())
 
     def pairs(self, above: Site | None, here: int) -> Pairs:
         if self._sampled is None and process_count() > 1:

@@ -15,7 +15,7 @@ from infoprune.measuring.measure import device_of
 from infoprune.processes import add_up, total
 from infoprune.statistics.accept import accept
 from infoprune.statistics.answer import answer_of, remedy
-from infoprune.statistics.backpropagate import backpropagate
+from infoprune.statistics.backpropagate import backpropagate, scale_of
 from infoprune.statistics.calibration import (
     Batch,
     Progress,
@@ -25,6 +25,8 @@ from infoprune.statistics.calibration import (
     model_inputs,
     real_tokens,
 )
+from infoprune.statistics.products import add_products, mirrored, wide
+from infoprune.statistics.random_numbers import RandomNumbers
 from infoprune.statistics.taps import Tap
 from infoprune.structure.modes import evaluation_mode
 
@@ -66,11 +68,12 @@ def embedding_fisher(
                 fed = model_inputs(batch, device)
                 mask = real_tokens(fed)
                 answer = answer_of(model, model(**fed), mask)
-                generator = torch.Generator().manual_seed(seed ^ key_of(batch))
                 passed = tap.passed.pop()
-                for (gradient,) in backpropagate(answer, answer.fisher_samples, generator, [passed.y]):
-                    rows = gradient.reshape(*mask.shape, -1)[mask]
-                    fisher.addmm_(rows.T, rows)
+                numbers = RandomNumbers(seed ^ key_of(batch))
+                for (gradient,) in backpropagate(answer, answer.fisher_samples, numbers, [passed.y]):
+                    if gradient is not None:
+                        rows = wide(gradient).reshape(*mask.shape, -1)[mask] / scale_of(gradient.dtype)
+                        add_products(fisher, rows)
                 inputs += len(mask)
                 if progress is not None:
                     progress(index + 1, len(batches))
@@ -83,4 +86,4 @@ def embedding_fisher(
             "and check the inputs"
         )
     (inputs,) = total(inputs)
-    return fisher / inputs
+    return mirrored(fisher) / inputs

@@ -60,6 +60,11 @@ class Extras:
         self._rows: dict[str, list[Tensor]] = {}
         self._squares: dict[str, Tensor] = {}
 
+    def anew(self) -> Extras:
+        """Return an empty accumulator of the same extras."""
+        wanted: dict[Extra, bool] = {"masks": self._masks, "activation_norm": self._norms}
+        return Extras([name for name, asked in wanted.items() if asked])
+
     def accumulate_mask_gradients(
         self, statistics: SiteStatistics, direction: int, x: Tensor, gradient: Tensor, inputs: int
     ) -> None:

@@ -14,8 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from infoprune.statistics.precision import exact
+from infoprune.statistics.random_numbers import RandomNumbers
 
 EXACT_CLASSES = 16
+ROOM = 1 << 22
+"""Numbers that are in float64 at once where rows are as long as a vocabulary."""
 Law = Literal["softmax", "sigmoid", "gaussian"]
 
 
@@ -47,15 +50,29 @@ def softmax_factor(logits: Float[Tensor, "*batch k"]) -> Float[Tensor, "directio
 
 
 def softmax_samples(
-    logits: Float[Tensor, "*batch k"], fisher_samples: int, generator: torch.Generator
+    logits: Float[Tensor, "*batch k"], fisher_samples: int, numbers: RandomNumbers
 ) -> Iterator[Float[Tensor, "*batch k"]]:
-    """Yield an unbiased factor of the softmax Fisher: (e_c - p) / sqrt(fisher_samples), with c sampled from p."""
-    p = exact(logits).softmax(-1)
-    flat = p.reshape(-1, p.shape[-1])
-    chosen = torch.multinomial(flat.cpu(), fisher_samples, replacement=True, generator=generator).to(p.device)
-    one = torch.ones(len(flat), 1, dtype=p.dtype, device=p.device)
-    for sampled in chosen.T:
-        yield (-flat).scatter_add_(1, sampled[:, None], one).div_(fisher_samples**0.5).reshape(p.shape)
+    """Yield an unbiased factor of the softmax Fisher: (e_c - p) / sqrt(fisher_samples), with c sampled from p.
+
+    Classes are sampled by the inverse of their distribution function, a few rows at a time: rows over a vocabulary
+    fill the memory once, in the precision of the logits (in float32 for float16, which has no room for small numbers).
+    """
+    flat = logits.detach().reshape(-1, logits.shape[-1])
+    uniform = numbers.uniform((*logits.shape[:-1], fisher_samples)).reshape(-1, fisher_samples)
+    factor = torch.empty_like(flat, dtype=torch.float32 if flat.dtype == torch.float16 else flat.dtype)
+    chosen = torch.empty(len(flat), fisher_samples, dtype=torch.long)
+    rows = max(1, ROOM // flat.shape[1])
+    for start in range(0, len(flat), rows):
+        some = slice(start, start + rows)
+        p = exact(flat[some]).softmax(-1)
+        below = p.cumsum(-1)
+        found = torch.searchsorted(below, uniform[some].to(p.device) * below[:, -1:], right=True)
+        chosen[some] = found.clamp_max_(p.shape[-1] - 1)
+        factor[some] = p.div_(-(fisher_samples**0.5)).to(factor)
+    for number, sampled in enumerate(chosen.to(factor.device).T, start=1):
+        found = factor if number == fisher_samples else factor.clone()
+        one = found.new_full((len(found), 1), fisher_samples**-0.5)
+        yield found.scatter_add_(1, sampled[:, None], one).reshape(logits.shape)
 
 
 def sigmoid_factor(logits: Float[Tensor, "*batch k"]) -> Float[Tensor, "k *batch k"]:
@@ -69,32 +86,46 @@ def gaussian_factor(outputs: Float[Tensor, "*batch k"]) -> Float[Tensor, "k *bat
     return torch.diag_embed(torch.ones_like(exact(outputs))).movedim(-2, 0)
 
 
+def _mixed(
+    factor: Float[Tensor, "directions inputs k"], fisher_samples: int, numbers: RandomNumbers
+) -> Float[Tensor, "samples inputs k"]:
+    """Return mixtures of the directions with random signs, whose products are those of the directions on average."""
+    count, inputs, _ = factor.shape
+    signs = (numbers.uniform((inputs, fisher_samples, count)) - 0.5).sign().to(factor)
+    mixed: Tensor = torch.einsum("isd,dik->sik", signs, factor) / fisher_samples**0.5
+    return mixed
+
+
 def direction_count(outputs: Float[Tensor, "*batch k"], fisher_samples: int, law: Law) -> int:
     """Return how many directions `directions` yields; it depends on the shape of the outputs only."""
     if outputs.ndim > 2 or outputs.shape[-1] > EXACT_CLASSES:
         return fisher_samples
-    return outputs.shape[-1] - (law == "softmax")
+    return min(fisher_samples, outputs.shape[-1] - (law == "softmax"))
 
 
 def directions(
-    outputs: Float[Tensor, "*batch k"], fisher_samples: int, generator: torch.Generator, law: Law = "softmax"
+    outputs: Float[Tensor, "*batch k"], fisher_samples: int, numbers: RandomNumbers, law: Law = "softmax"
 ) -> Iterator[Float[Tensor, "*batch k"]]:
     """Yield directions whose gradients make up the Fisher information of a distribution over the last axis.
 
-    They are exact for at most 16 outputs and one distribution per input. Otherwise they are unbiased: scores of
-    outcomes that are sampled from the model's own prediction (softmax, sigmoid), or random projections (gaussian).
+    With one distribution per input and at most 16 outputs they are exact where there are no more of them than
+    `fisher_samples`, and that many mixtures of them with random signs where there are. Otherwise they are scores of
+    outcomes that are sampled from the model's own prediction (softmax, sigmoid), or random projections (gaussian). All
+    are unbiased.
+
+    Source:
+        M. F. Hutchinson, *A stochastic estimator of the trace of the influence matrix*, 1989, for the random signs.
     """
     factors = {"softmax": softmax_factor, "sigmoid": sigmoid_factor, "gaussian": gaussian_factor}
     if outputs.ndim == 2 and outputs.shape[-1] <= EXACT_CLASSES:
-        yield from factors[law](outputs)
+        factor = factors[law](outputs)
+        yield from factor if len(factor) <= fisher_samples else _mixed(factor, fisher_samples, numbers)
     elif law == "softmax":
-        yield from softmax_samples(outputs, fisher_samples, generator)
+        yield from softmax_samples(outputs, fisher_samples, numbers)
     else:
         z = exact(outputs)
-        for _ in range(fisher_samples):
-            if law == "gaussian":
-                score = torch.randn(z.shape, dtype=z.dtype, generator=generator).to(z.device)
-            else:
-                p = z.sigmoid()
-                score = (torch.rand(z.shape, dtype=z.dtype, generator=generator).to(z.device) < p).to(z.dtype) - p
+        shape = len(z), fisher_samples, *z.shape[1:]
+        random = (numbers.normal(shape) if law == "gaussian" else numbers.uniform(shape)).to(z.device)
+        for each in random.unbind(1):
+            score = each if law == "gaussian" else (each < z.sigmoid()).to(z.dtype) - z.sigmoid()
             yield score / fisher_samples**0.5

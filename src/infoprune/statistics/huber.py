@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from infoprune.statistics.precision import exact
+from infoprune.statistics.products import wide
 
 LIMIT = 16.0
 """Number of median tokens of its text that one token may count for; it has not been tuned."""
@@ -37,7 +37,7 @@ def huber_weights(
         >>> huber_weights(x, torch.ones(1, 3, dtype=torch.bool))
         tensor([[0.0016, 1.0000, 1.0000]], dtype=torch.float64)
     """
-    energy = exact(x).square().sum(-1)
+    energy = torch.linalg.vector_norm(wide(x), dim=-1).double().square()
     allowed = limit * energy.masked_fill(~real, torch.nan).nanmedian(-1, keepdim=True).values
     weights = torch.where((energy > allowed) & energy.isfinite(), allowed / energy, 1.0)
     return weights.masked_fill(~real, 0.0)

@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 
 from infoprune.errors import InputError
-from infoprune.statistics.groups import on_disk
+from infoprune.statistics.on_disk import on_disk
 from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistics
 from infoprune.structure.modes import in_ordinary_mode
 

@@ -1,4 +1,4 @@
-"""Weighted mean and covariance of a stream of rows, in float64, independent of how the stream is split."""
+"""Weighted mean and covariance of a stream of rows, summed in float64, independent of how the stream is split."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from infoprune.statistics.precision import exact
-
-PANEL = 384
+from infoprune.statistics.products import add_products, mirrored, weighted_mean, wide
 
 
 @dataclass
@@ -52,21 +51,16 @@ class Moments:
 
     def update(self, x: Float[Tensor, "t n"], weights: Float[Tensor, " t"] | None = None) -> None:
         """Add t rows; rows of weight zero are skipped. Weights are not negative; None means a weight of one each."""
-        if weights is not None:
-            counted = weights > 0
-            x, weights = x[counted], exact(weights[counted])
+        x = wide(x)
+        weights = x.new_ones(len(x), dtype=torch.float64) if weights is None else exact(weights).to(x.device)
+        counted = weights > 0
+        if not counted.all():
+            x, weights = x[counted], weights[counted]
         if len(x) == 0:
             return
-        x = exact(x)
-        if weights is None:
-            weight, mean = float(len(x)), x.mean(0)
-            centred = x - mean
-        else:
-            weight = float(weights.sum())
-            mean = weights @ x / weight
-            centred = (x - mean) * weights.sqrt()[:, None]
-        add_products(self.triangle, centred)
-        self._join(weight, mean, len(x))
+        mean, centred = weighted_mean(x, weights)
+        add_products(self.triangle, centred.mul_(weights.sqrt().to(centred)[:, None]))
+        self._join(float(weights.sum()), mean, len(x))
 
     def merge(self, other: Moments) -> None:
         """Add the rows of another accumulator."""
@@ -84,7 +78,7 @@ class Moments:
     @property
     def scatter(self) -> Float[Tensor, "n n"]:
         """Weighted sum of centred outer products, (n, n)."""
-        return self.triangle.tril() + self.triangle.tril(-1).T
+        return mirrored(self.triangle)
 
     @property
     def covariance(self) -> Float[Tensor, "n n"]:
@@ -94,10 +88,3 @@ class Moments:
     def scaled(self, factor: float) -> Moments:
         """Return the same sample with every weight multiplied by a factor."""
         return Moments(self.weight * factor, self.mean.clone(), self.triangle * factor, self.rows)
-
-
-def add_products(triangle: Float[Tensor, "n n"], x: Float[Tensor, "t n"]) -> None:
-    """Add x^T x to the lower triangle, panel by panel: little more than half of the work of the full product."""
-    for start in range(0, x.shape[1], PANEL):
-        end = start + PANEL
-        triangle[start:end, :end].addmm_(x[:, start:end].T, x[:, :end])

@@ -1,8 +1,8 @@
-"""One pass over the inputs, forwards and backwards: what it looks at, and what it adds up."""
+"""One pass over a segment of the layers, forwards and backwards: what it looks at, and what it adds up."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,19 +13,24 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
 from infoprune.processes import total
-from infoprune.statistics.answer import Answer, answer_of, remedy
-from infoprune.statistics.backpropagate import backpropagate
-from infoprune.statistics.calibration import Batch, Progress, key_of, model_inputs, real_tokens
+from infoprune.statistics.answer import answer_of, remedy
+from infoprune.statistics.backpropagate import backpropagate, scale_of
+from infoprune.statistics.calibration import Progress, model_inputs, real_tokens
 from infoprune.statistics.extras import Extras
+from infoprune.statistics.gradients import Gradients
 from infoprune.statistics.huber import huber_weights
+from infoprune.statistics.micro_batches import MicroBatch
 from infoprune.statistics.precision import exact
+from infoprune.statistics.products import add_products, mirrored, wide
+from infoprune.statistics.random_numbers import RandomNumbers
+from infoprune.statistics.segments import Segment
 from infoprune.statistics.sharing import share_importance, share_keys, share_sums
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.statistics.taps import ReaderCall, Tap, tapped
 from infoprune.structure.linear import linear
 from infoprune.structure.modes import evaluation_mode
 from infoprune.structure.offload import present
-from infoprune.structure.site import Site
+from infoprune.structure.replay import LayerRun, Replay
 
 Taps = Mapping[str, Sequence[Tap]]
 Squares = Mapping[str, Sequence[Float[Tensor, "..."]]]
@@ -33,62 +38,82 @@ Squares = Mapping[str, Sequence[Float[Tensor, "..."]]]
 
 @dataclass(frozen=True)
 class OnePass:
-    """A pass that returns the importance of every token at some sites and fills the statistics of some of these.
+    """A pass that returns the importance of every token at the sites of a segment and fills their statistics.
 
     Args:
         model: The model; it comes back as it was.
-        sites: Sites whose token importance is returned.
+        segment: Layers that are run, and the sites whose token importance is returned.
         accumulated: Statistics that are added to, by site name; of other sites only the importance is kept.
         extras: What some criteria ask for besides.
         fisher_samples: Samples per distribution; None means as many as the answer suggests.
         seed: Seed of the samples.
+        replay: Passes of the model that leave out the layers below the segment.
+        gradients: Gradients at the outputs of calls that the segments above have left, which are passed on.
+        tokens: Number of real tokens, where a segment above has counted them: those at the topmost site.
     """
 
     model: PreTrainedModel
-    sites: Sequence[Site]
+    segment: Segment
     accumulated: Mapping[str, SiteStatistics]
     extras: Extras
     fisher_samples: int | None
     seed: int
+    replay: Replay
+    gradients: Gradients
+    tokens: int | None = None
 
-    def over(self, batches: Sequence[Batch], progress: Progress | None) -> Statistics:
-        """Run the pass; in a process group every process has its own batches, and all get the statistics of all."""
-        importance: dict[str, list[Tensor]] = {site.name: [] for site in self.sites}
-        keys = [key_of(batch) for batch in batches]
-        inputs, tokens = 0, 0
-        with (
-            evaluation_mode(self.model, freeze=True),
-            tapped(self.model, self.sites) as taps,
-            torch.enable_grad(),
-        ):
-            for index, (batch, key) in enumerate(zip(batches, keys, strict=True), start=1):
-                found, more_inputs, more_tokens = self._batch(batch, key, taps)
+    def over(self, parts: Sequence[MicroBatch], progress: Progress | None) -> Statistics:
+        """Run the pass; in a process group every process has its own inputs, and all get the statistics of all."""
+        sites = self.segment.sites
+        importance: dict[str, dict[int, list[Tensor]]] = {site.name: {} for site in sites}
+        keys = {part.batch: part.key for part in parts}
+        tokens = 0
+        with evaluation_mode(self.model, freeze=True), tapped(self.model, sites) as taps, torch.enable_grad():
+            for index, part in enumerate(parts):
+                found, more_tokens = self._part(index, part, taps)
                 for name, each in found.items():
-                    importance[name].append(each)
-                inputs, tokens = inputs + more_inputs, tokens + more_tokens
+                    importance[name].setdefault(part.batch, []).append(each)
+                tokens += more_tokens
                 if progress is not None:
-                    progress(index, len(batches))
-        inputs, tokens = total(inputs, tokens)
+                    progress(index + 1, len(parts))
+        inputs, tokens = total(sum(part.count for part in parts), tokens)
+        tokens = tokens if self.tokens is None else self.tokens
         for statistics in self.accumulated.values():
             share_sums(statistics)
-            statistics.fisher.div_(inputs)
+            statistics.fisher.copy_(mirrored(statistics.fisher / inputs))
             _check_finite(statistics, self.model.dtype)
-        kept = share_importance(importance)
+        batches = {name: [torch.cat(each) for each in of.values()] for name, of in importance.items()}
+        kept = share_importance(batches)
         levels = {name: sum(float(w.sum()) for w in each) / max(tokens, 1) for name, each in kept.items()}
-        sites = self.extras.added(self.accumulated)
-        return Statistics(sites, self.model.config.model_type, inputs, tokens, kept, levels, share_keys(keys))
+        sites_found = self.extras.added(self.accumulated)
+        model_type = self.model.config.model_type
+        return Statistics(sites_found, model_type, inputs, tokens, kept, levels, share_keys(list(keys.values())))
 
-    def _batch(self, batch: Batch, key: int, taps: Taps) -> tuple[dict[str, Float[Tensor, "_ _"]], int, int]:
-        """Return the importance (inputs, tokens) at every site for one batch, its inputs and its real tokens."""
-        fed = model_inputs(batch, device_of(self.model))
+    def _part(self, index: int, part: MicroBatch, taps: Taps) -> tuple[dict[str, Float[Tensor, "_ _"]], int]:
+        """Return the importance (inputs, tokens) at every site for one micro-batch, and its real tokens."""
+        fed = model_inputs(part.inputs, device_of(self.model))
         decodes = "decoder" if self.model.config.is_encoder_decoder else "layers"
         masks = {name: real_tokens(fed, name) for name in ("layers", decodes)}
-        answer = answer_of(self.model, self.model(**fed), masks[decodes])
-        # the samples depend on the batch alone: not on its position, on other batches or on the process
-        squares = self._backpropagate(answer, torch.Generator().manual_seed(self.seed ^ key), taps)
-        del answer  # frees the graph before the next batch builds another
+        run = LayerRun(self.segment.first, self.segment.stop, index)
+        output = self.replay.run(run, fed)
+        applied = [
+            (name, number, calls)
+            for name, each in taps.items()
+            for number, calls in enumerate(zip(*(tap.passed for tap in each), strict=True))
+        ]
+        arriving = [*(call.y for _, _, calls in applied for call in calls), *run.entered.values()]
+        if output is None:
+            gradients = self.gradients.passed_on(index, run, arriving)
+        else:
+            answer = answer_of(self.model, output, masks[decodes])
+            del output
+            samples = self.fisher_samples or answer.fisher_samples
+            # the samples depend on the batch alone: not on its position, on other batches or on the process
+            gradients = backpropagate(answer, samples, RandomNumbers(self.seed ^ part.key, part.first), arriving)
+            del answer  # frees the graph before the next one builds another
+        squares = self._gather(index, part, run, taps, applied, gradients)
         found, seen = {}, 0
-        for site in self.sites:
+        for site in self.segment.sites:
             mask, importances = masks[site.stack], []
             for call, square in zip(taps[site.name][0].passed, squares[site.name], strict=True):
                 real = _real(call.x, mask.to(square.device))
@@ -100,40 +125,50 @@ class OnePass:
             for tap in taps[site.name]:
                 tap.passed.clear()
         self.extras.end_batch()
-        return found, len(masks[decodes]), seen
+        return found, seen
 
     def _accumulate(
         self, statistics: SiteStatistics, call: ReaderCall, square: Tensor, real: Bool[Tensor, ...], inputs: int
     ) -> None:
         """Add the rows of one call of a reader to the moments of its site."""
         self.extras.accumulate_norms(statistics, call.x, real, inputs)
-        x, texts = exact(call.x), (inputs, -1)
+        x, texts = wide(call.x), (inputs, -1)
         weights = huber_weights(x.reshape(*texts, x.shape[-1]), real.reshape(texts))
-        weight = weights.reshape(real.shape)[real]
-        statistics.tokens.update(x[real], weight)
-        statistics.importance.update(x[real], square[real] * weight)
+        weight, x, square = weights.reshape(real.shape)[real], x[real], square[real]
+        statistics.tokens.update(x, weight)
+        statistics.importance.update(x, square * weight)
 
-    def _backpropagate(self, answer: Answer, generator: torch.Generator, taps: Taps) -> Squares:
-        """Backpropagate every direction to every site, add to the Fisher information, return |g|^2 per token."""
-        applied = [
-            (name, index, calls)
-            for name, each in taps.items()
-            for index, calls in enumerate(zip(*(tap.passed for tap in each), strict=True))
-        ]
-        stream = {site.name: site.readers for site in self.sites if site.streams}
+    def _gather(
+        self,
+        index: int,
+        part: MicroBatch,
+        run: LayerRun,
+        taps: Taps,
+        applied: Sequence[tuple[str, int, tuple[ReaderCall, ...]]],
+        directions: Iterator[tuple[Tensor | None, ...]],
+    ) -> Squares:
+        """Add the gradients of every direction to the Fisher information, and return |g|^2 per token."""
+        stream = {site.name: site.readers for site in self.segment.sites if site.streams}
         squares = {name: [torch.zeros_like(exact(p.y[..., 0])) for p in each[0].passed] for name, each in taps.items()}
-        outputs = [call.y for _, _, calls in applied for call in calls]
-        samples = self.fisher_samples or answer.fisher_samples
-        for number, gradients in enumerate(backpropagate(answer, samples, generator, outputs)):
-            for name, index, calls in applied:
-                arrived = [next(gradients).flatten(0, -2) for _ in calls]
+        for number, found in enumerate(directions):
+            gradients = iter(found)
+            for name, application, calls in applied:
+                arrived = [_rows(next(gradients), call.y) for call in calls]
                 rows = _at_input(self.model, arrived, stream[name]) if name in stream else arrived[0]
-                squares[name][index] += rows.square().sum(-1).reshape(squares[name][index].shape)
+                lengths = torch.linalg.vector_norm(rows, dim=-1).to(squares[name][application])
+                squares[name][application] += lengths.square().reshape(squares[name][application].shape)
                 if name in self.accumulated:
                     statistics = self.accumulated[name]
-                    statistics.fisher.addmm_(rows.T, rows)
-                    self.extras.accumulate_mask_gradients(statistics, number, calls[0].x, rows, len(answer.values))
+                    add_products(statistics.fisher, rows)
+                    self.extras.accumulate_mask_gradients(statistics, number, calls[0].x, rows, part.count)
+            self.gradients.add(index, number, dict(zip(run.entered, gradients, strict=True)))
         return squares
+
+
+def _rows(gradient: Tensor | None, y: Tensor) -> Float[Tensor, "t o"]:
+    """Return the gradient at a reader's output in rows; zeros where the answer does not depend on it."""
+    rows = wide(torch.zeros_like(y) if gradient is None else gradient).flatten(0, -2)
+    return rows if scale_of(y.dtype) == 1 else rows / scale_of(y.dtype)
 
 
 def _real(x: Float[Tensor, "... n"], mask: Bool[Tensor, "batch length"]) -> Bool[Tensor, ...]:
@@ -150,7 +185,7 @@ def _at_input(model: nn.Module, arrived: Sequence[Float[Tensor, "t _"]], paths: 
     parts = []
     for gradient, path in zip(arrived, paths, strict=True):
         with present(model, path):
-            parts.append(gradient @ exact(linear(model, path).weight).to(gradient.device))
+            parts.append(gradient @ linear(model, path).weight.to(gradient))
     return torch.stack(parts).sum(0)
 
 

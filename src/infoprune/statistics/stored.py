@@ -20,6 +20,7 @@ from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistic
 from infoprune.structure.site import Site
 
 HEADER = "statistics.json"
+TRIANGLES = ("tokens.triangle", "importance.triangle")
 VERSION = 3
 LARGEST = 1 << 28
 """Size of the largest header that is read, in bytes."""
@@ -80,16 +81,23 @@ class _Header:
     sites: tuple[_Entry, ...]
 
 
-def write_statistics(statistics: Statistics, folder: Path) -> None:
-    """Write statistics into an existing folder, one site after the other; pairs are left out."""
+def write_statistics(statistics: Statistics, folder: Path, matrices: torch.dtype = torch.float64) -> None:
+    """Write statistics into an existing folder, one site after the other; pairs are left out.
+
+    Args:
+        statistics: The statistics.
+        folder: The folder.
+        matrices: Type in which the largest matrices are written. In float32 they take half of the disk; they have no
+            more precision where the activations had none.
+    """
     entries = []
     for index, (name, each) in enumerate(statistics.sites.items()):
         importance = statistics.importance[name]
         tensors = {
             "tokens.mean": each.tokens.mean,
-            "tokens.triangle": each.tokens.triangle,
+            "tokens.triangle": each.tokens.triangle.to(matrices),
             "importance.mean": each.importance.mean,
-            "importance.triangle": each.importance.triangle,
+            "importance.triangle": each.importance.triangle.to(matrices),
             "fisher": each.fisher,
             "reader": each.reader,
             "produced": each.produced,
@@ -147,7 +155,9 @@ def read_statistics(folder: Path, device: torch.device | str = "cpu") -> Statist
 def _read_site(file: Path, entry: _Entry, inputs: int, device: torch.device | str) -> SiteStatistics:
     try:
         with safe_open(file, framework="pt", device=str(device)) as tensors:
-            found = {key: tensors.get_tensor(key) for key in entry.expected(0, inputs) if key != "token_importance"}
+            names = [key for key in entry.expected(0, inputs) if key != "token_importance"]
+            found = {key: tensors.get_tensor(key) for key in names}
+            found |= {key: found[key].double() for key in TRIANGLES}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} can no longer be read ({error}), expected it to stay; collect anew") from None
     for key, tensor in found.items():
@@ -207,6 +217,7 @@ def _check_and_read(file: Path, entry: _Entry, header: _Header) -> tuple[Float[T
             found = {key: (tuple(part.get_shape()), part.get_dtype()) for key, part in parts.items()}
             outputs = found["fisher"][0][0]
             dtypes = {key: "F32" if key in ("token_importance", "masks") else "F64" for key in found}
+            dtypes |= {key: found[key][1] for key in TRIANGLES if found[key][1] == "F32"}
             expected = entry.expected(outputs, header.inputs)
             if found != {key: (shape, dtypes.get(key)) for key, shape in expected.items()}:
                 raise InputError(f"{file} does not have the matrices of {entry.site.name}; collect anew")

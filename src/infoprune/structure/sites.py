@@ -127,6 +127,11 @@ def sites_by_name(model: PreTrainedModel, *, empty: bool = False, bare: bool = F
     return {site.name: site for site in sites}
 
 
+def layer_paths(model: PreTrainedModel) -> tuple[str, ...]:
+    """Return the paths of the layers of all stacks, bottom to top."""
+    return tuple(layer.path for _, layer in _all_layers(model, family_named(model.config.model_type)))
+
+
 def layer_entries(model: PreTrainedModel) -> dict[str, str]:
     """Return the paths of the first stack's layers by name of the site with their hidden size, bottom to top."""
     layers = (layer for _, layer in _all_layers(model, family_named(model.config.model_type)))

@@ -14,6 +14,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from infoprune.statistics.accept import accept
 from infoprune.statistics.calibration import Batch
+from infoprune.statistics.micro_batches import inputs_at_once, pieces
 from infoprune.statistics.precision import exact
 from infoprune.structure.modes import evaluation_mode
 from infoprune.structure.plain import check_values
@@ -90,11 +91,13 @@ def compare(
     tallies, near = (Tally(), Tally()), _Nearness()
     with evaluation_mode(dense, small), torch.inference_mode():
         for done, (batch, other) in enumerate(zip(batches, accept(small, translated), strict=True), start=1):
-            pair = score_batch(dense, batch), score_batch(small, other)
-            for tally, scored in zip(tallies, pair, strict=True):
-                tally.add(scored)
-            if not pair[0].whole:
-                near.add(*pair)
+            most = min(inputs_at_once(dense, batch), inputs_at_once(small, other))
+            for (_, one), (_, same) in zip(pieces(batch, most), pieces(other, most), strict=True):
+                pair = score_batch(dense, one), score_batch(small, same)
+                for tally, scored in zip(tallies, pair, strict=True):
+                    tally.add(scored)
+                if not pair[0].whole:
+                    near.add(*pair)
             if progress is not None:
                 progress(done, len(batches))
     first, second = (Evaluation(tally.metrics(), tally.logits, tally.reading) for tally in tallies)

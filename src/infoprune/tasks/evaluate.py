@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from infoprune.statistics.accept import accept
+from infoprune.statistics.micro_batches import inputs_at_once, pieces
 from infoprune.structure.modes import evaluation_mode
 from infoprune.structure.plain import check_values
 from infoprune.tasks.scoring import Reading, Tally, score_batch
@@ -60,7 +61,8 @@ def evaluate(model: nn.Module, batches: Sequence[Mapping[str, Tensor]], progress
     tally = Tally()
     with evaluation_mode(model), torch.inference_mode():
         for done, batch in enumerate(batches, start=1):
-            tally.add(score_batch(model, batch))
+            for _, piece in pieces(batch, inputs_at_once(model, batch)):
+                tally.add(score_batch(model, piece))
             if progress is not None:
                 progress(done, len(batches))
     return Evaluation(tally.metrics(), tally.logits, tally.reading)

@@ -6,9 +6,10 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.serving.llama_cpp.architecture import ARCHITECTURES
-from infoprune.serving.llama_cpp.layers import ATTENTION_NORM, FFN_NORM, KEY_NORM, LINEARS, QUERY_NORM, layer_paths
+from infoprune.serving.llama_cpp.layers import ATTENTION_NORM, FFN_NORM, KEY_NORM, LINEARS, QUERY_NORM
 from infoprune.serving.llama_cpp.tensors import EMBEDDINGS, NORM, OUTPUT, PARAMETERS
 from infoprune.structure.narrow import is_narrowed
+from infoprune.structure.sites import layer_paths
 from infoprune.tasks.table import task_of_class
 
 GEMMA = "its blocks end in norms, and where sizes differ by layer llama.cpp reads none there"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from infoprune.structure.offload import present
+from infoprune.structure.sites import layer_paths
 
 QUERIES, KEYS, VALUES, ATTENTION_OUT = (f"self_attn.{name}_proj" for name in "qkvo")
 GATE, UP, DOWN = (f"mlp.{name}_proj" for name in ("gate", "up", "down"))
@@ -51,7 +51,7 @@ def read_layers(model: PreTrainedModel, head_size: int, *, headless: bool) -> tu
         headless: Whether a layer may have no head.
     """
     found: list[FileLayer] = []
-    paths = list(layer_paths(model))
+    paths = layer_paths(model)
     for path in paths:
         heads, kv_heads = (_linear(model, path, name).out_features // head_size for name in (QUERIES, KEYS))
         neurons = _linear(model, path, DOWN).in_features
@@ -62,12 +62,6 @@ def read_layers(model: PreTrainedModel, head_size: int, *, headless: bool) -> tu
             heads = kv_heads = 1
         found.append(FileLayer(path, heads, kv_heads, -(-max(neurons, 1) // BLOCK) * BLOCK))
     return tuple(found) or (FileLayer(paths[0], 1, 1, BLOCK),)
-
-
-def layer_paths(model: PreTrainedModel) -> Iterator[str]:
-    """Yield the paths of all decoder layers, bottom to top."""
-    decoder: Any = model.base_model
-    return (f"{model.base_model_prefix}.layers.{index}" for index in range(len(decoder.layers)))
 
 
 def _linear(model: PreTrainedModel, path: str, name: str) -> nn.Linear:
