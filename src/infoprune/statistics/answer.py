@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.statistics.fisher import Law
+from infoprune.statistics.fisher import EXACT_CLASSES, Law
 
 Pooling = Literal["mean", "cls"]
 POOLINGS: tuple[Pooling, ...] = ("mean", "cls")
@@ -38,8 +38,13 @@ class Answer:
 
     @property
     def fisher_samples(self) -> int:
-        """Number of directions that are enough: 4, or 1 where every token has a distribution: these average out."""
-        return 1 if self.values.ndim > 2 and self.counts.shape[-1] > 1 else 4
+        """Number of directions that are enough: 1 where many tokens or many outputs average out, else 4.
+
+        An embedding has hundreds of outputs, of which every input shows one random mixture: on two samples of 512 short
+        texts, MiniLM at half of its FLOPs has a mean cosine of 0.9299 with 1 of them and of 0.9297 with 4.
+        """
+        every_token = self.values.ndim > 2 and self.counts.shape[-1] > 1
+        return 1 if every_token or (self.law == "gaussian" and self.values.shape[-1] > EXACT_CLASSES) else 4
 
 
 def answer_of(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> Answer:

@@ -61,7 +61,7 @@ def collect(
         shrinkage: Ridge of the covariances, as a fraction of their mean diagonal.
         fisher_samples: Most directions of a distribution that are differentiated; each costs a backward pass. With one
             distribution of k classes per input, k - 1 are exact. None means 4, or 1 where every token has a
-            distribution.
+            distribution, and for embeddings.
         extras: What some criteria need in addition, see `extras_of`: "masks" (a number of four bytes for every input,
             unit and direction) and "activation_norm".
         seed: Seed of those samples.
