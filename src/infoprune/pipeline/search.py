@@ -202,7 +202,12 @@ def _collected(
             shrinkage=settings.shrinkage,
             seed=seed,
             memory=allowance(
-                model, batches, settings.memory, DEFAULT, structures=sorted({s.structure for s in sites}), repairs=True
+                model,
+                batches,
+                settings.memory,
+                DEFAULT,
+                structures=sorted({site.structure for site in sites}),
+                repairs=settings.repair,
             ),
             progress=progress,
         )

@@ -59,6 +59,7 @@ def with_augmentations(
     *,
     sites: Collection[Site],
     seed: int = 0,
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[Batch], Statistics]:
     """Return the inputs followed by augmented inputs, and the token importance of all, for `repair`.
@@ -74,6 +75,7 @@ def with_augmentations(
         augmentations: Number of augmentations of every input; None means `augmentations_for`.
         sites: Sites whose token importance is collected: those of the statistics.
         seed: Seed of the replacements, which otherwise depend on the batch alone.
+        memory: Bytes that the graph may take, see `collect`.
         progress: Called with (augmented batches done, augmented batches in all).
 
     Returns:
@@ -94,7 +96,7 @@ def with_augmentations(
         for number in range(augmentations)
         for batch, key in zip(batches, keys, strict=True)
     ]
-    importance = collect_importance(dense, sampled, sites=sites, seed=seed, progress=progress)
+    importance = collect_importance(dense, sampled, sites=sites, seed=seed, memory=memory, progress=progress)
     return [*batches, *sampled], merge_statistics(statistics.among(batches).importance_alone(), importance)
 
 

@@ -40,8 +40,7 @@ class Answer:
     def fisher_samples(self) -> int:
         """Number of directions that are enough: 1 where many tokens or many outputs average out, else 4.
 
-        An embedding has hundreds of outputs, of which every input shows one random mixture: on two samples of 512 short
-        texts, MiniLM at half of its FLOPs has a mean cosine of 0.9299 with 1 of them and of 0.9297 with 4.
+        An embedding has hundreds of outputs, of which every input shows one random mixture: the inputs average out.
         """
         every_token = self.values.ndim > 2 and self.counts.shape[-1] > 1
         return 1 if every_token or (self.law == "gaussian" and self.values.shape[-1] > EXACT_CLASSES) else 4
