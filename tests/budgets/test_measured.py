@@ -11,7 +11,8 @@ from zoo import build
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
-from infoprune.budgets.measured import measured
+from infoprune.budgets.measured import BATCHES as MOST
+from infoprune.budgets.measured import PASSES, batches_to_measure, measured
 from infoprune.methods.apply import choose
 from infoprune.methods.table import METHODS
 from infoprune.pipeline.prune import prune
@@ -71,3 +72,11 @@ def test_a_budget_goes_by_them_in_every_way_to_cut():
     even = replace(budget, allocation="uniform")
     assert prune(model, BATCHES, budget=even).plan.kept == allocate(rankings, even, costs).kept
     assert prune(model, BATCHES, keep=0.5).plan.kept == allocate(rankings, Keep(0.5)).kept
+
+
+@pytest.mark.parametrize("batches", [1, 2, 32, 100])
+@pytest.mark.parametrize("sites", [1, 12, 24, 96])
+def test_more_sites_are_measured_on_fewer_batches(batches, sites):
+    some = batches_to_measure([{"input_ids": torch.tensor([number])} for number in range(batches)], sites)
+    assert 1 <= len(some) <= MOST
+    assert len(some) == 1 or len(some) * sites <= PASSES * batches

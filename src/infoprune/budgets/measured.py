@@ -22,7 +22,16 @@ TRIED = Keep(0.5)
 """Share of a site that is kept where its loss is measured."""
 
 BATCHES = 4
-"""Number of calibration batches to measure on, evenly spread."""
+"""Most calibration batches to measure on, evenly spread."""
+
+PASSES = 4
+"""Most passes over all inputs that the measurements of all sites may cost together; one batch is always measured."""
+
+
+def batches_to_measure(batches: Sequence[Batch], sites: int) -> Sequence[Batch]:
+    """Return some batches, evenly spread: fewer where sites are many, so that the time is linear in their number."""
+    count = max(1, min(BATCHES, PASSES * len(batches) // sites))
+    return batches[:: -(-len(batches) // count)]
 
 
 def measured(
@@ -54,7 +63,7 @@ def measured(
     """
     if not rankings.nats or not embeds(model):
         return rankings
-    some = batches[:: -(-len(batches) // BATCHES)]
+    some = batches_to_measure(batches, len(rankings.sites))
     before = evaluate(model, some).logits.double()
 
     def scaled(name: str, ranking: Ranking) -> Ranking:

@@ -14,10 +14,11 @@ from infoprune.errors import InputError
 from infoprune.forecasting.batch_pass import BatchPass
 from infoprune.forecasting.repair_cost import (
     FLOAT32,
+    SLACK,
     neuron_operations,
     pruned_bytes,
-    refit_bytes,
     regression_operations,
+    repair_bytes,
 )
 from infoprune.forecasting.site_shape import SiteShape
 from infoprune.forecasting.stages import Forecast, Stage
@@ -32,8 +33,6 @@ from infoprune.structure.modes import in_ordinary_mode
 from infoprune.structure.plain import on_transformers_model
 from infoprune.structure.sites import find_sites
 
-SLACK = 1.15
-"""Factor for memory that allocators round up and leave unused, as measured by benchmarks/memory.py."""
 MATRICES = 6
 """Matrices of a site's size that ranking it holds beside the statistics."""
 COMPENSATION = 4
@@ -113,26 +112,24 @@ def forecast(
     passes = 2 if apart else 1
     held = from_disk if apart else sum(layers) + beside_statistics
     augmentations = augmentations_wanted(tokens, widest) if pass_.once and count_rows(model) else 0
-    repaired = replace(work, samples=work.samples * (1 + augmentations))
     stages = {
         "collect": Stage(
-            min(whole, max(limit, least)) if apart else whole,
+            round(SLACK * (min(whole, max(limit, least)) if apart else whole)),
             forward * (passes + pass_.directions),
             FLOAT32 * tokens * sum(2 * s.inputs**2 + pass_.directions * s.outputs**2 for s in every),
         ),
         "rank": Stage(
-            held,
+            round(SLACK * held),
             0.0,
             sum(SLOWNESS * 4 * s.inputs**3 + 2 * s.inputs**2 * s.outputs for s in every),
         ),
         "repair": Stage(
-            pruned_bytes(model, every, work.keep) + refit_bytes(model, every, repaired),
+            repair_bytes(model, every, work, augmentations),
             forward * ((1 + augmentations) * (1 + work.keep) + augmentations * (1 + pass_.directions))
             + sum(neuron_operations(s, tokens * (1 + augmentations), work.keep) for s in every),
             sum(regression_operations(s, tokens * (1 + augmentations), work.keep) for s in every),
         ),
     }
-    stages = {name: replace(stage, bytes=round(SLACK * stage.bytes)) for name, stage in stages.items()}
     if device is not None:
         stages = {name: _timed(stage, SLOWER[name], model, widest, work, device) for name, stage in stages.items()}
     return Forecast(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from torch import nn
 
@@ -17,6 +18,8 @@ from infoprune.statistics.on_disk import EIGHT
 
 FLOAT32 = 0.5
 """Time of an operation in float32 over that of one in float64. Of a product with itself only a triangle is formed."""
+SLACK = 1.15
+"""Factor for memory that allocators round up and leave unused, as measured by benchmarks/memory.py."""
 TRIED = 5
 """Strengths of the ridge that a cross-validation tries, on average."""
 
@@ -26,6 +29,19 @@ def pruned_bytes(model: nn.Module, shapes: Collection[SiteShape], keep: float) -
     size = next(model.parameters()).element_size()
     cut = sum(s.outputs * s.inputs + sum(rows * columns for rows, columns in s.producers) for s in shapes)
     return count_bytes(model) - round((1 - keep) * cut * size)
+
+
+def repair_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload, augmentations: int = 0) -> int:
+    """Return the bytes that a repair takes beside the dense model.
+
+    Args:
+        model: The dense model.
+        shapes: Sizes of the sites that are cut.
+        work: The texts, without augmentations.
+        augmentations: Number of augmentations of every text.
+    """
+    read = replace(work, samples=work.samples * (1 + augmentations))
+    return round(SLACK * (pruned_bytes(model, shapes, work.keep) + refit_bytes(model, shapes, read)))
 
 
 def refit_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload) -> int:

@@ -149,8 +149,16 @@ def prune(
             shape=shape,
             progress=report,
         )
-    memory = allowance(model, batches, settings.memory, size, structures=structures, repairs=settings.repair)
-    rounds = Rounds(model, batches, structures, criterion, goal, settings, seed, clock, statistics, memory)
+    allowed = allowance(
+        model,
+        batches,
+        settings.memory,
+        size,
+        structures=structures,
+        repairs=settings.repair,
+        augmentations=settings.augmentations,
+    )
+    rounds = Rounds(model, batches, structures, criterion, goal, settings, seed, clock, statistics, allowed)
     for part in range(settings.rounds):
         rounds.choose(part)
         rounds.cut()

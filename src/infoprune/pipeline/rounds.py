@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.measured import measured
+from infoprune.pipeline.allowance import Allowance
 from infoprune.pipeline.clock import Clock
 from infoprune.pipeline.settings import Settings
 from infoprune.pipeline.size_schedule import SizeSchedule
@@ -27,6 +28,8 @@ from infoprune.structure.sites import find_sites, sites_by_name
 from infoprune.surgery import apply_plan
 from infoprune.training.distill import distill
 
+ALL = Allowance()
+
 
 @dataclass
 class Rounds:
@@ -42,7 +45,7 @@ class Rounds:
         seed: Seed of everything that is random.
         clock: Clock that times the steps.
         given: Statistics of the dense model, or None to collect them from the batches.
-        memory: Bytes that graph and statistics may take, see `allowance`.
+        allowed: What may be taken of the memory.
     """
 
     dense: PreTrainedModel
@@ -54,7 +57,7 @@ class Rounds:
     seed: int
     clock: Clock
     given: Statistics | None = None
-    memory: int | None = None
+    allowed: Allowance = ALL
     small: PreTrainedModel = field(init=False)
     """The result so far."""
     plan: Plan = field(init=False)
@@ -107,22 +110,23 @@ class Rounds:
     def repair(self, *, last: bool) -> None:
         """Repair the cut model; the last part frees the moments first, since the repair needs their memory."""
         statistics, sites = self._statistics, find_sites(self.dense, self.structures)
-        if statistics is None or not statistics.covers(self.batches):
+        own = self.allowed.for_repair(self.batches)
+        if statistics is None or not statistics.covers(own):
             with self.clock.stage("collect") as report:
                 statistics = collect_importance(
-                    self.dense, self.batches, sites=sites, seed=self.seed, memory=self.memory, progress=report
+                    self.dense, own, sites=sites, seed=self.seed, memory=self.allowed.graph, progress=report
                 )
         if last:
             statistics, self._statistics = statistics.importance_alone(), None
         with self.clock.stage("repair") as report:
             batches, statistics = with_augmentations(
                 self.dense,
-                self.batches,
+                own,
                 statistics,
                 self.settings.augmentations,
                 sites=sites,
                 seed=self.seed,
-                memory=self.memory,
+                memory=self.allowed.graph,
                 progress=report,
             )
         with self.clock.stage("repair") as report:
@@ -135,7 +139,7 @@ class Rounds:
                 ridge=self.settings.ridge,
                 producers=self.settings.producers,
                 neurons=self.settings.neurons,
-                own=len(self.batches),
+                own=len(own),
                 in_place=True,
                 progress=report,
             )
@@ -173,7 +177,7 @@ class Rounds:
                 shrinkage=self.settings.shrinkage,
                 extras=extras_of(self.criterion),
                 seed=self.seed,
-                memory=self.memory,
+                memory=self.allowed.graph,
                 progress=report,
             )
 

@@ -193,6 +193,15 @@ def _collected(
     seed: int,
     progress: Progress | None,
 ) -> _Known:
+    allowed = allowance(
+        model,
+        batches,
+        settings.memory,
+        DEFAULT,
+        structures=sorted({site.structure for site in sites}),
+        repairs=settings.repair,
+        augmentations=settings.augmentations,
+    )
     if given is None:
         given = collect(
             model,
@@ -201,26 +210,26 @@ def _collected(
             smoothing=settings.smoothing,
             shrinkage=settings.shrinkage,
             seed=seed,
-            memory=allowance(
-                model,
-                batches,
-                settings.memory,
-                DEFAULT,
-                structures=sorted({site.structure for site in sites}),
-                repairs=settings.repair,
-            ),
+            memory=allowed.graph,
             progress=progress,
         )
     given = given.of_sites([each.name for site in sites for each in site.measured])
     if not settings.repair:
         return _Known(given, batches, len(batches), given)
-    importance = given
-    if not given.covers(batches):
-        importance = collect_importance(model, batches, sites=sites, seed=seed, progress=progress)
+    importance, own = given, allowed.for_repair(batches)
+    if not given.covers(own):
+        importance = collect_importance(model, own, sites=sites, seed=seed, memory=allowed.graph, progress=progress)
     augmented, importance = with_augmentations(
-        model, batches, importance, settings.augmentations, sites=sites, seed=seed, progress=progress
+        model,
+        own,
+        importance,
+        settings.augmentations,
+        sites=sites,
+        seed=seed,
+        memory=allowed.graph,
+        progress=progress,
     )
-    return _Known(given, augmented, len(batches), importance)
+    return _Known(given, augmented, len(own), importance)
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,9 @@ class Settings:
         shape: "uniform" permits the sizes that plain transformers can open, the same in every layer; "free" permits
             any.
         memory: Bytes that the process may take, with all that it holds already. Where graph and statistics take more
-            than is left, layers are collected one after the other, and the statistics are kept on disk; what no stage
-            can keep is refused beforehand. None leaves half of the free memory to graph and statistics.
+            than is left, layers are collected one after the other, and the statistics are kept on disk; the repair
+            reads as many inputs as fit; what no stage can keep is refused beforehand. None leaves half of the free
+            memory to graph and statistics, and nine tenths to the repair.
 
     Raises:
         InputError: A setting is out of range.
