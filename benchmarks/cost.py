@@ -1,6 +1,6 @@
 """Cost of pruning: time as a multiple of one dense forward pass over the same texts, and peak memory.
 
-Run: python -m benchmarks.cost [--case base] [--samples 64] [--layers 3]
+Run: python -m benchmarks.cost [--case base] [--samples 64] [--layers 3] [--device cuda]
 """
 
 import argparse
@@ -123,7 +123,28 @@ def resident(*, peak: bool) -> int:
     return 1024 * int(line.split()[1])
 
 
+def finished(device: torch.device) -> float:
+    """Return the time once a device has done all its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def peak_of(device: torch.device) -> int:
+    """Return the bytes at the peak since the last call of `reset_peak`: of main memory, or allocated on a GPU."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident(peak=True)
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin to look for the peak."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        (PROCESS / "clear_refs").write_text("5")  # Linux
+
+
 def inputs(case, model, samples):
+    samples = samples or case.samples
     if case.length == 0:
         return calibration(dense_model()[1], 0, samples)
     torch.manual_seed(1)
@@ -134,25 +155,27 @@ def inputs(case, model, samples):
     return found
 
 
-def measured(name: str, samples: int | None, layers: int | None, memory: int | None) -> dict[str, float]:
+def measured(
+    name: str, samples: int | None, layers: int | None, memory: int | None, device: torch.device
+) -> dict[str, float]:
     """Prune in this process; return the seconds of a pass and of every stage, and the peak in bytes."""
     case = CASES[name]
     torch.manual_seed(0)
-    model = case.make(layers).eval()
-    texts = inputs(case, model, samples or case.samples)
+    model = case.make(layers).eval().to(device)
+    texts = [{key: each.to(device) for key, each in batch.items()} for batch in inputs(case, model, samples)]
 
     def forward() -> float:
-        started = time.perf_counter()
+        started = finished(device)
         with torch.inference_mode():
             for batch in texts:
                 (model.base_model if case.length else model)(**batch)
-        return time.perf_counter() - started
+        return finished(device) - started
 
     forward()
     passes = [forward() for _ in range(2)]
-    (PROCESS / "clear_refs").write_text("5")  # Linux: resets the peak
+    reset_peak(device)
     seconds = prune(model, texts, **case.size, settings=Settings(memory=memory or case.memory)).report.seconds
-    peak = resident(peak=True)
+    peak = peak_of(device)
     passes += [forward() for _ in range(2)]
     weights = sum(each.numel() * each.element_size() for each in model.parameters())
     return {"pass": statistics.median(passes), "model": weights, "peak": peak, **seconds}
@@ -165,20 +188,25 @@ def main() -> None:
     parser.add_argument("--samples", type=int, help="number of texts instead of the case's own")
     parser.add_argument("--layers", type=int, help="number of layers instead of the case's own")
     parser.add_argument("--memory", type=int, help="bytes, as `prune --memory`")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
-        print(json.dumps(measured(options.case[0], options.samples, options.layers, options.memory)))
+        device = torch.device(options.device)
+        print(json.dumps(measured(options.case[0], options.samples, options.layers, options.memory, device)))
         return
-    table = Table(title=f"seconds and, in brackets, dense forward passes; {torch.get_num_threads()} threads")
+    where = options.device if options.device != "cpu" else f"{torch.get_num_threads()} threads"
+    table = Table(title=f"seconds and, in brackets, dense forward passes; {where}")
     headings = ("case", "a pass", "collect", "rank", "repair", "all", "model", "peak")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "case" else "right")
-    given = [(name, getattr(options, name)) for name in ("samples", "layers", "memory")]
+    given = [(name, getattr(options, name)) for name in ("samples", "layers", "memory", "device")]
     more = [word for name, value in given if value is not None for word in (f"--{name}", str(value))]
     for name in options.case or CASES:
         command = [sys.executable, "-m", "benchmarks.cost", "--here", "--case", name, *more]
-        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+        found = json.loads(
+            subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
+        )
         one = found["pass"]
         stages = [f"{found[each]:.1f} ({found[each] / one:.1f})" for each in ("collect", "rank", "repair", "total")]
         gigabytes = [f"{found[each] / GIGABYTE:.2f} GB" for each in ("model", "peak")]
