@@ -1,11 +1,17 @@
 """Collecting layer by layer, from kept states: the same statistics as of one graph."""
 
+import resource
+import shutil
+import tempfile
+from collections import namedtuple
+
 import pytest
 import torch
 from little_memory import little_memory
 from torch.testing import assert_close
 from zoo import FAMILIES, build, cast, inputs
 
+from infoprune.errors import InputError
 from infoprune.statistics.collect import collect, collect_importance
 from infoprune.structure.sites import find_sites
 
@@ -37,3 +43,38 @@ def test_layers_one_by_one_give_the_statistics_of_all(model_type):
     assert (found.inputs, found.tokens) == (whole.inputs, whole.tokens)
     for levels in (found.levels, alone.levels):
         assert_close(levels, whole.levels, rtol=1e-6, atol=0)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("room", "what"), [(100, "states of the layers"), (20_000, "statistics")])
+def test_a_disk_that_fills_is_told_in_one_line_and_nothing_is_left(tiny_bert, temporary, room, what):
+    batches = inputs("bert")
+    memory, _ = little_memory(tiny_bert, batches)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(InputError, match=rf"the {what} do not fit into {temporary} .*set TMPDIR to a folder"):
+            collect(tiny_bert, batches, memory=memory)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not [*temporary.iterdir()]
+
+
+def test_the_room_that_is_asked_for_is_enough_and_hardly_more(tiny_bert, temporary, monkeypatch):
+    batches, taken = inputs("bert"), []
+    memory, _ = little_memory(tiny_bert, batches)
+
+    def look(*_):
+        taken.append(sum(file.stat().st_size for file in temporary.rglob("*.safetensors")))
+
+    collect(tiny_bert, batches, memory=memory, progress=look)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "free")(1))
+    with pytest.raises(InputError, match="set TMPDIR") as refusal:
+        collect(tiny_bert, batches, memory=memory)
+    asked = int(str(refusal.value).split(" take ")[1].split(" bytes")[0].replace(",", ""))
+    assert 0.8 * max(taken) < asked < 2.5 * max(taken)

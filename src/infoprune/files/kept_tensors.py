@@ -34,6 +34,7 @@ class KeptTensors:
         self._folder: Path | None = None
         self._drop: Callable[[], None] = lambda: None
         self._files: dict[Hashable, Path] = {}
+        self._count = 0
         self._likes: dict[Hashable, list[tuple[torch.Size, torch.dtype, torch.device]]] = {}
 
     def __enter__(self) -> KeptTensors:
@@ -50,7 +51,10 @@ class KeptTensors:
         """
         if self._folder is None:
             self._folder, self._drop = open_draft(self._above / "infoprune-states")
-        file = self._files.setdefault(key, self._folder / f"{len(self._files)}.safetensors")
+        if key not in self._files:
+            self._files[key] = self._folder / f"{self._count}.safetensors"
+            self._count += 1
+        file = self._files[key]
         found = {str(index): each.detach().cpu().contiguous().clone() for index, each in enumerate(tensors)}
         try:
             save_file(found, file)
@@ -65,6 +69,11 @@ class KeptTensors:
         """Return the tensors of a key."""
         found = load_file(self._files[key])
         return [found[str(index)].to(device) for index, (_, _, device) in enumerate(self._likes[key])]
+
+    def drop(self, key: Hashable) -> None:
+        """Delete the tensors of a key."""
+        self._files.pop(key).unlink()
+        del self._likes[key]
 
     def shapes(self, key: Hashable) -> list[Tensor]:
         """Return zeros of the same shapes, which take no memory."""
@@ -83,6 +92,6 @@ class KeptTensors:
         free = shutil.disk_usage(self._above).free
         if needed > free:
             raise InputError(
-                f"the states of the layers take {needed:,} bytes, and {self._above} has {free:,}; free some "
-                "space there, set TMPDIR to a folder on a larger disk, or pass fewer texts"
+                f"statistics and states of the layers take {needed:,} bytes, and {self._above} has {free:,}; free "
+                "some space there, or set TMPDIR to a folder on a larger disk"
             )

@@ -29,6 +29,9 @@ from infoprune.structure.replay import Replay
 from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites, layer_paths
 
+DIRECTIONS = 4
+"""Backward passes that the room on disk is checked for where their number depends on the model's answer."""
+
 
 @in_ordinary_mode
 @on_plain_model
@@ -151,7 +154,16 @@ def _collected(
             divided = segments(model, sites, parts, memory, replay, importance_only=empty is None)
             passes = len(divided) + (len(divided) > 1)
             if len(divided) > 1:
-                keep_states(model, parts, divided, replay, kept, _part_of(progress, 0, passes))
+                keep_states(
+                    model,
+                    parts,
+                    divided,
+                    replay,
+                    kept,
+                    _part_of(progress, 0, passes),
+                    directions=fisher_samples or DIRECTIONS,
+                    importance_only=empty is None,
+                )
             tokens = None
             for number, segment in enumerate(reversed(divided), start=passes - len(divided)):
                 filled = {} if empty is None else {site.name: empty(site) for site in segment.sites}

@@ -32,6 +32,8 @@ class Gradients:
     def passed_on(self, part: int, run: LayerRun, arriving: Sequence[Tensor]) -> Iterator[tuple[Tensor | None, ...]]:
         """Yield, for every direction, the gradients at activations of a run, from those at what its calls returned.
 
+        What is read is deleted: no other run needs it.
+
         Args:
             part: Number of the part of the inputs.
             run: The run, whose graph is freed with the last direction.
@@ -51,6 +53,8 @@ class Gradients:
                 retain_graph=direction + 1 < count,
                 allow_unused=True,
             )
+            for key in known.values():
+                self._kept.drop(key)
 
     def _directions(self, part: int, run: LayerRun) -> int:
         """Return how many directions have come down to the outputs of a run."""

@@ -17,7 +17,7 @@ from infoprune.measuring.free_memory import free_memory
 from infoprune.measuring.measure import device_of
 from infoprune.statistics.calibration import Progress, model_inputs
 from infoprune.statistics.micro_batches import MicroBatch, length_of, outputs_of
-from infoprune.statistics.on_disk import site_bytes
+from infoprune.statistics.on_disk import EIGHT, site_bytes
 from infoprune.statistics.taps import readers_of, tapped
 from infoprune.structure.linear import linear
 from infoprune.structure.modes import evaluation_mode
@@ -177,12 +177,28 @@ def keep_states(
     replay: Replay,
     kept: KeptTensors,
     progress: Progress | None,
+    *,
+    directions: int,
+    importance_only: bool = False,
 ) -> None:
     """Run the model once, up to the last segment, and keep on disk what every segment reads from those below.
 
+    Args:
+        model: The model.
+        parts: The inputs.
+        divided: The segments.
+        replay: Passes of the model.
+        kept: Store of the states.
+        progress: Called with (parts done, parts in all).
+        directions: Number of gradients that will come down to a segment.
+        importance_only: Whether no statistics will be written.
+
     Raises:
-        InputError: The disk has no room for it, and for the gradients that come down later.
+        InputError: The disk has no room for it, for the gradients at one segment, or for the statistics.
     """
+    itemsize = torch.promote_types(model.dtype, torch.float32).itemsize
+    sites = [] if importance_only else [site for segment in divided for site in segment.sites]
+    statistics = sum(_bytes(model, site, itemsize) for site in sites)
     firsts = [segment.first for segment in divided[1:]]
     keep = {call for first in firsts for call in range(first) if replay.needed(call, first)}
     device = device_of(model)
@@ -190,7 +206,8 @@ def keep_states(
         for index, part in enumerate(parts):
             replay.run(LayerRun(0, max(keep) + 1, index, keep), model_inputs(part.inputs, device))
             if index == 0:
-                kept.check_room(kept.bytes * sum(each.tokens for each in parts) // part.tokens)
+                states = kept.bytes * sum(each.tokens for each in parts) // part.tokens
+                kept.check_room(statistics + states + directions * states // len(firsts))
             if progress is not None:
                 progress(index + 1, len(parts))
 
@@ -200,9 +217,9 @@ def _segment(first: int, stop: int, calls: int, sites: Sequence[Site], at: Mappi
     return Segment(first, None if stop == calls else stop, inside)
 
 
-def _bytes(model: nn.Module, site: Site) -> int:
+def _bytes(model: nn.Module, site: Site, itemsize: int = EIGHT) -> int:
     outputs, inputs = linear(model, site.reader).weight.shape
-    return site_bytes(inputs if site.streams else outputs, inputs, site.units)
+    return site_bytes(inputs if site.streams else outputs, inputs, site.units, itemsize)
 
 
 def _rows(model: PreTrainedModel, sites: Sequence[Site], tokens: int) -> int:
