@@ -125,7 +125,7 @@ def measure(budget: str, epochs: int, seed: int) -> dict:
         "small": after,
         "seconds": seconds,
         "stages": report["seconds"],
-        "params": report["pruned"]["params"] / report["dense"]["params"],
+        "parameters": report["pruned"]["parameters"] / report["dense"]["parameters"],
     }
 
 

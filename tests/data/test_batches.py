@@ -24,6 +24,13 @@ def test_labels_may_be_numbers_where_the_names_say_nothing():
         label_ids(["3"], config)
 
 
+def test_a_model_without_names_of_labels():
+    config = BertConfig(label2id={}, id2label={0: None, 1: None})
+    config.label2id = {}
+    with pytest.raises(InputError, match=r"config.json names no labels, .*write `id2label` there"):
+        label_ids(["pos"], config)
+
+
 def test_regression_labels_are_numbers():
     assert label_numbers(["1", "2.5"]) == [1.0, 2.5]
     for label in ("pos", "nan", "-inf", "1e999"):

@@ -45,6 +45,11 @@ def label_ids(labels: Sequence[str], config: PretrainedConfig, classes: Sequence
         [1, 0]
     """
     known: dict[str, int] = {str(name): int(number) for name, number in (config.label2id or {}).items()}
+    if not known:
+        raise InputError(
+            "config.json names no labels, expected one for every class; write `id2label` there, e.g. "
+            '{"0": "negative", "1": "positive"}'
+        )
     spelt = known
     if all(re.fullmatch(r"LABEL_\d+", name) for name in known):
         numbers = {name: number for number, name in enumerate(classes or ())}

@@ -32,15 +32,26 @@ def decoded(path: Path) -> str:
         >>> decoded(Path("reviews.csv"))[:10]
         'text,label'
     """
-    data = path.read_bytes()
-    for start, (what, remedy) in _NO_TEXT.items():
-        if data.startswith(start):
-            raise InputError(f"{path}: is {what}, expected text; {remedy}")
-    text = _text(path, data)
+    check_contents(path, "text")
+    text = _text(path, path.read_bytes())
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise InputError(f"{path}: holds a NUL byte at line {line}, expected text; remove it, e.g. tr -d '\\000'")
     return text
+
+
+def check_contents(path: Path, expected: str) -> None:
+    """Raise InputError where a file begins as one of another type, e.g. as a pointer that stands for the file.
+
+    Args:
+        path: Path of the file.
+        expected: Word for what it should be.
+    """
+    with path.open("rb") as file:
+        begin = file.read(_LOOKED_AT)
+    for start, (what, remedy) in _NO_TEXT.items():
+        if begin.startswith(start) and not what.endswith(f"{expected} file"):
+            raise InputError(f"{path}: is {what}, expected {expected}; {remedy}")
 
 
 def lines_of(text: str) -> list[str]:

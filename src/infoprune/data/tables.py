@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from infoprune.data.decoding import decoded, lines_of
+from infoprune.data.decoding import check_contents, decoded, lines_of
 from infoprune.data.json_rows import read_json_lines, read_json_table
 from infoprune.data.separated import check_names, read_separated
 from infoprune.errors import InputError
@@ -55,6 +55,7 @@ def _read_parquet(path: Path) -> Table:
     import pyarrow
     import pyarrow.parquet
 
+    check_contents(path, "parquet")
     try:
         # For a repeated name, the error of read_table is only "Multiple matches for FieldRef.Name".
         check_names(path, pyarrow.parquet.read_schema(path).names)

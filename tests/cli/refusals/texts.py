@@ -27,6 +27,7 @@ ROWS = [
     data("{bad_line}", "bad_line.jsonl", "line 2", "not JSON", "expected an object per line"),
     data("{null}", "row 1 is null in column 'text'", "expected a text", "fill or remove the row"),
     data("{numbers}", "row 1 holds 5 (int) in column 'text'", "expected a text"),
+    data("{pointer_parquet}", "a pointer of Git LFS", "expected parquet", "fetch it with Git LFS"),
     data("{no_parquet}", "not readable as parquet", "expected parquet", "write it again"),
     data("{empty_folder}", "is a folder", "expected one file", "pass the files inside it"),
     data("'{empty_folder}/*.csv'", "no file matches this pattern", "expected at least one", "check the path"),
