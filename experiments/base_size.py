@@ -124,6 +124,7 @@ def measure(budget: str, epochs: int, seed: int) -> dict:
         "dense": before,
         "small": after,
         "seconds": seconds,
+        "threads": torch.get_num_threads(),
         "stages": report["seconds"],
         "parameters": report["pruned"]["parameters"] / report["dense"]["parameters"],
     }
@@ -139,16 +140,19 @@ def table_of(rows: list[dict]) -> list[str]:
     """Return a table of these cells."""
     names = ("Lee", "WordSim", "SimLex", "retrieval")
     lines = [
-        f"| budget | distilled | mean cosine on news | {' | '.join(names)} | minutes |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| budget | distilled | mean cosine on news | {' | '.join(names)} | parameters | minutes (threads) |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     if rows:
         scores = " | ".join(f"{rows[0]['dense'][name]:.3f}" for name in names)
-        lines.append(f"| dense | | 1 | {scores} | |")
+        lines.append(f"| dense | | 1 | {scores} | 100 % | |")
     for row in sorted(rows, key=lambda row: (row["budget"], row["epochs"], row["seed"])):
         scores = " | ".join(f"{row['small'][name]:.3f}" for name in names)
         distilled = f"{row['epochs']} epochs" if row["epochs"] else "no"
-        lines.append(f"| {row['budget']} | {distilled} | {row['cosine']:.4f} | {scores} | {row['seconds'] / 60:.0f} |")
+        time = f"{row['seconds'] / 60:.0f} ({row['threads']})"
+        lines.append(
+            f"| {row['budget']} | {distilled} | {row['cosine']:.4f} | {scores} | {row['parameters']:.0%} | {time} |"
+        )
     return lines
 
 

@@ -1,6 +1,6 @@
 """Producers of neurons, re-fitted toward the dense model's neurons or toward the output of their reader.
 
-Validation splits. Run: python -m experiments.neurons [--tasks movie_reviews verses] [--samples 512 2048]
+Validation splits. Run: python -m experiments.neurons [--tasks movie_reviews embedding verses] [--samples 512 2048]
 (needs for the verses what experiments.verses needs)
 """
 
@@ -12,17 +12,19 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from experiments import movie_reviews
+from experiments import embedding, movie_reviews, topics
 from experiments.cells import cell, cells, console
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import find_costs
+from infoprune.budgets.measured import measured
 from infoprune.data.batches import make_batches
-from infoprune.data.texts import TextData
+from infoprune.data.texts import TextData, read_texts
 from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.rank import rank
 from infoprune.repairing.neurons import PER_INPUT
 from infoprune.repairing.repair import repair
+from infoprune.statistics.answer import embeds
 from infoprune.statistics.calibration import Batch, with_targets
 from infoprune.statistics.collect import collect
 from infoprune.surgery import apply_plan
@@ -30,9 +32,10 @@ from infoprune.tasks.compare import compare
 
 RESULTS = Path(__file__).parent / "results" / "neurons.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "research/neurons.md"
-SAMPLES = {"movie_reviews": (1024, 2048, 4096), "verses": (512, 1024, 2048, 4096)}
+SAMPLES = {"movie_reviews": (1024, 2048, 4096), "embedding": (64, 128, 256), "verses": (512, 1024, 2048, 4096)}
 TITLES = {
     "movie_reviews": "reviews, MiniLM, a quarter of the FLOPs",
+    "embedding": "news, MiniLM embeddings, half of the FLOPs",
     "verses": "verses, Marian, half of the layers' parameters",
 }
 
@@ -56,10 +59,12 @@ def main() -> None:
 
 def prepared(task: str, samples: int, seed: int) -> tuple:
     """Return what both cells share: dense and cut model, calibration and validation inputs, statistics."""
-    model, texts, eval_batches, budget = (_reviews if task == "movie_reviews" else _verses)(samples, seed)
+    of_task = {"movie_reviews": _reviews, "embedding": _embedding, "verses": _verses}[task]
+    model, texts, eval_batches, budget = of_task(samples, seed)
     statistics = collect(model, texts, seed=seed)
     costs = find_costs(model, budget.quantity, texts, depth=budget.depth)
-    plan = allocate(rank(statistics, ChannelInformation(), seed=seed), budget, costs)
+    rankings = measured(rank(statistics, ChannelInformation(), seed=seed), model, statistics, texts)
+    plan = allocate(rankings, budget, costs)
     return model, apply_plan(model, plan, statistics), texts, eval_batches, statistics.importance_alone()
 
 
@@ -67,6 +72,15 @@ def _reviews(samples: int, seed: int) -> tuple[PreTrainedModel, Sequence[Batch],
     model, tokenizer = movie_reviews.dense_model()
     texts = movie_reviews.calibration(tokenizer, seed, samples)
     return model, texts, movie_reviews.labelled(tokenizer, model, "validation"), Budget("flops", 0.25)
+
+
+def _embedding(samples: int, seed: int) -> tuple[PreTrainedModel, Sequence[Batch], Sequence[Batch], Budget]:
+    model, tokenizer = embedding.dense_model()
+    texts = topics.TASK.calibration(tokenizer, seed, samples)
+    held_out = make_batches(
+        read_texts(topics.TASK.splits()["validation"]).texts, tokenizer, max_length=topics.TASK.max_length
+    )
+    return model, texts, held_out, Budget("flops", 0.5)
 
 
 def _verses(samples: int, seed: int) -> tuple[PreTrainedModel, Sequence[Batch], Sequence[Batch], Budget]:
@@ -92,9 +106,15 @@ def measure(bench: partial, *, neurons: bool) -> dict:
     return {
         "tokens": statistics.tokens,
         "inputs": model.config.hidden_size + 1,
-        "kl": compare(model, repaired, eval_batches).kl,
+        "kl": _loss(model, repaired, eval_batches),
         "seconds": seconds,
     }
+
+
+def _loss(model: PreTrainedModel, small: PreTrainedModel, eval_batches: Sequence[Batch]) -> float:
+    """Return the KL; for embeddings half of the mean squared distance, which is 1 - cosine."""
+    found = compare(model, small, eval_batches)
+    return 1 - found.agreement if embeds(model) else found.kl
 
 
 def write_page(rows: list[dict]) -> None:
@@ -111,8 +131,8 @@ def write_page(rows: list[dict]) -> None:
         "In each layer the re-fit is validated on a quarter of the texts, which it has not seen. It is accepted where",
         "these texts gain at least half as much as the others. With few tokens only few layers pass.",
         f"With fewer than {PER_INPUT} tokens for every input of a layer the repair does not re-fit neurons by default,",
-        "since a classifier gains little for twice the time. A small translator gains with fewer tokens already",
-        "(`Settings(neurons=True)`).",
+        "since a classifier gains little for twice the time. A small translator and an embedding model gain with fewer",
+        "tokens already (`Settings(neurons=True)`). For embeddings, 1 - cosine stands in place of KL.",
         "The seconds are of one run on a shared two-core machine and are approximate.",
         "",
         "Made by `python -m experiments.neurons`.",
