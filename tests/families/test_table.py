@@ -67,7 +67,7 @@ def added():
 
 
 def test_a_family_is_added_as_the_docs_say(added, tmp_path):
-    assert added.model_type == "starcoder2"
+    assert added.model_type == "arcee"
     test_contract.test_slicing_is_masking(added, "sdpa")
     test_contract.test_a_full_plan_is_the_identity(added)
     test_contract.test_compensation_brings_back_a_copy(added)
@@ -80,10 +80,10 @@ def test_a_family_is_added_as_the_docs_say(added, tmp_path):
 
 
 def test_an_unknown_family():
-    from transformers import BloomConfig, BloomForCausalLM
+    from transformers import MptConfig, MptForCausalLM
 
-    model = BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2))
-    with pytest.raises(InputError, match=r"'bloom' is not supported.*bert.*docs/development/add-a-family\.md"):
+    model = MptForCausalLM(MptConfig(vocab_size=20, d_model=8, n_layers=1, n_heads=2))
+    with pytest.raises(InputError, match=r"'mpt' is not supported.*bert.*docs/development/add-a-family\.md"):
         find_sites(model)
     assert (DOCS / "development" / "add-a-family.md").exists()
 
