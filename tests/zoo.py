@@ -56,6 +56,7 @@ SIZES = {
 }
 OWN = {  # what other families' configs have not, or call otherwise
     "cohere": {"use_qk_norm": True},
+    "granite": {"residual_multiplier": 0.3, "embedding_multiplier": 3.0, "attention_multiplier": 0.2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
     "gptj": {"rotary_dim": 4},
     "lfm2": {"layer_types": ["conv", "full_attention"], "intermediate_size": 40, "block_auto_adjust_ff_dim": False},
@@ -127,8 +128,9 @@ def build(model_type, dtype=torch.float64, auto=None, seed=0, **settings):
     auto = getattr(transformers, auto or AUTO[FAMILIES[model_type].task])
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        # GPT-J computes positions as it is built, and from_pretrained builds in float32
-        model = auto.from_config(config, dtype=torch.float32 if model_type == "gptj" else dtype).to(dtype)
+        model = auto.from_config(config, dtype=dtype)
+        if model_type == "gptj":  # it computes positions as it is built, and from_pretrained builds in float32
+            model = auto.from_config(config, dtype=torch.float32).to(dtype)
         fixed = "|".join(model._keys_to_ignore_on_save or ()) or "^$"
         for name, parameter in model.named_parameters():
             if re.search(fixed, name):

@@ -67,7 +67,8 @@ def test_going_on_from_a_cache(family):
         whole = small(**{**read, name: ids}).logits
         first = small(**{**read, name: ids[:, :6]}, use_cache=True)
         rest = small(**{**read, name: ids[:, 6:]}, past_key_values=first.past_key_values).logits
-    torch.testing.assert_close(torch.cat([first.logits, rest], 1), whole, rtol=1e-9, atol=1e-12)
+    rounding = 1e-6 if family.model_type in ("gpt_neo", "gptj") else 1e-12  # they compare queries in float32
+    torch.testing.assert_close(torch.cat([first.logits, rest], 1), whole, rtol=1e-9, atol=rounding)
 
 
 @pytest.mark.parametrize("model_type", [*KINDS, "qwen3"])  # whose attention has norms, which go with it

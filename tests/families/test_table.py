@@ -105,6 +105,12 @@ def test_the_docs_say_which_release_a_family_needs():
             assert re.search(rf"\| [^|]*{re.escape(family.models)}[^|]* \| {re.escape(family.since)} \|", page)
 
 
+def test_the_docs_count_the_model_types():
+    pages = (DOCS.parent / "README.md", DOCS / "index.md", DOCS / "concepts" / "limits.md")
+    counts = [re.findall(r"(\d+) (?:supported )?model types|lists (\d+);", page.read_text("utf-8")) for page in pages]
+    assert [int(one or other) for each in counts for one, other in each] == [len(FAMILIES)] * 3
+
+
 def test_a_variant_that_the_rows_do_not_describe():
     with pytest.raises(InputError, match=r"opt has do_layer_norm_before=False, expected True"):
         find_sites(build("opt", do_layer_norm_before=False))

@@ -108,6 +108,8 @@ class SiteRow:
         vectors: Parameters outside linear modules whose first axis belongs to the units, in their order, such as a norm
             or a bias of queries; those that a model does not have are ignored.
         optional: Whether some layers of a model do not have the reader, and so no such units.
+        scale: Config field with a factor of the reader's output, by which it is multiplied before it is added to the
+            residual; None where there is no factor.
     """
 
     structure: str
@@ -123,6 +125,7 @@ class SiteRow:
     bias: PositionBias | None = None
     vectors: tuple[str, ...] = ()
     optional: bool = False
+    scale: str | None = None
 
 
 @dataclass(frozen=True)

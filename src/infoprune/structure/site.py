@@ -96,6 +96,7 @@ class Site:
         crossing: Paths of those producers that read the encoder's output.
         bias: For heads, the position bias that their layer shares with others; None where there is none.
         vectors: Paths of parameters outside linear modules whose first axis belongs to the units.
+        scale: Factor of the reader's output, by which it is multiplied before it is added to the residual.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Site:
     crossing: tuple[str, ...] = ()
     bias: SharedBias | None = None
     vectors: tuple[str, ...] = ()
+    scale: float = 1.0
 
     @property
     def reader(self) -> str:

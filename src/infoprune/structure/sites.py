@@ -221,6 +221,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
             )
         return Slice(prefix + rows.module, tuple(part * share for part in parts))
 
+    scale = 1.0 if row.scale is None else float(getattr(model.config, row.scale))
     inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
     if inputs == 0:  # the modules that give the other sizes are gone
         return Site(
@@ -237,6 +238,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
             attention=None,
             config=(),
             shared=family.shared,
+            scale=scale,
         )
     size = math.prod(number(count) for count in row.unit_size)
     units = inputs // size
@@ -261,6 +263,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         shared=family.shared,
         bias=None if row.bias is None else _bias(model, row.bias, prefix),
         vectors=tuple(path for path in (prefix + name for name in row.vectors) if path in parameters),
+        scale=scale,
     )
 
 
