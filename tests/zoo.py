@@ -58,6 +58,7 @@ OWN = {  # what other families' configs have not, or call otherwise
     "cohere": {"use_qk_norm": True},
     "granite": {"residual_multiplier": 0.3, "embedding_multiplier": 3.0, "attention_multiplier": 0.2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
+    "gpt_bigcode": {"attention_softmax_in_fp32": False, "scale_attention_softmax_in_fp32": False},
     "gptj": {"rotary_dim": 4},
     "lfm2": {"layer_types": ["conv", "full_attention"], "intermediate_size": 40, "block_auto_adjust_ff_dim": False},
     "qwen3_5_text": {

@@ -239,6 +239,10 @@ def test_rows_of_a_fused_weight():
     assert fused.rows(kept, units=2).tolist() == [4, 5, 6, 7, 10, 11, 14, 15]
     assert fused.owners(2).tolist() == [0] * 4 + [1] * 4 + [0, 0, 1, 1] * 2
     assert (fused.owners(2)[fused.rows(kept, units=2)] == 1).all()
+    with_one_key_and_value = Slice("qkv", (2,), shared=3)
+    assert with_one_key_and_value.rows(kept, units=2).tolist() == [2, 3, 4, 5, 6]
+    assert with_one_key_and_value.owners(2).tolist() == [0, 0, 1, 1]
+    assert with_one_key_and_value.rows(kept[:0], units=2).tolist() == []
 
 
 def test_a_transposed_weight_is_seen_as_w():

@@ -8,7 +8,9 @@ from infoprune.families.cohere import COHERE, COHERE2
 from infoprune.families.deberta import DEBERTA, DEBERTA_V2
 from infoprune.families.distilbert import DISTILBERT
 from infoprune.families.esm import ESM
+from infoprune.families.falcon import FALCON
 from infoprune.families.gpt2 import GPT2
+from infoprune.families.gpt_bigcode import GPT_BIGCODE
 from infoprune.families.gpt_neo import GPT_NEO, GPTJ
 from infoprune.families.gpt_neox import GPT_NEOX
 from infoprune.families.lfm2 import LFM2
@@ -97,11 +99,13 @@ DECODERS = (
     PHI,
     PHI3,
     GPT2,
+    GPT_BIGCODE,
     GPT_NEO,
     GPTJ,
     GPT_NEOX,
     OPT,
     BLOOM,
+    FALCON,
 )
 PAIRS = (BART, MBART, MARIAN, M2M_100, PEGASUS, BLENDERBOT, T5, MT5, WHISPER)
 FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS, *PAIRS)}

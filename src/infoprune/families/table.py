@@ -14,11 +14,14 @@ class Rows:
             (GPT-NeoX: query, key and value of a head side by side); (1, 1, 1) is query, key and value one below the
             other. A proportion may be "module:attribute".
         optional: Whether some models of the family do not have the module.
+        shared: Numbers, or "module:attribute"s, whose product is the number of rows below the parts that belong to all
+            units together, such as the one key and value that all queries have (multi-query attention); none mean 0.
     """
 
     module: str
     parts: tuple[int | str, ...] = (1,)
     optional: bool = False
+    shared: tuple[int | str, ...] = ()
 
 
 @dataclass(frozen=True)

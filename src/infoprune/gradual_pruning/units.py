@@ -107,7 +107,8 @@ class Units:
             written = linear(self._model, rows.module)
             weight = trainable(written.module).detach()
             squares = weight.square().sum(0 if written.transposed else 1).cpu().float()
-            total.index_add_(0, rows.owners(site.units), squares)
+            owners = rows.owners(site.units)
+            total.index_add_(0, owners, squares[: len(owners)])
         for path in site.readers:
             read = linear(self._model, path)
             weight = trainable(read.module).detach()

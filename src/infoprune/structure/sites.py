@@ -211,7 +211,8 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         return int(getattr(model.get_submodule(prefix + path), attribute))
 
     def slice_of(rows: Rows) -> Slice:
-        outputs = len(linear(model, prefix + rows.module).weight)
+        shared = math.prod(number(count) for count in rows.shared) if rows.shared else 0
+        outputs = len(linear(model, prefix + rows.module).weight) - shared
         parts = [number(part) for part in rows.parts]
         share, rest = divmod(outputs, units * sum(parts))
         if rest or share == 0:
@@ -219,7 +220,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
                 f"{prefix}{rows.module} has {outputs} outputs for {units} units of {row.structure}, expected a "
                 f"multiple of {units * sum(parts)}; this variant of {family.model_type!r} is not supported"
             )
-        return Slice(prefix + rows.module, tuple(part * share for part in parts))
+        return Slice(prefix + rows.module, tuple(part * share for part in parts), shared)
 
     scale = 1.0 if row.scale is None else float(getattr(model.config, row.scale))
     inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
