@@ -9,7 +9,7 @@ from zoo import FORMS, build, cast, inputs
 from infoprune.gradual_pruning.hard_concrete import open_probability
 from infoprune.gradual_pruning.table import TRAINED, TrainedMethod
 from infoprune.gradual_pruning.units import Units
-from infoprune.gradual_pruning.weights import layer_maps, share_left, unit_weights
+from infoprune.gradual_pruning.weights import layer_maps, share_left, unit_weights, weights_of_all
 from infoprune.structure.sites import find_sites
 from infoprune.surgery import apply_plan
 
@@ -41,7 +41,7 @@ def test_slicing_what_goes_equals_masking_it(model_type, method):
 def test_every_weight_of_the_layers_goes_with_one_unit(model_type):
     model = build(model_type)
     total = sum(each.weight.numel() for each in layer_maps(model).values())
-    of_all = sum(rows.shared for site in find_sites(model) for rows in site.producers) * model.config.hidden_size
+    of_all = sum(weights_of_all(model, site) for site in find_sites(model))
     assert sum(site.units * unit_weights(model, site) for site in find_sites(model)) == total - of_all
 
 
