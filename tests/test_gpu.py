@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from tiny import divergence, make_batches
-from zoo import answers, build, cast, inputs
+from zoo import FORMS, answers, build, cast, inputs
 
 from infoprune.budgets.budget import Budget, Keep
 from infoprune.budgets.costs import find_costs
@@ -45,7 +45,7 @@ def near(first, second, tolerance=1e-5):
     return float((first - second).abs().max() / second.abs().max()) < tolerance
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", FORMS)
 def test_every_family_is_compressed_alike(model_type):
     model, batches = build(model_type), cast(inputs(model_type), torch.float64)
     settings = Settings(repair=not FAMILIES[model_type].shared, ridge=1e-2)

@@ -2,12 +2,13 @@
 
 import copy
 import json
+from functools import partial
 
 import pytest
 import torch
 import transformers
 from unregistered import plain_transformers
-from zoo import answers, build, cast, inputs, kind_of, long_inputs
+from zoo import answers, build, cast, each_form, inputs, kind_of, long_inputs
 
 from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
@@ -43,10 +44,15 @@ def plan_for(model, kept):
 
 
 def masked(model, plan):
-    """The plain way: what the dropped units say is read as zero."""
+    """The plain way: what the dropped units say is read as zero, and is no part of a mean over all units."""
     model = copy.deepcopy(model)
     for site in find_sites(model):
-        dropped = [unit for unit in range(site.units) if unit not in plan.kept.get(site.name, range(site.units))]
+        kept = plan.kept.get(site.name, range(site.units))
+        dropped = [unit for unit in range(site.units) if unit not in kept]
+        for path in norms_of_all_heads(model, site) if dropped and kept else ():
+            norm = model.get_submodule(path)
+            coordinates = unit_coordinates(torch.tensor(kept), len(norm.weight) // site.units)
+            norm.register_forward_hook(partial(mean_over, coordinates))
         columns = unit_coordinates(torch.tensor(dropped, dtype=torch.long), site.size)
         for path in site.readers:
             module = model.get_submodule(path)
@@ -57,16 +63,38 @@ def masked(model, plan):
     return model
 
 
+def norms_of_all_heads(model, site):
+    """Norms whose statistic is one of all heads together: their weight has one axis."""
+    paths = {path.rpartition(".")[0] for path in site.vectors if model.get_parameter(path).ndim == 1}
+    return sorted(path for path in paths if path.endswith("norm"))
+
+
+def mean_over(coordinates, norm, inputs, _):
+    """What a norm of these coordinates alone would say."""
+    (x,) = inputs
+    small, whole = copy.deepcopy(norm), torch.zeros_like(x)
+    small._forward_hooks.clear()
+    small.weight = torch.nn.Parameter(norm.weight[coordinates])
+    whole[..., coordinates] = small(x[..., coordinates])
+    return whole
+
+
 def duplicate(model, site):
     """Makes the last unit say what the first one says: everything that is written for it, in every part."""
     last = torch.tensor([site.units - 1])
     for producer in site.producers:
         module = model.get_submodule(producer.module)
         new, old = producer.rows(last, site.units), producer.rows(torch.tensor([0]), site.units)
+        if norms_of_all_heads(model, site):  # a mean over heads that are alike is the same without one of them
+            others = torch.arange(1, site.units)
+            new, old = producer.rows(others, site.units), old.repeat(site.units - 1)
         weight = module.weight.data if isinstance(module, torch.nn.Linear) else module.weight.data.T
         weight[new] = weight[old]
         if module.bias is not None:
             module.bias.data[new] = module.bias.data[old]
+    for path in site.vectors:
+        entries = model.get_parameter(path).data.unflatten(0, (site.units, -1))
+        entries[-1] = entries[0]
     if site.bias is not None and site.bias.table is not None:
         columns = model.get_submodule(site.bias.table).weight.data
         columns[:, last] = columns[:, [0]]
@@ -95,6 +123,7 @@ def test_slicing_is_masking(family, attention):
     assert relative(answers(apply_plan(model, plan), batches), answers(masked(model, plan), batches)) < 1e-12
 
 
+@each_form
 def test_a_full_plan_is_the_identity(family):
     model = build(family.model_type)
     whole = plan_for(model, {site.name: tuple(range(site.units)) for site in find_sites(model)})
@@ -103,6 +132,7 @@ def test_a_full_plan_is_the_identity(family):
     assert small.state_dict().keys() == model.state_dict().keys()
 
 
+@each_form
 @pytest.mark.filterwarnings("ignore:.*calibration tokens")
 def test_compress_end_to_end(family):
     model, batches = build(family.model_type, torch.float32), inputs(family.model_type)
@@ -176,6 +206,7 @@ def test_generation_with_a_cache(family):
     assert torch.equal(with_cache, without)
 
 
+@each_form
 def test_shapes_change_where_asked_and_nowhere_else(family):
     model = build(family.model_type)
     for structure in family.structures:
@@ -186,29 +217,34 @@ def test_shapes_change_where_asked_and_nowhere_else(family):
             assert after.size == before.size
         touched = [path for site in find_sites(model, [structure]) for path in site.readers]
         touched += [rows.module for site in find_sites(model, [structure]) for rows in site.producers]
+        touched += [path.removesuffix(".weight") for site in find_sites(model, [structure]) for path in site.vectors]
         for name, weight in model.state_dict().items():
             same = small.state_dict()[name].shape == weight.shape
             if name.endswith(".weight"):
                 assert same == (name.removesuffix(".weight") not in touched), name
 
 
+@each_form
 def test_compensation_brings_back_a_copy(family):
     """Of two units that say the same one goes free of charge, whatever the weights are laid out like."""
     model = build(family.model_type)
-    for site in find_sites(model):
+    # where a formula gives every head another bias, none says what another one says
+    sites = [each for each in find_sites(model) if each.bias is None or each.bias.table or not each.bias.columns]
+    for site in sites:
         duplicate(model, site)
     batches = long_inputs(family.model_type)
     dense = answers(model, batches)
     statistics = collect(model, batches, shrinkage=1e-11)
-    plan = plan_for(model, {site.name: tuple(range(site.units - 1)) for site in find_sites(model)})
+    plan = plan_for(model, {site.name: tuple(range(site.units - 1)) for site in sites})
     assert relative(answers(apply_plan(model, plan, statistics), batches), dense) < 1e-5
     assert relative(answers(apply_plan(model, plan), batches), dense) > 1e-3
-    for site in statistics.sites.values():
+    for site in (statistics.sites[each.name] for each in sites):
         removal = ChannelInformation().rank_site(site, torch.Generator())
         first = min(removal.order.tolist().index(unit) for unit in (0, site.site.units - 1))
         assert float(removal.losses[: first + 1].sum()) < 1e-6 * float(removal.losses.sum())
 
 
+@each_form
 def test_repair_comes_nearer(family):
     model, batches = build(family.model_type), long_inputs(family.model_type)
     plan = plan_for(model, even(model))
@@ -226,6 +262,7 @@ def test_repair_comes_nearer(family):
         assert (answers(repaired, batches) - dense).square().mean() < 0.9 * before
 
 
+@each_form
 def test_a_repair_of_nothing_changes_nothing(family):
     if family.shared:
         return

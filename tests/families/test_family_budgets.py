@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from zoo import build, inputs
+from zoo import build, each_form, inputs
 
 from infoprune.budgets.budget import Budget
 from infoprune.budgets.costs import find_costs
@@ -20,6 +20,7 @@ def mixed(model):
     return {site.name: max(1, site.units - 1 - index % 3) for index, site in enumerate(find_sites(model))}
 
 
+@each_form
 @pytest.mark.parametrize("quantity", ["flops", "params", "bytes"])
 def test_costs_add_up_to_those_of_a_model_that_is_really_cut(family, quantity):
     model = build(family.model_type, torch.float32)
@@ -36,11 +37,13 @@ def test_costs_add_up_to_those_of_a_model_that_is_really_cut(family, quantity):
     assert costs.of(counts) == count(small) < count(model) == costs.dense
 
 
+@each_form
 def test_layers_are_timed(family):
     costs = find_costs(build(family.model_type, torch.float32), "latency", inputs(family.model_type), multiple=8)
     assert 0 < costs.least <= costs.dense
 
 
+@each_form
 def test_a_budget_is_met(family):
     model, batches = build(family.model_type, torch.float32), inputs(family.model_type)
     settings = Settings(repair=False)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from zoo import answers, build, inputs, long_inputs
+from zoo import FORMS, answers, build, inputs, long_inputs
 
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Budget, Keep
@@ -28,11 +28,9 @@ from infoprune.structure.sites import every_site, find_sites, sites_by_name
 from infoprune.structure.stock import loads_in
 from infoprune.surgery import apply_plan, outline
 
-TIED = {"smollm3", "gpt2", "opt"}
+TIED = {"starcoder2", "gpt2", "gpt_bigcode", "bloom"}
 """Whose output layer is the embedding table, as a rule."""
-ABLE = [
-    name for name, family in FAMILIES.items() if HIDDEN_SIZE_PER_LAYER in family.more_structures and name not in TIED
-]
+ABLE = [name for name in FORMS if HIDDEN_SIZE_PER_LAYER in FAMILIES[name].more_structures and name not in TIED]
 
 
 SOME = pytest.mark.parametrize("model", ["bert", "electra", "llama", "phi3"], indirect=True)

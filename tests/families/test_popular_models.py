@@ -16,6 +16,7 @@ CLASSES = {
     "classifier": ("AutoModelForSequenceClassification", {}),
     "language model": ("AutoModelForCausalLM", {"tie_word_embeddings": False}),
     "language model, tied": ("AutoModelForCausalLM", {"tie_word_embeddings": True}),
+    "sequence to sequence": ("AutoModelForSeq2SeqLM", {}),
 }
 
 

@@ -67,7 +67,7 @@ def added():
 
 
 def test_a_family_is_added_as_the_docs_say(added, tmp_path):
-    assert added.model_type == "starcoder2"
+    assert added.model_type == "arcee"
     test_contract.test_slicing_is_masking(added, "sdpa")
     test_contract.test_a_full_plan_is_the_identity(added)
     test_contract.test_compensation_brings_back_a_copy(added)
@@ -80,10 +80,10 @@ def test_a_family_is_added_as_the_docs_say(added, tmp_path):
 
 
 def test_an_unknown_family():
-    from transformers import BloomConfig, BloomForCausalLM
+    from transformers import MptConfig, MptForCausalLM
 
-    model = BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2))
-    with pytest.raises(InputError, match=r"'bloom' is not supported.*bert.*docs/development/add-a-family\.md"):
+    model = MptForCausalLM(MptConfig(vocab_size=20, d_model=8, n_layers=1, n_heads=2))
+    with pytest.raises(InputError, match=r"'mpt' is not supported.*bert.*docs/development/add-a-family\.md"):
         find_sites(model)
     assert (DOCS / "development" / "add-a-family.md").exists()
 
@@ -103,6 +103,12 @@ def test_the_docs_say_which_release_a_family_needs():
     for family in FAMILIES.values():
         if family.since is not None:
             assert re.search(rf"\| [^|]*{re.escape(family.models)}[^|]* \| {re.escape(family.since)} \|", page)
+
+
+def test_the_docs_count_the_model_types():
+    pages = (DOCS.parent / "README.md", DOCS / "index.md", DOCS / "concepts" / "limits.md")
+    counts = [re.findall(r"(\d+) (?:supported )?model types|lists (\d+);", page.read_text("utf-8")) for page in pages]
+    assert [int(one or other) for each in counts for one, other in each] == [len(FAMILIES)] * 3
 
 
 def test_a_variant_that_the_rows_do_not_describe():
@@ -233,6 +239,10 @@ def test_rows_of_a_fused_weight():
     assert fused.rows(kept, units=2).tolist() == [4, 5, 6, 7, 10, 11, 14, 15]
     assert fused.owners(2).tolist() == [0] * 4 + [1] * 4 + [0, 0, 1, 1] * 2
     assert (fused.owners(2)[fused.rows(kept, units=2)] == 1).all()
+    with_one_key_and_value = Slice("qkv", (2,), shared=3)
+    assert with_one_key_and_value.rows(kept, units=2).tolist() == [2, 3, 4, 5, 6]
+    assert with_one_key_and_value.owners(2).tolist() == [0, 0, 1, 1]
+    assert with_one_key_and_value.rows(kept[:0], units=2).tolist() == []
 
 
 def test_a_transposed_weight_is_seen_as_w():

@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from infoprune.checkpoint import empty_model, save
 from infoprune.errors import InputError
-from infoprune.families import FAMILIES
 from infoprune.forecasting.batch_pass import BatchPass
 from infoprune.forecasting.forecast import forecast
 from infoprune.forecasting.stages import STAGES
@@ -83,7 +82,7 @@ def test_what_a_pass_keeps_to_be_differentiated(family):
     assert found.kept == pytest.approx(real, rel=0.03)
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", zoo.FORMS)
 def test_every_family_can_be_forecast(family):
     model = zoo.build(family, torch.float32)
     with_targets(model, [])

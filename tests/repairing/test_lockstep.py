@@ -50,6 +50,19 @@ def test_passes_are_plain_forwards(tiny_bert64):
             assert torch.equal(each.y, y)
 
 
+def test_an_output_that_is_scaled_before_it_is_added():
+    model, batches = build("granite"), inputs("granite")
+    points = [PausePoint(site.reader, site.stream, site.scale) for site in find_sites(model, ["ffn"])]
+    assert {point.scale for point in points} == {0.3}
+    totals = []
+    with captured(model, "model.layers.0") as calls, Lockstep(model, batches, points) as passes:
+        while paused := passes.advance():
+            totals.append(paused)
+            passes.resume([each.total for each in paused])
+    for each, (_, written) in zip(totals[0], calls, strict=True):
+        assert_close(0.3 * each.total, written, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("model_type", ["bert", "llama", "t5"])
 def test_plain_passes_give_the_same_outputs(model_type):
     model = build(model_type)

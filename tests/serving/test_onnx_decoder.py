@@ -9,8 +9,10 @@ import pytest
 import torch
 import zoo
 
+from infoprune.errors import InputError
 from infoprune.plan import Plan
 from infoprune.serving.export import write_graphs
+from infoprune.serving.onnx_decoder import write_decoder
 from infoprune.serving.onnx_model import OnnxModel
 from infoprune.structure.sites import find_sites
 from infoprune.surgery import apply_plan
@@ -130,3 +132,8 @@ def test_the_comparison_counts_the_tokens_that_follow(exported):
         nats.append((p.exp() * (p - q)).sum(-1))
     assert int8.kl == pytest.approx(float(torch.cat(nats).mean()), rel=1e-6)
     assert int8.kl > 1e-5
+
+
+def test_a_layer_without_keys_and_values_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"layer 0 of this lfm2 keeps other states than keys and values.*in PyTorch"):
+        write_decoder(zoo.build("lfm2", torch.float32), tmp_path / "model.onnx")

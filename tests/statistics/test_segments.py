@@ -9,7 +9,7 @@ import pytest
 import torch
 from little_memory import little_memory
 from torch.testing import assert_close
-from zoo import FAMILIES, build, cast, inputs
+from zoo import FORMS, build, cast, inputs
 
 from infoprune.errors import InputError
 from infoprune.statistics.collect import collect, collect_importance
@@ -21,7 +21,7 @@ def assert_near(found, expected):
     assert_close(found, expected, rtol=0, atol=1e-7 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("model_type", FAMILIES)
+@pytest.mark.parametrize("model_type", FORMS)
 def test_layers_one_by_one_give_the_statistics_of_all(model_type):
     model = build(model_type)
     batches = cast(inputs(model_type), torch.float64)

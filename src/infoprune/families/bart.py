@@ -89,3 +89,15 @@ BART = Family(
 )
 # computed positions cannot be cut, only learnt ones
 MARIAN = replace(BART, model_type="marian", models="Marian, OPUS-MT", hidden_size=None)
+MBART = replace(
+    BART,
+    model_type="mbart",
+    models="mBART",
+    sites=encoder("self_attn_layer_norm", "final_layer_norm"),
+    decoder=decoder("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"),
+    hidden_size=None,
+)
+# computed positions
+M2M_100 = replace(MBART, model_type="m2m_100", models="M2M100, NLLB")
+PEGASUS = replace(MBART, model_type="pegasus", models="Pegasus")
+BLENDERBOT = replace(MBART, model_type="blenderbot", models="BlenderBot")

@@ -1,5 +1,7 @@
 """DeBERTa: the query and key projections, or separate ones of the same sizes, also project the relative positions."""
 
+from dataclasses import replace
+
 from infoprune.families.table import Attribute, Family, Rows, Setting, SiteRow
 
 DEBERTA_V2 = Family(
@@ -34,5 +36,26 @@ DEBERTA_V2 = Family(
             stream="intermediate.dense",
             config=(Setting("intermediate_size"),),
         ),
+    ),
+)
+HEADS, FFN = DEBERTA_V2.sites
+DEBERTA = replace(
+    DEBERTA_V2,
+    model_type="deberta",
+    models="DeBERTa v1",
+    requires=(("talking_head", False),),  # a variant that mixes the heads
+    sites=(
+        replace(
+            HEADS,
+            producers=(
+                Rows("attention.self.in_proj"),  # query, key and value of a head side by side
+                Rows("attention.self.pos_proj", optional=True),
+                Rows("attention.self.pos_q_proj", optional=True),
+            ),
+            vectors=("attention.self.q_bias", "attention.self.v_bias"),
+            stream="attention.self.in_proj",
+            refit=("attention.self.in_proj",),
+        ),
+        FFN,
     ),
 )

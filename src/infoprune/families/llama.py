@@ -83,3 +83,36 @@ PHI3 = replace(
         replace(FFN, producers=(Rows("mlp.gate_up_proj", parts=(1, 1)),)),
     ),
 )
+
+GRANITE = replace(
+    MISTRAL,
+    model_type="granite",
+    models="Granite 3 (dense)",
+    sites=tuple(replace(row, scale="residual_multiplier") for row in (HEADS, FFN)),
+)
+MINISTRAL = replace(MISTRAL, model_type="ministral", models="Ministral (2024)", since="4.57.0")
+MINISTRAL3 = replace(MISTRAL, model_type="ministral3", models="Ministral 3 (text)", since="5.0.0")
+ERNIE4_5 = replace(MISTRAL, model_type="ernie4_5", models="ERNIE 4.5 (dense)")
+HUNYUAN_V1_DENSE = replace(MISTRAL, model_type="hunyuan_v1_dense", models="Hunyuan (dense)")
+SEED_OSS = replace(MISTRAL, model_type="seed_oss", models="Seed-OSS")
+# as in Gemma 2, the outputs pass through norms
+EXAONE4 = replace(GEMMA2, model_type="exaone4", models="EXAONE 4")
+GLM = replace(
+    MISTRAL,
+    model_type="glm",
+    models="GLM-4 (9B), GLM-Edge",
+    sites=(HEADS, replace(FFN, producers=(Rows("mlp.gate_up_proj", parts=(1, 1)),))),
+)
+GLM4 = replace(
+    GLM,
+    model_type="glm4",
+    models="GLM-4-0414",
+    sites=tuple(replace(row, stream=None) for row in GLM.sites),
+    hidden_size=None,
+)
+STARCODER2 = replace(
+    MISTRAL,
+    model_type="starcoder2",
+    models="StarCoder2",
+    sites=(HEADS, replace(FFN, producers=(Rows("mlp.c_fc"),), readers=("mlp.c_proj",))),
+)

@@ -14,11 +14,14 @@ class Rows:
             (GPT-NeoX: query, key and value of a head side by side); (1, 1, 1) is query, key and value one below the
             other. A proportion may be "module:attribute".
         optional: Whether some models of the family do not have the module.
+        shared: Numbers, or "module:attribute"s, whose product is the number of rows below the parts that belong to all
+            units together, such as the one key and value that all queries have (multi-query attention); none mean 0.
     """
 
     module: str
     parts: tuple[int | str, ...] = (1,)
     optional: bool = False
+    shared: tuple[int | str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,16 @@ class PositionBias:
     """Bias of the attention scores by position, with a column for every head, that all layers of a stack share.
 
     Args:
-        module: Module, relative to the layer, that has it as its argument `position_bias`.
-        table: Embedding with the columns, relative to the base model; None where the bias is zero.
+        module: Module, relative to the layer, that has it as an argument.
+        table: Embedding with the columns, relative to the base model; None where the bias is zero or follows from a
+            formula.
         passed_on: Whether the module returns the bias, after its output, and the next layer gets what it returns; else
             a module above the layers computes it for all of them.
         method: Method of the module that computes the bias of all heads from the table where it is given none.
         flag: Attribute of the module that says whether it computes the bias; without it the bias is zero.
+        argument: Name of the argument.
+        columns: Config field with the number of columns that a formula gives (ALiBi), where there is no table; the
+            argument has one axis for the columns of all texts then, and not (texts, columns, ...).
     """
 
     module: str
@@ -75,6 +82,8 @@ class PositionBias:
     passed_on: bool = False
     method: str | None = None
     flag: str | None = None
+    argument: str = "position_bias"
+    columns: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,11 @@ class SiteRow:
         crossing: Those producers of a decoder that read the encoder's output.
         refit: Those producers that a repair can re-fit, since they are called once in a pass; None means all.
         bias: Position bias of the heads that the layers share, or None.
+        vectors: Parameters outside linear modules whose first axis belongs to the units, in their order, such as a norm
+            or a bias of queries; those that a model does not have are ignored.
+        optional: Whether some layers of a model do not have the reader, and so no such units.
+        scale: Config field with a factor of the reader's output, by which it is multiplied before it is added to the
+            residual; None where there is no factor.
     """
 
     structure: str
@@ -112,6 +126,9 @@ class SiteRow:
     crossing: tuple[str, ...] = ()
     refit: tuple[str, ...] | None = None
     bias: PositionBias | None = None
+    vectors: tuple[str, ...] = ()
+    optional: bool = False
+    scale: str | None = None
 
 
 @dataclass(frozen=True)
@@ -186,7 +203,7 @@ class Family:
         layers: Path of the list of layers, relative to the base model; "*" means every entry of a list on the way.
         sites: One row per type of structure, in the order in which a layer computes them.
         shared: Whether every layer is applied several times in one pass.
-        requires: Config fields that must have a value for the rows to hold.
+        requires: Config fields that must have a value, or be absent, for the rows to hold.
         decoder: Decoder of an encoder-decoder, whose `layers` are the encoder's.
         top: Rows of the sites above the layers, with paths relative to the whole model; those that a model class does
             not have are ignored.

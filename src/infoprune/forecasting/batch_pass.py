@@ -87,4 +87,4 @@ class BatchPass:
 
 
 def _require_gradient(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return output if output.requires_grad else output.requires_grad_()
+    return output if output.requires_grad else output.requires_grad_().clone()  # as in `taps.py`

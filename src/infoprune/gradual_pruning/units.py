@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from infoprune.gradual_pruning import hard_concrete
 from infoprune.gradual_pruning.table import TrainedMethod
-from infoprune.gradual_pruning.weights import fold, trainable, unit_weights
+from infoprune.gradual_pruning.weights import fold, trainable, unit_weights, weights_of_all
 from infoprune.plan import Plan
 from infoprune.structure.linear import linear
 from infoprune.structure.site import Site
@@ -36,6 +36,7 @@ class Units:
         each = [torch.full((site.units,), float(unit_weights(model, site))) for site in self._sites]
         self.weights = torch.cat(each)
         """Number of weights of every unit of every site, one site after the other."""
+        self._of_all = float(sum(weights_of_all(model, site) for site in self._sites))
         self._readers = [linear(model, path) for site in self._sites for path in site.readers]
         self._modules = [reader.module for reader in self._readers]
         device = self._modules[0].weight.device
@@ -81,7 +82,8 @@ class Units:
         if self.gates.locations is None or self.gates.multipliers is None or self.gates.settled:
             return 0.0
         weights = self.weights.to(self.gates.locations.device)
-        expected = (hard_concrete.open_probability(self.gates.locations) * weights).sum() / weights.sum()
+        expected = (hard_concrete.open_probability(self.gates.locations) * weights).sum() + self._of_all
+        expected = expected / (weights.sum() + self._of_all)
         over = expected - self.gates.share
         return self.gates.multipliers[0] * over + self.gates.multipliers[1] * over.square()
 
@@ -107,7 +109,8 @@ class Units:
             written = linear(self._model, rows.module)
             weight = trainable(written.module).detach()
             squares = weight.square().sum(0 if written.transposed else 1).cpu().float()
-            total.index_add_(0, rows.owners(site.units), squares)
+            owners = rows.owners(site.units)
+            total.index_add_(0, owners, squares[: len(owners)])
         for path in site.readers:
             read = linear(self._model, path)
             weight = trainable(read.module).detach()
@@ -130,7 +133,7 @@ class Units:
             score[order[: site.least]] = -torch.inf
             ranks.append(score)
         stays = torch.zeros(len(self.weights), dtype=torch.bool)
-        costs, room = self.weights.tolist(), share * float(self.weights.sum())
+        costs, room = self.weights.tolist(), share * (float(self.weights.sum()) + self._of_all) - self._of_all
         for unit in torch.cat(ranks).argsort(stable=True).tolist():
             if costs[unit] <= room:
                 stays[unit] = True

@@ -26,6 +26,11 @@ def unit_weights(model: PreTrainedModel, site: Site) -> int:
     return written + sum(site.size * linear(model, path).weight.shape[0] for path in site.readers)
 
 
+def weights_of_all(model: PreTrainedModel, site: Site) -> int:
+    """Return how many weights of the layers' linear maps belong to all units of a site together."""
+    return sum(rows.shared * linear(model, rows.module).weight.shape[1] for rows in site.producers)
+
+
 def share_left(small: PreTrainedModel, dense: PreTrainedModel) -> float:
     """Return the share of the dense model's weights in the layers' linear maps that is left and not zero."""
     there = sum(int(each.weight.count_nonzero()) for each in layer_maps(small).values())

@@ -96,7 +96,7 @@ def indices_of(plan: Plan, model: PreTrainedModel) -> dict[str, tuple[int, ...]]
     indices = {f"{path}.{COORDINATES}": coordinates for path, coordinates in steps.items()}
     for site in find_sites(model):
         kept = plan.kept.get(site.name, ())
-        if site.bias is not None and site.bias.table is not None and 0 < len(kept) < plan.units[site.name]:
+        if site.bias is not None and site.bias.columns > 0 and 0 < len(kept) < plan.units[site.name]:
             indices[f"{site.bias.module}.{BIAS_HEADS}"] = kept
     if plan.rows is not None:
         indices |= {f"{path}.{ROWS}": plan.rows for path in table_paths(model)}

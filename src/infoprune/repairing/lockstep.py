@@ -44,10 +44,12 @@ class PausePoint:
     Args:
         module: Path of the linear module.
         stream: Path of a module whose first input is the residual that is added to the output, or None.
+        scale: Factor of the output, by which it is multiplied before it is added; the residual is divided by it here.
     """
 
     module: str
     stream: str | None
+    scale: float = 1.0
 
 
 class Lockstep:
@@ -131,7 +133,8 @@ class Lockstep:
         """Register hooks that record the residual before the module and pause the pass after it."""
 
         def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self._latest[id(getcurrent()), point.module] = inputs[0]
+            residual = inputs[0]
+            self._latest[id(getcurrent()), point.module] = residual if point.scale == 1 else residual / point.scale
 
         def pause(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             residual = self._latest.pop((id(getcurrent()), point.module), None)

@@ -166,7 +166,7 @@ def refit_bottom_up(
     repaired.eval()
     steps = {path: step for path, step in refit_steps(repaired, dense).items() if chosen(step)}
     written = {step.neurons[0].module for step in steps.values() if step.neurons and neurons is not False}
-    points = [PausePoint(step.module, step.stream) for step in steps.values()]
+    points = [PausePoint(step.module, step.stream, step.scale) for step in steps.values()]
     numbers = starts([len(next(iter(batch.values()))) for batch in batches[:own]])
     firsts = [numbers[index % len(numbers)] for index in range(len(batches))]
     with (

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
+from infoprune.errors import InputError
 from infoprune.serving.onnx_cache import TOTAL_LENGTH, Sizes, cache_axes, example_cache, finish_cache, presents
 from infoprune.serving.onnx_graph import BATCH, LENGTH
 from infoprune.serving.onnx_model import PAST, extra
@@ -59,6 +60,11 @@ def _cache_sizes(model: PreTrainedModel) -> Sizes:
         cache: Any = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True).past_key_values
     found: dict[str, Tensor] = {}
     for number, layer in enumerate(cache.layers):
+        if vars(layer).get("keys") is None:
+            raise InputError(
+                f"layer {number} of this {model.config.model_type} keeps other states than keys and values, expected "
+                "attention in every layer for an .onnx file; run this model in PyTorch"
+            )
         found |= {f"{PAST}{number}.key": layer.keys, f"{PAST}{number}.value": layer.values}
     return {name: (tensor.shape[1], tensor.shape[3]) for name, tensor in found.items()}
 

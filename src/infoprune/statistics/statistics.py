@@ -79,6 +79,7 @@ class SiteStatistics:
             with present(model, producer.module):
                 rows = exact(linear(model, producer.module).weight).to(squares.device)
             owners = producer.owners(site.units).to(squares.device)
+            rows = rows[: len(owners)]
             squares.index_add_(0, owners, rows.square().sum(1))
             sums.index_add_(0, owners, rows.abs().sum(1))
         return cls(

@@ -27,9 +27,9 @@ class Tap:
 
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Record an application, and return its output with gradient."""
-        y = output if output.requires_grad else output.requires_grad_()
-        self.passed.append(ReaderCall(inputs[0].detach(), y))
-        return y
+        lowest = not output.requires_grad
+        self.passed.append(ReaderCall(inputs[0].detach(), output.requires_grad_() if lowest else output))
+        return output.clone() if lowest else output  # Falcon adds to it in place, which a leaf does not allow
 
 
 @contextmanager

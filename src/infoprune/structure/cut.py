@@ -37,6 +37,11 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
         keep_bias_heads(model, site.bias, kept)
     for producer in site.producers:
         linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
+    for path in site.vectors:
+        old = model.get_parameter(path)
+        entries = unit_coordinates(kept, len(old) // site.units).to(old.device)
+        new = nn.Parameter(old.detach().index_select(0, entries), requires_grad=old.requires_grad)
+        replace_parameter(model, old, new)
     tied = () if site.residual is None else site.residual.tied
     for path in site.readers:
         if path not in tied:

@@ -124,6 +124,9 @@ def _rows_of_tokens(model: PreTrainedModel, tokens: int) -> list[nn.Parameter]:
                 "leave vocabulary out of `structures`"
             )
         found += [parameter for parameter in (head.weight, getattr(head, "bias", None)) if parameter is not None]
+        for module in model.modules():  # ESM has the bias of the output layer beside it
+            bias = module._parameters.get("bias") if any(child is head for child in module.children()) else None
+            found += [bias] if bias is not None and bias.shape == (tokens,) else []
     return list({id(parameter): parameter for parameter in found}.values())
 
 

@@ -39,8 +39,9 @@ class HeadlessAttention(nn.Module):
             self.add_module(name, attention.get_submodule(name))
         self._source, self._reader = source, reader
         self._rest = (None, None) if passes_bias else (None,)
-        # the attribute has the name that transformers gives it; attention without a cache has none
-        self.layer_idx: int | None = vars(attention).get("layer_idx") if fills_cache else None
+        # the attribute has the name that transformers gives it; GPT-Neo has another, attention without a cache none
+        number = vars(attention).get("layer_idx", vars(attention).get("layer_id"))
+        self.layer_idx: int | None = number if fills_cache else None
 
     def forward(self, hidden_states: Tensor | None = None, *args: object, **kwargs: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Return the reader's (batch, length, outputs), or its input (batch, length, 0); no bias, no weights."""

@@ -16,8 +16,6 @@ from infoprune.structure.site import SharedBias
 
 BIAS_HEADS = "position_bias_heads"
 """Name of a module's buffer with the columns of the heads that it keeps, which is saved with the weights."""
-ARGUMENT = "position_bias"
-"""Argument by which a module gets the bias."""
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -39,6 +37,30 @@ class OwnBias:
         return _own_columns(self.module, bias).to(device)
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Hook that gives an attention module the columns of its own heads.
+
+    Args:
+        argument: Argument of the module that has the columns of all heads.
+        joined: Number of columns of a text where the argument has one axis for those of all texts; 0 where they have an
+            axis of their own, after that of the texts.
+    """
+
+    argument: str
+    joined: int
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
+        """Return the arguments with which the module is called instead; None for those that it has."""
+        bias = kwargs.get(self.argument)
+        if bias is None:
+            return None
+        if not self.joined:
+            return args, {**kwargs, self.argument: _own_columns(module, bias)}
+        own = _own_columns(module, bias.unflatten(0, (-1, self.joined)))
+        return args, {**kwargs, self.argument: own.flatten(0, 1)}
+
+
 def keep_bias_heads(model: nn.Module, bias: SharedBias, kept: Int[Tensor, " k"]) -> None:
     """Make the attention of one layer add the columns of some of its heads, in place.
 
@@ -49,20 +71,18 @@ def keep_bias_heads(model: nn.Module, bias: SharedBias, kept: Int[Tensor, " k"])
     """
     for path in bias.receivers:
         _compute_alone(model, path, bias)
-    if bias.table is None:
+    if bias.columns == 0:
         return
     module = model.get_submodule(bias.module)
     before = module._buffers.get(BIAS_HEADS)
     if len(kept) == 0:
         module._buffers.pop(BIAS_HEADS, None)
         return
-    if not bias.receivers and _select not in module._forward_pre_hooks.values():
-        module.register_forward_pre_hook(_select, with_kwargs=True)
-    index = (
-        kept.to(model.get_parameter(f"{bias.table}.weight").device)
-        if before is None
-        else before[kept.to(before.device)]
-    )
+    selection = Selection(bias.argument, bias.columns if bias.table is None else 0)
+    if not bias.receivers and selection not in module._forward_pre_hooks.values():
+        module.register_forward_pre_hook(selection, with_kwargs=True)
+    beside = next(module.parameters()) if bias.table is None else model.get_parameter(f"{bias.table}.weight")
+    index = kept.to(beside.device) if before is None else before[kept.to(before.device)]
     module.register_buffer(BIAS_HEADS, index)
 
 
@@ -83,12 +103,7 @@ def _compute_alone(model: nn.Module, path: str, bias: SharedBias) -> None:
 
 
 def _leave_out(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
-    return args, {**kwargs, ARGUMENT: None}
-
-
-def _select(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
-    bias = kwargs.get(ARGUMENT)
-    return None if bias is None else (args, {**kwargs, ARGUMENT: _own_columns(module, bias)})
+    return args, {**kwargs, "position_bias": None}
 
 
 def _own_columns(module: nn.Module, bias: Tensor) -> Tensor:

@@ -51,13 +51,14 @@ class SharedBias:
 
     Args:
         module: Path of the module that gets it as an argument, and has the index of its own columns.
-        table: Path of the embedding with the columns; None where the bias is zero.
-        columns: Number of columns, one for each head of the dense model.
+        table: Path of the embedding with the columns; None where the bias is zero or follows from a formula.
+        columns: Number of columns, one for each head of the dense model; 0 where the bias is zero.
         indexed: Whether the module has an index already.
         receivers: Paths of such modules in all layers of the stack, where each passes the bias on to the next; empty
             where a module above the layers gives it to all.
         method: Name of the method that computes it in such a module, or None.
         flag: Name of the attribute of such a module that says whether it has the table, or None.
+        argument: Name of the argument.
     """
 
     module: str
@@ -67,6 +68,7 @@ class SharedBias:
     receivers: tuple[str, ...] = ()
     method: str | None = None
     flag: str | None = None
+    argument: str = "position_bias"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Site:
         residual: For a hidden size, the residual stream or the part of it that lies in the layer; None elsewhere.
         crossing: Paths of those producers that read the encoder's output.
         bias: For heads, the position bias that their layer shares with others; None where there is none.
+        vectors: Paths of parameters outside linear modules whose first axis belongs to the units.
+        scale: Factor of the reader's output, by which it is multiplied before it is added to the residual.
     """
 
     name: str
@@ -111,6 +115,8 @@ class Site:
     residual: Stream | None = None
     crossing: tuple[str, ...] = ()
     bias: SharedBias | None = None
+    vectors: tuple[str, ...] = ()
+    scale: float = 1.0
 
     @property
     def reader(self) -> str:
@@ -141,7 +147,7 @@ class Site:
     @property
     def index_bytes(self) -> int:
         """Bytes for every unit that is left, of an index that the first cut adds to the model."""
-        return 0 if self.bias is None or self.bias.table is None or self.bias.indexed else INDEX_BYTES
+        return 0 if self.bias is None or self.bias.columns == 0 or self.bias.indexed else INDEX_BYTES
 
     @property
     def least(self) -> int:

@@ -85,7 +85,7 @@ def find_sites(
     """
     family = family_named(model.config.model_type, structures)
     for field, value in family.requires:
-        if getattr(model.config, field) != value:
+        if getattr(model.config, field, value) != value:
             raise InputError(
                 f"this {family.model_type} has {field}={getattr(model.config, field)}, expected {value}: "
                 "the variant is not supported; docs/development/add-a-family.md shows how to add one"
@@ -173,7 +173,9 @@ def _all_layers(model: PreTrainedModel, family: Family) -> Iterator[tuple[int, L
         if name == "decoder" and not _has(model, prefix + stack.layers):
             continue  # a class such as T5EncoderModel
         for number, path in enumerate(_layers(model, prefix + stack.layers)):
-            yield number, Layer(f"{name}.{number}", path, stack.sites)
+            there = {inner for inner, _ in model.get_submodule(path).named_modules()}
+            rows = tuple(row for row in stack.sites if not row.optional or row.readers[0] in there)
+            yield number, Layer(f"{name}.{number}", path, rows)
 
 
 def _has(model: nn.Module, path: str) -> bool:
@@ -209,7 +211,8 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         return int(getattr(model.get_submodule(prefix + path), attribute))
 
     def slice_of(rows: Rows) -> Slice:
-        outputs = len(linear(model, prefix + rows.module).weight)
+        shared = math.prod(number(count) for count in rows.shared) if rows.shared else 0
+        outputs = len(linear(model, prefix + rows.module).weight) - shared
         parts = [number(part) for part in rows.parts]
         share, rest = divmod(outputs, units * sum(parts))
         if rest or share == 0:
@@ -217,8 +220,9 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
                 f"{prefix}{rows.module} has {outputs} outputs for {units} units of {row.structure}, expected a "
                 f"multiple of {units * sum(parts)}; this variant of {family.model_type!r} is not supported"
             )
-        return Slice(prefix + rows.module, tuple(part * share for part in parts))
+        return Slice(prefix + rows.module, tuple(part * share for part in parts), shared)
 
+    scale = 1.0 if row.scale is None else float(getattr(model.config, row.scale))
     inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
     if inputs == 0:  # the modules that give the other sizes are gone
         return Site(
@@ -235,10 +239,13 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
             attention=None,
             config=(),
             shared=family.shared,
+            scale=scale,
         )
     size = math.prod(number(count) for count in row.unit_size)
     units = inputs // size
-    there = {name for name, _ in model.get_submodule(prefix[:-1]).named_modules()}
+    inside = model.get_submodule(prefix[:-1])
+    there = {name for name, _ in inside.named_modules()}
+    parameters = {prefix + name for name, _ in inside.named_parameters()} if row.vectors else set()
     producers = {rows.module: slice_of(rows) for rows in row.producers if not rows.optional or rows.module in there}
     return Site(
         name=name,
@@ -256,21 +263,25 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         config=tuple(_field(model, field, number(field.each)) for field in row.config),
         shared=family.shared,
         bias=None if row.bias is None else _bias(model, row.bias, prefix),
+        vectors=tuple(path for path in (prefix + name for name in row.vectors) if path in parameters),
+        scale=scale,
     )
 
 
 def _bias(model: PreTrainedModel, bias: PositionBias, prefix: str) -> SharedBias:
     base = "" if model.base_model is model else model.base_model_prefix + "."
     table = None if bias.table is None else base + bias.table
+    columns = 0 if bias.columns is None else int(getattr(model.config, bias.columns))
     stack = prefix[:-1].rpartition(".")[0]
     return SharedBias(
         module=prefix + bias.module,
         table=table,
-        columns=0 if table is None else model.get_parameter(f"{table}.weight").shape[1],
+        columns=columns if table is None else model.get_parameter(f"{table}.weight").shape[1],
         indexed=BIAS_HEADS in model.get_submodule(prefix + bias.module)._buffers,
         receivers=tuple(f"{layer}.{bias.module}" for layer in _layers(model, stack)) if bias.passed_on else (),
         method=bias.method,
         flag=bias.flag,
+        argument=bias.argument,
     )
 
 

@@ -68,7 +68,7 @@ ROWS = [
     row("report {report_of_another_version}", "no", "report of version 1", "prune again with this release"),
     row("report {report_cut_off}", "report.json is damaged", "prune again"),
     # Models that are not served
-    pruned("bloom", "model type 'bloom' is not supported", "expected one of: albert", "add-a-family.md"),
+    pruned("mpt", "model type 'mpt' is not supported", "expected one of: albert", "add-a-family.md"),
     pruned("vit", "ViTForImageClassification", "expected a model of texts", "infoprune.prune from Python"),
     pruned("whisper", "WhisperForConditionalGeneration", "expected a model of texts", "infoprune.prune from Python"),
     row("export {whisper} {out}.onnx", "WhisperForConditionalGeneration", "expected a model of texts"),

@@ -15,8 +15,8 @@ from transformers import (
     BertForQuestionAnswering,
     BertForTokenClassification,
     BertModel,
-    BloomConfig,
-    BloomForCausalLM,
+    MptConfig,
+    MptForCausalLM,
 )
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab29\nsize 12345\n"
@@ -125,7 +125,7 @@ model("decoder", lambda: zoo.build("llama", dtype=torch.float32), types=False)
 model("translator", lambda: zoo.build("t5", dtype=torch.float32), types=False)
 model("vit", lambda: zoo.build("vit"))
 model("whisper", lambda: zoo.build("whisper"))
-model("bloom", lambda: BloomForCausalLM(BloomConfig(n_layer=1, hidden_size=8, n_head=2, vocab_size=100)))
+model("mpt", lambda: MptForCausalLM(MptConfig(n_layers=1, d_model=8, n_heads=2, vocab_size=100)))
 
 changed("no_config", without("config.json"))
 changed("no_weights", without("*.safetensors"))
