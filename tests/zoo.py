@@ -52,6 +52,12 @@ SIZES = {
     "max_target_positions": 80,
     "suppress_tokens": None,
     "begin_suppress_tokens": None,
+    "intermediate_size": 40,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 24,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
 }
 NEURONS = 40
 
@@ -70,6 +76,10 @@ def tiny_config(model_type, **settings):
     return config_class(**(chosen | {"architectures": []} | settings))
 
 
+def has_experts(model_type):
+    return any(row.experts for row in FAMILIES[model_type].sites)
+
+
 def ffn_fields(model_type):
     rows = [row for stack in FAMILIES[model_type].stacks.values() for row in stack.sites]
     return [field for row in rows if row.structure == "ffn" for field in row.config]
@@ -85,9 +95,11 @@ def build(model_type, dtype=torch.float64, auto=None, seed=0, **settings):
     """A model whose weights are all drawn from the seed, in evaluation mode."""
     config = tiny_config(model_type, **settings)
     auto = getattr(transformers, auto or AUTO[FAMILIES[model_type].task])
+    # the default of experts has no products in float64
+    implementation = {"experts_implementation": "eager"} if has_experts(model_type) else {}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = auto.from_config(config, dtype=dtype)
+        model = auto.from_config(config, dtype=dtype, **implementation)
         fixed = "|".join(model._keys_to_ignore_on_save or ()) or "^$"
         for name, parameter in model.named_parameters():
             if re.search(fixed, name):
@@ -130,6 +142,8 @@ def cast(batches, dtype):
 
 def answers(model, batches):
     """All outputs at real tokens."""
+    if has_experts(model.config.model_type):
+        model.set_experts_implementation("eager")
     found = []
     with torch.no_grad():
         for batch in cast(batches, next(model.parameters()).dtype):

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from infoprune.errors import InputError
 from infoprune.plan import HIDDEN_SIZE, Plan
-from infoprune.ranking.criteria import Criterion, JointCriterion, PairedCriterion
+from infoprune.ranking.criteria import CRITERIA, Criterion, ExpertCriterion, JointCriterion, PairedCriterion
+from infoprune.ranking.eliminate import Elimination
 from infoprune.statistics.calibration import Progress
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.statistics import SiteStatistics, Statistics
@@ -132,12 +134,29 @@ def rank(
         site = statistics.sites[name]
         if site.pairs is not None and budget is not None and site.pairs.above is not None:
             site = _below(site, site.pairs, ranked.get(site.pairs.above.name), budget)
-        elimination = criterion.rank_site(site, _generator(seed, name))
+        elimination = _eliminated(site, criterion, _generator(seed, name))
         ranked[name] = Ranking(site.site, elimination.order.cpu(), elimination.losses.cpu())
         if progress is not None:
             progress(len(ranked), len(names))
     ranked = {name: ranked[name] for name in names} | _stream(statistics, criterion, seed)
     return Rankings(ranked, statistics.model_type, criterion.name, seed, criterion.nats)
+
+
+def _eliminated(site: SiteStatistics, criterion: Criterion, generator: torch.Generator) -> Elimination:
+    if site.site.routing is None:
+        return criterion.rank_site(site, generator)
+    if not isinstance(criterion, ExpertCriterion):
+        raise no_expert_criterion(criterion, site.site)
+    return criterion.rank_experts(site, generator)
+
+
+def no_expert_criterion(criterion: Criterion, site: Site) -> InputError:
+    """Return the error of a criterion that cannot rank the experts of a site."""
+    others = ", ".join(name for name, make in CRITERIA.items() if isinstance(make(), ExpertCriterion))
+    return InputError(
+        f"criterion {criterion.name!r} has no score for {site.name}, expected one of: {others}; pass e.g. "
+        "`criterion=information`, or leave experts out of `structures`"
+    )
 
 
 def _stream(statistics: Statistics, criterion: Criterion, seed: int) -> dict[str, Ranking]:

@@ -24,7 +24,7 @@ class RefitStep:
     """Module to re-fit.
 
     Args:
-        module: Path of the linear module or norm.
+        module: Path of the linear module, norm or module of experts.
         importance: Name of the site or read point whose token importance weighs the regression.
         stream: Path of a module whose first input is the residual that is added to the output, or None.
         kept_outputs: Outputs of the dense module that the module still has; None for all.
@@ -32,6 +32,7 @@ class RefitStep:
         norm: Whether the module is a norm, with a gain and perhaps a bias for every coordinate.
         neurons: Producers of the neurons that the module reads, so that both can be re-fitted together; else empty.
         units: Number of these neurons.
+        experts: Site whose experts the module holds; None for others.
     """
 
     module: str
@@ -42,6 +43,7 @@ class RefitStep:
     norm: bool = False
     neurons: tuple[Slice, ...] = ()
     units: int = 0
+    experts: Site | None = None
 
     @property
     def stack(self) -> str:
@@ -82,7 +84,14 @@ def refit_steps(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Ref
                 )
             neurons = site.producers if site.structure == "ffn" and site.units > 0 else ()
             found[site.reader] = RefitStep(
-                site.reader, site.name, site.stream, outputs.get(site.reader), True, neurons=neurons, units=site.units
+                site.reader,
+                site.name,
+                site.stream,
+                outputs.get(site.reader),
+                True,
+                neurons=neurons,
+                units=site.units,
+                experts=None if site.routing is None else site,
             )
     coordinates = {
         path: kept[site.name] for site in whole.values() if site.residual is not None for path in _tables(site, cut)

@@ -38,7 +38,9 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
     for producer in site.producers:
         linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
     tied = () if site.residual is None else site.residual.tied
-    for path in site.readers:
+    for name in () if site.routing is None else site.routing.parameters:
+        _keep_entries(model, name, kept)
+    for path in () if site.routing is not None else site.readers:
         if path not in tied:
             linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
     if site.residual is not None:
@@ -48,6 +50,14 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
         return
     for attribute in site.attributes:
         _write(model, attribute, len(kept))
+
+
+def _keep_entries(model: nn.Module, name: str, kept: Int[Tensor, " k"]) -> None:
+    """Keep some entries of a parameter along its first axis, in place."""
+    path, _, own = name.rpartition(".")
+    old = model.get_parameter(name)
+    cut = old.detach().index_select(0, kept.to(old.device)).contiguous()
+    setattr(model.get_submodule(path), own, nn.Parameter(cut, requires_grad=old.requires_grad))
 
 
 def _cut_tables(model: nn.Module, stream: Stream, kept: Int[Tensor, " k"]) -> None:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES, Family, PositionBias, Rows, Setting, SiteRow
 from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, STREAMS, VOCABULARY
+from infoprune.structure.experts import routing_of
 from infoprune.structure.hidden_size import hidden_size_of, hidden_sizes_per_layer_of
 from infoprune.structure.linear import linear
 from infoprune.structure.plain import on_transformers_model
@@ -94,7 +95,7 @@ def find_sites(
         _site(model, family, row, f"{layer.name}.{row.structure}", number, f"{layer.path}.")
         for number, layer in _all_layers(model, family)
         for row in layer.rows
-        if structures is None or row.structure in structures
+        if (structures is None or row.structure in structures) and _is_there(model, row, layer.path)
     ]
     above = [row for row in _top(model, family) if structures is not None and row.structure in structures]
     found += [_site(model, family, row, f"top.{row.structure}", 0, "") for row in above]
@@ -180,6 +181,11 @@ def _has(model: nn.Module, path: str) -> bool:
     return path.partition(".*")[0] in dict(model.named_modules())
 
 
+def _is_there(model: nn.Module, row: SiteRow, layer: str) -> bool:
+    """Return whether a layer has the structure of a row: not all layers of a model have experts."""
+    return row.experts is None or row.readers[0] in {name for name, _ in model.get_submodule(layer).named_modules()}
+
+
 def _top(model: PreTrainedModel, family: Family) -> list[SiteRow]:
     """Return the rows of the sites above the layers that this model class has."""
     there = dict(model.named_modules())
@@ -219,7 +225,10 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
             )
         return Slice(prefix + rows.module, tuple(part * share for part in parts))
 
-    inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
+    if row.experts is None:
+        inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
+    else:
+        inputs = len(model.get_parameter(prefix + row.experts.parameters[0]))
     if inputs == 0:  # the modules that give the other sizes are gone
         return Site(
             name=name,
@@ -251,11 +260,15 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         stream=None if row.stream is None else prefix + row.stream,
         refit=tuple(each for path, each in producers.items() if row.refit is None or path in row.refit),
         crossing=tuple(prefix + path for path in row.crossing),
-        attributes=tuple(Size(a.name, number(a.each), prefix + a.module) for a in row.attributes),
+        attributes=tuple(
+            Size(a.name, number(a.each), prefix + a.module, most=number(f"{a.module}:{a.name}") if a.most else None)
+            for a in row.attributes
+        ),
         attention=row.attention and prefix + row.attention,
         config=tuple(_field(model, field, number(field.each)) for field in row.config),
         shared=family.shared,
         bias=None if row.bias is None else _bias(model, row.bias, prefix),
+        routing=None if row.experts is None else routing_of(model, row.experts, prefix),
     )
 
 
@@ -278,4 +291,5 @@ def _field(model: PreTrainedModel, field: Setting, each: int) -> Size:
     def known(name: str | None) -> Tie | None:
         return None if name is None else Tie(name, int(getattr(model.config, name)))
 
-    return Size(field.name, each, fixed=field.fixed, divides=known(field.divides), fills=known(field.fills))
+    most = int(getattr(model.config, field.name)) if field.most else None
+    return Size(field.name, each, fixed=field.fixed, divides=known(field.divides), fills=known(field.fills), most=most)
