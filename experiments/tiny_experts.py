@@ -27,10 +27,10 @@ LENGTH = 96
 """Tokens of a piece of text."""
 VOCABULARY = 2048
 KINDS = ("reviews", "news", "code")
-SPLITS = {"test": 96, "validation": 48}
-"""Pieces of each kind in a split; each document is in one split only, all others are for training and calibration."""
-TRAINED = 4_000_000
-"""Tokens of the training, each piece at most a few times."""
+SPLITS = {"test": 64, "validation": 32, "training": 8000}
+"""Pieces of each kind in a split; each document is in one split only. Training pieces are for calibration too."""
+TRAINED = 1_536_000
+"""Tokens of the training, as many of each kind."""
 BATCH = 32
 RATE = 3e-3
 WARM_UP = 50
@@ -54,17 +54,17 @@ def pieces() -> dict[str, dict[str, torch.Tensor]]:
     """Return the pieces by split and kind, (pieces, LENGTH) token numbers; made once."""
     file = FOLDER / f"pieces-{LENGTH}.pt"
     if not file.is_file():
-        encode, found = tokenizer(), {split: {} for split in (*SPLITS, "training")}
+        encode, found = tokenizer(), {split: {} for split in SPLITS}
         for kind, texts in documents().items():
             rest = iter(texts)
-            for split, count in (*SPLITS.items(), ("training", None)):
+            for split, count in SPLITS.items():
                 rows: list[list[int]] = []
                 for text in rest:
                     tokens = encode(text)["input_ids"]
-                    # the middle of a document, no more of one than needed for many
+                    # of many documents a little each, where few pieces are wanted
                     own = [tokens[at : at + LENGTH] for at in range(0, len(tokens) - LENGTH + 1, LENGTH)]
                     rows += own[:2] if split != "training" else own
-                    if count is not None and len(rows) >= count:
+                    if len(rows) >= count:
                         break
                 found[split][kind] = torch.tensor(rows[:count])
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,12 +109,12 @@ def trained() -> MixtralForCausalLM:
     torch.manual_seed(0)
     config = MixtralConfig(
         vocab_size=VOCABULARY,
-        hidden_size=128,
-        intermediate_size=128,
+        hidden_size=96,
+        intermediate_size=96,
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=32,
+        head_dim=24,
         num_local_experts=16,
         num_experts_per_tok=2,
         router_aux_loss_coef=0.01,
@@ -125,20 +125,22 @@ def trained() -> MixtralForCausalLM:
         eos_token_id=0,
     )
     model = MixtralForCausalLM(config).train()
-    rows = torch.cat([each for _, each in sorted(pieces()["training"].items())])
-    console.print(f"training {model.num_parameters():,} parameters on {len(rows) * LENGTH:,} tokens")
+    model.set_experts_implementation("eager")  # the fastest on a CPU
     steps = TRAINED // (BATCH * LENGTH)
+    generator = torch.Generator().manual_seed(0)
+    shuffled = [each[torch.randperm(len(each), generator=generator)] for each in pieces()["training"].values()]
+    rows = torch.cat([each[: steps * BATCH // len(KINDS)] for each in shuffled])
+    rows = rows[torch.randperm(len(rows), generator=generator)]
+    console.print(f"training {model.num_parameters():,} parameters on {len(rows) * LENGTH:,} tokens")
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=0.1)
     slope = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1, (step + 1) / WARM_UP, 1.1 - step / steps))
-    generator = torch.Generator().manual_seed(0)
-    order = torch.cat([torch.randperm(len(rows), generator=generator) for _ in range(1 + steps * BATCH // len(rows))])
-    for step, chosen in enumerate(order.split(BATCH)[:steps]):
-        output = model(input_ids=rows[chosen], labels=rows[chosen], output_router_logits=True)
+    for step, batch in enumerate(rows.split(BATCH)):
+        output = model(input_ids=batch, labels=batch, output_router_logits=True)
         output.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
         slope.step()
         if step % 50 == 0:
-            console.print(step, steps, f"{float(output.loss):.3f}")
+            console.print(step, steps, f"{output.loss.item():.3f}")
     return model.eval()

@@ -58,6 +58,15 @@ SIZES = {
     "num_experts": 4,
     "num_local_experts": 4,
     "num_experts_per_tok": 2,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 0,
+    "routed_scaling_factor": 1.5,
+    "kv_lora_rank": 16,
+    "q_lora_rank": None,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
 }
 NEURONS = 40
 
@@ -72,6 +81,8 @@ def tiny_config(model_type, **settings):
     general = {"num_labels", "decoder_start_token_id", *(field.name for field in ffn_fields(model_type))}
     sizes = SIZES | {field.name: NEURONS for field in ffn_fields(model_type)}
     sizes |= dict(FAMILIES[model_type].requires)
+    if "kv_lora_rank" in known:  # then every head has keys and values of its own
+        sizes["num_key_value_heads"] = sizes["num_attention_heads"]
     chosen = {name: value for name, value in sizes.items() if name in known | general}
     return config_class(**(chosen | {"architectures": []} | settings))
 

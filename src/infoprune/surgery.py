@@ -70,8 +70,9 @@ def apply_plan(model: PreTrainedModel, plan: Plan, statistics: Statistics | None
         if name == VOCABULARY:
             _cut_vocabulary(small, plan)
             continue
-        measured = () if statistics is None or sites[name].routing else sites[name].measured
-        found = tuple(_checked(statistics, each, model) for each in measured)
+        found: tuple[SiteStatistics, ...] = ()
+        if statistics is not None and sites[name].routing is None:
+            found = tuple(_checked(statistics, each, model) for each in sites[name].measured)
         chosen = torch.tensor(kept, dtype=torch.long)
         readers = _compensated(small, sites[name], found, chosen)
         cut_site(small, sites[name], chosen)

@@ -69,8 +69,9 @@ class RouterByHand(torch.nn.Module):
         super().__init__()
         self.router, self.dropped = router, dropped
         self.kept = [expert for expert in range(len(router.weight)) if expert not in dropped]
-        # of Mixtral and gpt-oss, which have no such attribute, the weights add up to 1
-        self.normalised = getattr(router, "norm_topk_prob", True)
+        self.factor = getattr(router, "routed_scaling_factor", 1.0)
+        # of Mixtral and gpt-oss, which have neither attribute, the weights add up to 1
+        self.normalised = getattr(router, "norm_topk_prob", self.factor == 1.0)
 
     def forward(self, x):
         logits = self.router(x)[0]
@@ -79,7 +80,7 @@ class RouterByHand(torch.nn.Module):
             chances = {expert: math.exp(row[expert]) for expert in self.kept}
             first = sorted(chances, key=chances.get, reverse=True)[: self.router.top_k]
             total = sum(chances[expert] for expert in (first if self.normalised else self.kept))
-            weights.append([chances[expert] / total for expert in first])
+            weights.append([self.factor * chances[expert] / total for expert in first])
             numbers.append(first)
         return logits, torch.tensor(weights, dtype=x.dtype), torch.tensor(numbers)
 

@@ -8,14 +8,14 @@ import torch
 import transformers
 from test_contract import plan_for, relative
 from torch.nn import functional
-from zoo import answers, build, has_experts, inputs, long_inputs
+from zoo import answers, build, inputs, long_inputs
 
 from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES
 from infoprune.measuring.active import count_active_parameters
 from infoprune.pipeline.prune import prune
-from infoprune.ranking.criteria import ChannelInformation, Frequency, Random, Reap, Wanda
+from infoprune.ranking.criteria import ChannelInformation, Frequency, Magnitude, Random, Reap, Wanda
 from infoprune.ranking.rank import rank
 from infoprune.repairing.repair import repair
 from infoprune.statistics.archive import load_statistics, save_statistics
@@ -24,7 +24,7 @@ from infoprune.statistics.merge import merge_statistics
 from infoprune.structure.sites import find_sites
 from infoprune.surgery import apply_plan
 
-MODELS = [name for name in FAMILIES if has_experts(name)]
+MODELS = ("mixtral", "qwen2_moe", "deepseek_v2", "gpt_oss")  # one of each layout and way to weigh
 NORMALISED = {"mixtral", "gpt_oss"}  # those whose config does not say
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*calibration tokens")
@@ -39,19 +39,25 @@ def sites_of(model):
     return find_sites(model, ["experts"])
 
 
+def test_all_families_of_experts_are_of_these_layouts():
+    rows = {name: row for name, family in FAMILIES.items() for row in family.sites if row.experts}
+    assert {row.experts for row in rows.values()} == {rows[name].experts for name in MODELS}
+
+
 def block_by_hand(model, layer, x, kept):
     """What the experts of a layer give in sum, token by token, written out for every layout of the weights."""
     block = model.model.layers[layer].mlp
     router = block.router if model.config.model_type == "gpt_oss" else block.gate
     experts, found = block.experts, []
-    normalised = model.config.model_type in NORMALISED or router.norm_topk_prob
+    normalised = model.config.model_type in NORMALISED or getattr(router, "norm_topk_prob", False)
+    factor = getattr(router, "routed_scaling_factor", 1.0)
     for token in x:
         logits = functional.linear(token, router.weight, getattr(router, "bias", None))[kept]
         weights = logits.exp() / logits.exp().sum()
         chosen = weights.argsort(descending=True)[: model.config.num_experts_per_tok]
         if normalised:
             weights = weights / weights[chosen].sum()
-        found.append(sum(weights[i] * expert_by_hand(experts, token, kept[i]) for i in chosen))
+        found.append(sum(factor * weights[i] * expert_by_hand(experts, token, kept[i]) for i in chosen))
     return torch.stack(found)
 
 
@@ -195,6 +201,9 @@ def test_rivals_are_what_their_sources_say(model_type):
         assert reap.losses.tolist() == pytest.approx(sorted(means), rel=1e-4)
         assert Frequency().rank_experts(each, generator).losses.tolist() == sorted(counts)
         assert sorted(Random().rank_experts(each, generator).order.tolist()) == [0, 1, 2, 3]
+        own = [name for name in site.routing.parameters if name.startswith(site.reader)]
+        norms = sum(model.get_parameter(name).detach().flatten(1).square().sum(1) for name in own)
+        torch.testing.assert_close(Magnitude().rank_experts(each, generator).losses, norms.sort().values)
 
 
 def test_statistics_are_stored_and_merged(tmp_path):
@@ -233,7 +242,7 @@ def test_layers_may_keep_other_numbers(model_type, tmp_path):
 
 def test_active_parameters_are_those_of_a_model_with_as_many_experts(model_type):
     model = build(model_type)
-    small = build(model_type, num_experts=2, num_local_experts=2)
+    small = build(model_type, **{find_sites(model, ["experts"])[0].config[0].name: 2})
     rows = sum(model.get_parameter(name)[0].numel() for site in sites_of(model) for name in site.routing.parameters[:1])
     rows += sum(1 for site in sites_of(model) for name in site.routing.parameters if name.endswith("router.bias"))
     assert count_active_parameters(model) == sum(each.numel() for each in small.parameters()) + 2 * rows

@@ -8,7 +8,7 @@ from infoprune.families.distilbert import DISTILBERT
 from infoprune.families.gpt2 import GPT2
 from infoprune.families.gpt_neox import GPT_NEOX
 from infoprune.families.llama import GEMMA, GEMMA2, GEMMA3, LLAMA, MISTRAL, PHI3, QWEN2, QWEN3, SMOLLM3
-from infoprune.families.mixtral import GPT_OSS, MIXTRAL, OLMOE, QWEN2_MOE, QWEN3_MOE
+from infoprune.families.mixtral import DEEPSEEK_V2, GPT_OSS, MIXTRAL, OLMOE, QWEN2_MOE, QWEN3_MOE
 from infoprune.families.modernbert import MODERNBERT
 from infoprune.families.mpnet import MPNET
 from infoprune.families.nomic import GTE, JINA_EMBEDDINGS_V3, NOMIC_BERT
@@ -48,7 +48,7 @@ ENCODERS = (
     DEIT,
 )
 DECODERS = (LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, GEMMA, GEMMA2, GEMMA3, PHI, PHI3, GPT2, GPT_NEOX, OPT)
-EXPERTS = (MIXTRAL, QWEN2_MOE, QWEN3_MOE, OLMOE, GPT_OSS)
+EXPERTS = (MIXTRAL, QWEN2_MOE, QWEN3_MOE, OLMOE, DEEPSEEK_V2, GPT_OSS)
 PAIRS = (BART, MARIAN, T5, MT5, WHISPER)
 FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS, *EXPERTS, *PAIRS)}
 

@@ -54,6 +54,28 @@ QWEN3_MOE = replace(
 )
 # queries and keys of all heads pass through one norm, so the heads stay
 OLMOE = replace(QWEN2_MOE, model_type="olmoe", models="OLMoE-1B-7B", sites=(QWEN_EXPERTS,))
+# the heads share a compressed key and value, so they stay
+DEEPSEEK_V2 = replace(
+    OLMOE,
+    model_type="deepseek_v2",
+    models="DeepSeek-V2-Lite, DeepSeek-Coder-V2-Lite",
+    sites=(
+        replace(
+            QWEN_EXPERTS,
+            config=(Setting("n_routed_experts"), EXPERTS.config[1]),
+            experts=Experts(
+                router="mlp.gate",
+                parameters=("mlp.gate.weight", "mlp.experts.gate_up_proj", "mlp.experts.down_proj"),
+                outputs=(("mlp.experts.down_proj", 0),),
+                chosen="mlp.gate:top_k",
+                normalised=False,
+                factor="mlp.gate:routed_scaling_factor",
+            ),
+        ),
+    ),
+    requires=(("topk_method", "greedy"),),  # else the router chooses among groups of equal size
+    since="5.23.0",  # in 5.0.0 the router is a linear module; releases in between were not tried
+)
 # every head has an attention sink of its own, so the heads stay
 GPT_OSS = replace(
     MIXTRAL,

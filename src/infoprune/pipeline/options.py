@@ -13,9 +13,8 @@ from infoprune.pipeline.settings import Settings
 from infoprune.pipeline.training import Training
 from infoprune.plan import HIDDEN_SIZE_PER_LAYER
 from infoprune.processes import process_count
-from infoprune.ranking.criteria import Criterion, ExpertCriterion, PairedCriterion
-from infoprune.ranking.experts import Frequency, Reap, experts_only
-from infoprune.ranking.rank import no_expert_criterion
+from infoprune.ranking.criteria import Criterion, PairedCriterion
+from infoprune.ranking.rank import check_criterion
 from infoprune.repairing.repair import check_repairable
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.site import Site
@@ -51,11 +50,7 @@ def check_options(
     """Raise InputError where the options do not fit one another."""
     _check_size(settings, size)
     _check_stream(sites, criterion, settings)
-    for site in sites:
-        if site.routing is not None and not isinstance(criterion, ExpertCriterion):
-            raise no_expert_criterion(criterion, site)
-        if site.routing is None and isinstance(criterion, Reap | Frequency):
-            raise experts_only(criterion.name, site)
+    check_criterion(criterion, sites)
     if settings.repair:
         check_repairable(sites)
     if settings.memory is not None and isinstance(criterion, PairedCriterion):

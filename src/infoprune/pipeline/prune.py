@@ -16,7 +16,7 @@ from infoprune.pipeline.result import Result
 from infoprune.pipeline.rounds import Rounds
 from infoprune.pipeline.search import search
 from infoprune.pipeline.settings import Settings
-from infoprune.pipeline.size import MaxLoss, check_trained, default_for, size_of
+from infoprune.pipeline.size import MaxLoss, check_trained, size_for, size_of
 from infoprune.pipeline.size_schedule import size_schedule
 from infoprune.pipeline.training import Training
 from infoprune.plan import Plan, plan_of
@@ -134,7 +134,7 @@ def prune(
     task_of(model)  # raises before the work, not after it
     structures, shape = shape_of(model, structures, settings)
     sites = find_sites(model, structures)
-    size = default_for(size, sites)
+    size = size_for(size, sites)
     check_options(sites, criterion, settings, size, training, statistics)
     batches = with_targets(model, batches)
     if statistics is None:

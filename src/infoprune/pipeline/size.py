@@ -80,7 +80,7 @@ class MaxLoss:
 Size = Keep | Budget | MaxLoss
 
 
-def default_for(size: Keep | Budget, sites: Sequence[Site]) -> Keep | Budget:
+def size_for(size: Keep | Budget, sites: Sequence[Site]) -> Keep | Budget:
     """Return the size, where it is the default that of a model with such sites."""
     return DEFAULT_OF_EXPERTS if size is DEFAULT and any(site.routing for site in sites) else size
 
@@ -118,7 +118,7 @@ def size_of(
     max_loss: MaxLoss | str | None = None,
     max_kl: float | None = None,
 ) -> Size:
-    """Return the size that was given; half of the FLOPs where none was (see `default_for`).
+    """Return the size that was given; half of the FLOPs where none was (see `size_for`).
 
     Args:
         keep: Share of the units of every site.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 from zlib import crc32
@@ -14,6 +15,7 @@ from infoprune.errors import InputError
 from infoprune.plan import HIDDEN_SIZE, Plan
 from infoprune.ranking.criteria import CRITERIA, Criterion, ExpertCriterion, JointCriterion, PairedCriterion
 from infoprune.ranking.eliminate import Elimination
+from infoprune.ranking.experts import Frequency, Reap, experts_only
 from infoprune.statistics.calibration import Progress
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.statistics import SiteStatistics, Statistics
@@ -145,18 +147,23 @@ def rank(
 def _eliminated(site: SiteStatistics, criterion: Criterion, generator: torch.Generator) -> Elimination:
     if site.site.routing is None:
         return criterion.rank_site(site, generator)
+    check_criterion(criterion, [site.site])
     if not isinstance(criterion, ExpertCriterion):
-        raise no_expert_criterion(criterion, site.site)
+        raise TypeError(f"{criterion.name} ranks no experts")
     return criterion.rank_experts(site, generator)
 
 
-def no_expert_criterion(criterion: Criterion, site: Site) -> InputError:
-    """Return the error of a criterion that cannot rank the experts of a site."""
-    others = ", ".join(name for name, make in CRITERIA.items() if isinstance(make(), ExpertCriterion))
-    return InputError(
-        f"criterion {criterion.name!r} has no score for {site.name}, expected one of: {others}; pass e.g. "
-        "`criterion=information`, or leave experts out of `structures`"
-    )
+def check_criterion(criterion: Criterion, sites: Iterable[Site]) -> None:
+    """Raise InputError where a criterion cannot rank the units of a site: experts, or anything but experts."""
+    for site in sites:
+        if site.routing is not None and not isinstance(criterion, ExpertCriterion):
+            others = ", ".join(name for name, make in CRITERIA.items() if isinstance(make(), ExpertCriterion))
+            raise InputError(
+                f"criterion {criterion.name!r} has no score for {site.name}, expected one of: {others}; pass e.g. "
+                "`criterion=information`, or leave experts out of `structures`"
+            )
+        if site.routing is None and isinstance(criterion, Reap | Frequency):
+            raise experts_only(criterion.name, site)
 
 
 def _stream(statistics: Statistics, criterion: Criterion, seed: int) -> dict[str, Ranking]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from infoprune.repairing.ridge import FOLDS, Samples, Sums, sums_by_fold
 from infoprune.statistics.precision import exact
-from infoprune.statistics.record_routes import answer_of_expert, router_logits, routing_of
+from infoprune.statistics.record_routes import answer_of_expert, router_logits, routing_at
 from infoprune.statistics.routes import routing_weights
 from infoprune.structure.linear import LinearMap
 from infoprune.structure.site import Site
@@ -51,7 +51,7 @@ def refit_experts(
     Returns:
         What they give in sum then, batch by batch.
     """
-    routing = routing_of(site)
+    routing = routing_at(site)
     reads = [_weights(model, site, x) for x, _, _ in samples]
     given = [exact(y) for y in outputs]
     identity = _identity(outputs[0])
@@ -78,7 +78,7 @@ def _weights(model: nn.Module, site: Site, x: Float[Tensor, "batch length n"]) -
     """Return the weights with which tokens read the experts."""
     logits = router_logits(model, site, x.flatten(0, -2))
     stays = torch.ones_like(logits[0], dtype=torch.bool)
-    return routing_weights(logits, routing_of(site), stays).reshape(*x.shape[:-1], -1)
+    return routing_weights(logits, routing_at(site), stays).reshape(*x.shape[:-1], -1)
 
 
 def _answers(

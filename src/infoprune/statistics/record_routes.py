@@ -20,7 +20,7 @@ from infoprune.structure.site import Routing, Site
 
 def router_logits(model: nn.Module, site: Site, x: Float[Tensor, "t n"]) -> Float[Tensor, "t experts"]:
     """Return the logits of a site's router, in float32 or float64."""
-    path = routing_of(site).router
+    path = routing_at(site).router
     router = model.get_submodule(path)
     with present(model, path):
         weight, bias = model.get_parameter(f"{path}.weight"), router._parameters.get("bias")
@@ -36,9 +36,9 @@ def answer_of_expert(model: nn.Module, site: Site, x: Float[Tensor, "t n"], expe
     return found
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Parts:
-    """Routes of some tokens, batch by batch."""
+    """Routes of some tokens, batch by batch, to which those of more tokens are added."""
 
     logits: list[Tensor]
     products: list[Tensor]
@@ -70,7 +70,7 @@ class RouteRecorder:
             gradients: Gradients at their weighted sum, one for each direction.
             real: Which tokens are not padding.
         """
-        x, routing = x[real], routing_of(site)
+        x, routing = x[real], routing_at(site)
         arrived = torch.stack([each[real] for each in gradients], 1)
         logits = router_logits(model, site, x)
         weights = routing_weights(logits, routing, torch.ones_like(logits[0], dtype=torch.bool))
@@ -86,8 +86,8 @@ class RouteRecorder:
         parts = self._parts[site.name]
         parts.logits.append(logits.float())
         parts.products.append(products.flatten(1).float())
-        parts.lengths += lengths
-        parts.counts += counts
+        parts.lengths.add_(lengths)
+        parts.counts.add_(counts)
 
     def added(self, gathered: Mapping[str, SiteStatistics], inputs: int) -> dict[str, SiteStatistics]:
         """Return the statistics with the routes, which are those of all processes."""
@@ -103,7 +103,7 @@ class RouteRecorder:
         return Routes(logits, products / inputs**0.5, parts.lengths, parts.counts)
 
 
-def routing_of(site: Site) -> Routing:
+def routing_at(site: Site) -> Routing:
     """Return how the router of a site with experts chooses."""
     if site.routing is None:
         raise ValueError(f"{site.name} has no router, expected a site with experts")

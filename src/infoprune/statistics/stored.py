@@ -216,12 +216,14 @@ def _read_header(folder: Path) -> _Header:
 
 def _check_and_read(file: Path, entry: _Entry, header: _Header) -> tuple[Float[Tensor, "_ _"], ...]:
     """Check the shapes and types of a site's tensors, and return its token importance."""
-    numbers = (entry.tokens.weight, entry.importance.weight, entry.level, entry.smoothing, entry.shrinkage)
+    numbers = (
+        *(entry.tokens.weight, entry.importance.weight, entry.level, entry.smoothing, entry.shrinkage),
+        *(entry.directions, *entry.routes),
+    )
     counts = (entry.site.units, entry.site.size, entry.tokens.rows + 1, entry.importance.rows + 1)
     shapes_fit = len(entry.shapes) == len(header.keys) and all(
         len(shape) == 2 and min(shape) > 0 for shape in entry.shapes
     )
-    numbers = (*numbers, entry.directions, *entry.routes)
     if not shapes_fit or not all(number >= 0 for number in numbers) or min(counts) < 1:
         raise InputError(f"{file.parent / HEADER}: the numbers of {entry.site.name} make no sense; collect anew")
     try:
