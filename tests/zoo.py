@@ -53,6 +53,21 @@ SIZES = {
     "max_target_positions": 80,
     "suppress_tokens": None,
     "begin_suppress_tokens": None,
+    "intermediate_size": 40,
+    "moe_intermediate_size": 24,
+    "shared_expert_intermediate_size": 24,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 0,
+    "routed_scaling_factor": 1.5,
+    "kv_lora_rank": 16,
+    "q_lora_rank": None,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
 }
 OWN = {  # what other families' configs have not, or call otherwise
     "cohere": {"use_qk_norm": True},
@@ -108,8 +123,14 @@ def tiny_config(model_type, **settings):
     general = {"num_labels", "decoder_start_token_id", *(field.name for field in ffn_fields(model_type))}
     sizes = SIZES | {field.name: NEURONS for field in ffn_fields(model_type)}
     sizes |= dict(FAMILIES[model_type].requires)
+    if "kv_lora_rank" in known:  # then every head has keys and values of its own
+        sizes["num_key_value_heads"] = sizes["num_attention_heads"]
     chosen = {name: value for name, value in sizes.items() if name in known | general}
     return config_class(**(chosen | {"architectures": []} | OWN.get(model_type, {}) | settings))
+
+
+def has_experts(model_type):
+    return any(row.experts for row in FAMILIES[model_type].sites)
 
 
 def ffn_fields(model_type):
@@ -127,9 +148,11 @@ def build(model_type, dtype=torch.float64, auto=None, seed=0, **settings):
     """A model whose weights are all drawn from the seed, in evaluation mode."""
     config = tiny_config(model_type, **settings)
     auto = getattr(transformers, auto or AUTO[FAMILIES[model_type].task])
+    # the default of experts has no products in float64
+    implementation = {"experts_implementation": "eager"} if has_experts(model_type) else {}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = auto.from_config(config, dtype=dtype)
+        model = auto.from_config(config, dtype=dtype, **implementation)
         if model_type == "gptj":  # it computes positions as it is built, and from_pretrained builds in float32
             model = auto.from_config(config, dtype=torch.float32).to(dtype)
         fixed = "|".join(model._keys_to_ignore_on_save or ()) or "^$"
@@ -174,6 +197,8 @@ def cast(batches, dtype):
 
 def answers(model, batches):
     """All outputs at real tokens."""
+    if has_experts(model.config.model_type):
+        model.set_experts_implementation("eager")
     found = []
     with torch.no_grad():
         for batch in cast(batches, next(model.parameters()).dtype):

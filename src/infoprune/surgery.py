@@ -61,8 +61,8 @@ def apply_plan(model: PreTrainedModel, plan: Plan, statistics: Statistics | None
     _check_fit(model, sites, plan)
     # the weights that are cut are not copied whole first
     cut = [site for name, site in sites.items() if len(plan.kept.get(name, ())) < plan.units.get(name, 0)]
-    paths = {path for site in cut if not site.streams for path in _cut_weights(site)}
-    borrowed = {id(weight): weight for weight in (model.get_submodule(path).weight for path in paths)}
+    names = {name for site in cut if not site.streams for name in site.cut_parameters}
+    borrowed = {id(weight): weight for weight in map(model.get_parameter, names)}
     small = load_into_memory(copy.deepcopy(model, {} if is_offloaded(model) else dict(borrowed)))
     for name, kept in plan.kept.items():
         if len(kept) == plan.units[name]:
@@ -70,7 +70,9 @@ def apply_plan(model: PreTrainedModel, plan: Plan, statistics: Statistics | None
         if name == VOCABULARY:
             _cut_vocabulary(small, plan)
             continue
-        found = () if statistics is None else tuple(_checked(statistics, each, model) for each in sites[name].measured)
+        found: tuple[SiteStatistics, ...] = ()
+        if statistics is not None and sites[name].routing is None:
+            found = tuple(_checked(statistics, each, model) for each in sites[name].measured)
         chosen = torch.tensor(kept, dtype=torch.long)
         readers = _compensated(small, sites[name], found, chosen)
         cut_site(small, sites[name], chosen)
@@ -103,11 +105,6 @@ def outline(model: PreTrainedModel, counts: Mapping[str, int]) -> PreTrainedMode
     units = {name: site.units for name, site in sites.items()}
     narrow_layers(small, layer_entries(small), {name: each.tolist() for name, each in kept.items()}, units)
     return small
-
-
-def _cut_weights(site: Site) -> tuple[str, ...]:
-    """Return the paths of the modules whose weights get fewer rows or columns."""
-    return (*(producer.module for producer in site.producers), *site.readers)
 
 
 def _cut_vocabulary(model: PreTrainedModel, plan: Plan) -> None:

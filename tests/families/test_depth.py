@@ -3,7 +3,7 @@
 import pytest
 import torch
 import transformers
-from test_contract import masked, plan_for, relative
+from test_contract import masked, plan_for, relative, rounding
 from unregistered import plain_transformers
 from zoo import answers, build, cast, each_form, inputs, long_inputs
 
@@ -41,11 +41,13 @@ def test_leaving_out_is_masking(family, tmp_path):
     plan = plan_for(model, some_empty(model))
     small = apply_plan(model, plan)
     expected = answers(small, batches)
-    assert relative(expected, answers(masked(model, plan), batches)) < 1e-12
+    assert relative(expected, answers(masked(model, plan), batches)) < rounding(family)
     assert {site.name for site in find_sites(small)} == {name for name, kept in plan.kept.items() if kept}
     assert [site.units for site in find_sites(small, empty=True)] == [len(kept) for kept in plan.kept.values()]
     save(small, tmp_path / "out")
     assert torch.equal(answers(load(tmp_path / "out"), batches), expected)
+    if all(plan.kept.values()):  # no block of this family can go
+        return
     assert loads_in(find_sites(model), plan.counts) == "infoprune"
     with plain_transformers(), pytest.raises((RuntimeError, ValueError)):
         getattr(transformers, type(model).__name__).from_pretrained(tmp_path / "out")

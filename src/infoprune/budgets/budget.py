@@ -52,7 +52,7 @@ class Keep:
         if site.streams and self.share < 1 and site.units > FINEST:
             kept = max(FINEST, FINEST * math.floor(kept / FINEST + 0.5))  # fast for kernels, in all matrices
         if kept == 0:
-            unit = {"heads": "head", "cross-heads": "head"}.get(
+            unit = {"heads": "head", "cross-heads": "head", "experts": "expert"}.get(
                 site.structure, "coordinate" if site.streams else "neuron"
             )
             raise InputError(

@@ -33,7 +33,8 @@ def count_curve(
 ) -> Float[Tensor, " _"]:
     """Return the cost of 0, 1, ... units of a site, (units + 1,), in some quantity.
 
-    All units cost the same; the first one also includes what its block has once.
+    All units cost the same; the first one also includes what its block has once. Experts cost more while there are no
+    more than a token reads.
 
     Args:
         model: The whole model.
@@ -46,6 +47,8 @@ def count_curve(
     # a layer that has lost a head has an index of those that are left, which takes some bytes for each
     index = site.index_bytes if quantity == "bytes" else 0
     alone = total if site.units == 1 else count_quantity(outline(model, {site.name: 1}), quantity, shape) - index
+    if site.routing is not None:
+        return _expert_curve(model, site, quantity, shape, total, alone)
     unit = (total - alone) // max(site.units - 1, 1)
     first = alone - count_quantity(outline(model, {site.name: 0}), quantity, shape) if depth else unit
     curve = unit * torch.arange(site.units + 1, dtype=torch.float64)
@@ -54,13 +57,24 @@ def count_curve(
     return curve
 
 
+def _expert_curve(
+    model: PreTrainedModel, site: Site, quantity: str, shape: tuple[int, int], total: int, alone: int
+) -> Float[Tensor, " _"]:
+    read = min(site.units, site.routing.chosen if site.routing else 1)
+    there = total if read == site.units else count_quantity(outline(model, {site.name: read}), quantity, shape)
+    counts = torch.arange(site.units + 1, dtype=torch.float64)
+    least = (there - alone) // max(read - 1, 1) * (counts.clamp(max=read) - 1)
+    more = (total - there) // max(site.units - read, 1) * (counts - read).clamp(min=0)
+    first = (total - there) // max(site.units - read, 1) if read == 1 else (there - alone) // (read - 1)
+    return first + least + more
+
+
 def shape_key(model: PreTrainedModel, site: Site) -> object:
     """Return what the cost of a site's units depends on: so layers of one shape are counted once.
 
     The bottom layer is counted by itself, since some families have more in it.
     """
-    paths = (*(producer.module for producer in site.producers), *site.readers)
-    shapes = tuple(tuple(linear(model, path).weight.shape) for path in paths)
-    biases = tuple(linear(model, path).bias is not None for path in paths)
+    shapes = tuple(tuple(model.get_parameter(name).shape) for name in site.cut_parameters)
+    biases = tuple(linear(model, path).bias is not None for path in site.linears)
     bottom = site.layer == 0 or site.shared
     return site.structure, site.stack, site.name if bottom else "", site.units, site.size, shapes, biases, site.least

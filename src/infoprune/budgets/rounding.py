@@ -59,13 +59,13 @@ def _network(size: int) -> nn.Module:
 
 
 def sizes(site: Site, multiple: int, *, depth: bool = False) -> tuple[int, ...]:
-    """Return the numbers of units that a site may keep, ascending: any number of heads, multiples of neurons, and all.
+    """Return the numbers of units that a site may keep, ascending: any of heads and experts, multiples of neurons, all.
 
     Args:
         site: The site, with its present number of units.
         multiple: Factor of all numbers of neurons.
         depth: Permit 0 where the family supports layers without such a block.
     """
-    step = multiple if site.size == 1 else 1
+    step = multiple if site.size == 1 and site.routing is None else 1
     none = (0,) if depth and site.least == 0 else ()
     return (*none, *range(min(step, site.units), site.units, step), site.units)

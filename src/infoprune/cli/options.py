@@ -97,7 +97,8 @@ BudgetOption = Annotated[
     typer.Option(
         "--budget",
         metavar="COST",
-        help="What the result may cost: flops=0.4, latency=0.5, params=10M or bytes=20MB; default: flops=0.5.",
+        help="What the result may cost: flops=0.4, latency=0.5, params=10M or bytes=20MB; default: flops=0.5, for "
+        "models of experts params=0.5.",
         rich_help_panel=SIZE,
     ),
 ]

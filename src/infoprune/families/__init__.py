@@ -35,6 +35,7 @@ from infoprune.families.llama import (
     SMOLLM3,
     STARCODER2,
 )
+from infoprune.families.mixtral import DEEPSEEK_V2, GPT_OSS, MIXTRAL, OLMOE, QWEN2_MOE, QWEN3_MOE
 from infoprune.families.modernbert import MODERNBERT
 from infoprune.families.modernbert_decoder import MODERNBERT_DECODER
 from infoprune.families.mpnet import MPNET
@@ -45,7 +46,18 @@ from infoprune.families.phi import PHI
 from infoprune.families.qwen3_5 import QWEN3_5
 from infoprune.families.stablelm import STABLELM
 from infoprune.families.t5 import MT5, T5
-from infoprune.families.table import Attribute, Family, HiddenSize, Norms, PositionBias, Rows, Setting, SiteRow, Stack
+from infoprune.families.table import (
+    Attribute,
+    Experts,
+    Family,
+    HiddenSize,
+    Norms,
+    PositionBias,
+    Rows,
+    Setting,
+    SiteRow,
+    Stack,
+)
 from infoprune.families.vit import DEIT, VIT
 from infoprune.families.whisper import WHISPER
 
@@ -107,12 +119,14 @@ DECODERS = (
     BLOOM,
     FALCON,
 )
+EXPERTS = (MIXTRAL, QWEN2_MOE, QWEN3_MOE, OLMOE, DEEPSEEK_V2, GPT_OSS)
 PAIRS = (BART, MBART, MARIAN, M2M_100, PEGASUS, BLENDERBOT, T5, MT5, WHISPER)
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS, *PAIRS)}
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS, *EXPERTS, *PAIRS)}
 
 __all__ = [
     "FAMILIES",
     "Attribute",
+    "Experts",
     "Family",
     "HiddenSize",
     "Norms",

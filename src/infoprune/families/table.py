@@ -33,11 +33,13 @@ class Attribute:
         name: Name of the attribute; "config.<field>" is a field of the config that the module reads, and the module
             gets a copy of the config.
         each: How much every unit adds to it: a number, or "module:attribute".
+        most: Whether it stays as it is while there are that many units, as the number of experts that a token reads.
     """
 
     module: str
     name: str
     each: int | str = 1
+    most: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Setting:
         divides: Another field that has to be a multiple of this one in a stock config.
         fills: Another field that has to equal the number of all coordinates of the units in a stock config: in BERT all
             heads together have the size of the residual stream.
+        most: Whether it stays as it is while there are that many units.
     """
 
     name: str
@@ -58,6 +61,33 @@ class Setting:
     fixed: bool = False
     divides: str | None = None
     fills: str | None = None
+    most: bool = False
+
+
+@dataclass(frozen=True)
+class Experts:
+    """Feed-forward networks of a layer, of which a router chooses some for every token.
+
+    The module that holds them is called with tokens (tokens, n), the numbers of the experts of each and their weights,
+    both (tokens, chosen), and returns the weighted sum. The weights are the largest of a softmax over all experts.
+
+    Args:
+        router: Module with a row of logits for every expert.
+        parameters: Parameters with an entry for every expert along their first axis, those of the router first.
+        outputs: Those parameters that write an expert's answer, each with the axis of its coordinates in the entry of
+            one expert.
+        chosen: "module:attribute" with the number of experts that a token reads.
+        normalised: Whether the weights of the chosen experts are divided by their sum, or the "module:attribute" that
+            says so.
+        factor: Number by which the weights are multiplied then, or its "module:attribute".
+    """
+
+    router: str
+    parameters: tuple[str, ...]
+    outputs: tuple[tuple[str, int], ...]
+    chosen: str
+    normalised: bool | str = True
+    factor: float | str = 1.0
 
 
 @dataclass(frozen=True)
@@ -92,9 +122,9 @@ class SiteRow:
 
     Args:
         structure: Type of structure: "ffn" or "heads"; with grouped queries a unit of "heads" is a key/value head with
-            all of its queries; "cross-heads" in a decoder that reads an encoder's output.
+            all of its queries; "cross-heads" in a decoder that reads an encoder's output; "experts".
         producers: Rows that write the units.
-        readers: Linear modules whose input columns are the units.
+        readers: Linear modules whose input columns are the units; for experts the module that holds them.
         stream: Module whose first input is the residual that is added to the reader's output; None where a norm or
             another branch lies in between.
         unit_size: "module:attribute"s whose product is the number of the reader's input coordinates that a unit owns;
@@ -113,6 +143,7 @@ class SiteRow:
         optional: Whether some layers of a model do not have the reader, and so no such units.
         scale: Config field with a factor of the reader's output, by which it is multiplied before it is added to the
             residual; None where there is no factor.
+        experts: Experts and their router, or None.
     """
 
     structure: str
@@ -129,6 +160,7 @@ class SiteRow:
     vectors: tuple[str, ...] = ()
     optional: bool = False
     scale: str | None = None
+    experts: Experts | None = None
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,11 @@ def forecast(
         True
     """
     sites = find_sites(model, structures)
+    if any(site.routing is not None for site in find_sites(model)):
+        raise InputError(
+            f"a {model.config.model_type} has experts, which a forecast does not support yet, expected a model "
+            "without; leave out the forecast and `memory`"
+        )
     stream = next((site.structure for site in sites if site.streams), None)
     if stream is not None:
         raise InputError(f"`structures` has {stream}, which a forecast does not support yet; leave it out")

@@ -12,8 +12,7 @@ from infoprune.forecasting.workload import Workload
 from infoprune.measuring.measure import count_bytes
 from infoprune.repairing.gauss_newton import ITERATIONS
 from infoprune.repairing.neurons import CURVATURE, STEPS, TRIAL
-from infoprune.repairing.repair import FOLDS
-from infoprune.repairing.ridge import MIXTURES
+from infoprune.repairing.ridge import FOLDS, MIXTURES
 from infoprune.statistics.on_disk import EIGHT
 
 FLOAT32 = 0.5
@@ -27,7 +26,7 @@ TRIED = 5
 def pruned_bytes(model: nn.Module, shapes: Collection[SiteShape], keep: float) -> int:
     """Return the bytes of the weights that stay."""
     size = next(model.parameters()).element_size()
-    cut = sum(s.outputs * s.inputs + sum(rows * columns for rows, columns in s.producers) for s in shapes)
+    cut = sum(s.weights for s in shapes)
     return count_bytes(model) - round((1 - keep) * cut * size)
 
 

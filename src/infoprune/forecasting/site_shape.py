@@ -22,6 +22,7 @@ class SiteShape:
         bytes: Bytes of the site's statistics.
         producers: (rows, inputs) of every producer that a repair re-fits.
         neurons: Whether the units are neurons.
+        weights: Number of weights that the units have.
     """
 
     outputs: int
@@ -29,14 +30,20 @@ class SiteShape:
     bytes: int
     producers: tuple[tuple[int, int], ...]
     neurons: bool
+    weights: int
 
     @classmethod
     def of(cls, model: nn.Module, site: Site) -> SiteShape:
         """Return the sizes of a site of a model."""
+        if site.routing is not None:  # the answer of every expert passes through a matrix
+            coordinates = model.get_parameter(f"{site.routing.router}.weight").shape[1]
+            cut = sum(model.get_parameter(name).numel() for name in site.cut_parameters)
+            return cls(coordinates, coordinates, site_bytes(0, site.units, site.units), (), False, cut)
         outputs, inputs = linear(model, site.reader).weight.shape
         producers = tuple(tuple(linear(model, each.module).weight.shape) for each in site.refit)
         size = site_bytes(outputs, inputs, site.units)
-        return cls(outputs, inputs, size, producers, site.structure == "ffn")  # type: ignore[arg-type]
+        cut = outputs * inputs + sum(rows * columns for rows, columns in producers)
+        return cls(outputs, inputs, size, producers, site.structure == "ffn", cut)  # type: ignore[arg-type]
 
     def refits_neurons(self, tokens: int) -> bool:
         """Return whether a repair on so many tokens re-fits the producers of the neurons together with the reader."""

@@ -27,7 +27,8 @@ from infoprune.methods.rotate import rotatable_stream
 from infoprune.methods.table import Finish, Method, method_named
 from infoprune.pipeline.clock import StageProgress
 from infoprune.plan import Plan
-from infoprune.ranking.rank import Rankings
+from infoprune.ranking.criteria import CRITERIA, criterion_named
+from infoprune.ranking.rank import Rankings, check_criterion
 from infoprune.repairing.repair import check_repairable
 from infoprune.reports.comparison import Cell, comparison_markdown
 from infoprune.reports.curves import plot_curves
@@ -128,6 +129,9 @@ def compare_folder(
 def _check_fit(model: PreTrainedModel, grid: Grid) -> None:
     """Raise InputError where the model does not support some method or goal."""
     check_repairable(find_sites(model))
+    for name in grid.criteria:
+        if name in CRITERIA:
+            check_criterion(criterion_named(name), find_sites(model))
     if any(method_named(name).rotates for name in grid.criteria):
         rotatable_stream(model)
     for goal in grid.goals.values():

@@ -58,7 +58,8 @@ class Cut:
 
     Args:
         keep: Share of the units of every site to keep.
-        budget: Limit on the cost of the result, instead of `keep`; half of the FLOPs where no size is given.
+        budget: Limit on the cost of the result, instead of `keep`; where no size is given, half of the FLOPs, or of the
+            parameters where experts are cut.
         max_loss: Largest loss on the evaluation texts, instead of both; the smallest model within it is searched.
         structures: Types of structure; None means all that the layers of the family have. "vocabulary" is cut first.
         min_count: Occurrences in the data that a token needs to be kept, where the vocabulary is cut; 1 by default.

@@ -13,6 +13,7 @@ from infoprune.jobs.cut import Cut
 from infoprune.jobs.inputs import Batches, Packing
 from infoprune.jobs.preview import opens_in
 from infoprune.jobs.tasks import eval_batches_of, targets
+from infoprune.measuring.active import count_active_parameters
 from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
 from infoprune.pipeline.result import Result
 from infoprune.plan import plan_of
@@ -136,6 +137,7 @@ def from_dense(report: Report, start: Start) -> Report:
         parameters=count_parameters(start.dense),
         flops=count_flops(start.dense, example_batch(start.model.config, *report.shape)),
         bytes=count_bytes(start.dense),
+        active_parameters=count_active_parameters(start.dense),
     )
     total = report.seconds.get("total", 0.0) + start.seconds
     seconds = {**report.seconds, "vocabulary": start.seconds, "total": total}

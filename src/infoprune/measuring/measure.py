@@ -84,7 +84,7 @@ def count_flops(model: nn.Module, batch: Mapping[str, Tensor]) -> int:
     with (
         evaluation_mode(model, freeze=True),  # the counter fails where a parameter goes from module to module
         torch.no_grad(),
-        FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter,
+        FlopCounterMode(display=False, custom_mapping=_UNKNOWN_PRODUCTS) as counter,
     ):
         model(**inputs)
     return int(counter.get_total_flops())
@@ -217,10 +217,17 @@ def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[i
     return 2 * inputs * heads * queries * key[-2] * (size + value[-1])
 
 
-# PyTorch's counter supports the fused attention of GPUs but not the CPU's, whose products it would count as 0.
-_CPU_ATTENTION: dict[Any, Callable[..., int]] = {
+def _grouped_flops(rows: Sequence[int], matrices: Sequence[int], *_: object, **__: object) -> int:
+    return 2 * rows[0] * rows[1] * matrices[-1]
+
+
+# PyTorch's counter supports the fused attention of GPUs but not the CPU's, nor the products of tokens with the experts
+# that they read, which it would all count as 0.
+_UNKNOWN_PRODUCTS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
 }
+if "_grouped_mm" in dir(torch.ops.aten):  # torch 2.8 and newer
+    _UNKNOWN_PRODUCTS[torch.ops.aten._grouped_mm] = _grouped_flops
 
 
 def _inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from infoprune.pipeline.training import Training
 from infoprune.plan import HIDDEN_SIZE_PER_LAYER
 from infoprune.processes import process_count
 from infoprune.ranking.criteria import Criterion, PairedCriterion
+from infoprune.ranking.rank import check_criterion
 from infoprune.repairing.repair import check_repairable
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.site import Site
@@ -49,6 +50,7 @@ def check_options(
     """Raise InputError where the options do not fit one another."""
     _check_size(settings, size)
     _check_stream(sites, criterion, settings)
+    check_criterion(criterion, sites)
     if settings.repair:
         check_repairable(sites)
     if settings.memory is not None and isinstance(criterion, PairedCriterion):

@@ -16,7 +16,7 @@ from infoprune.pipeline.result import Result
 from infoprune.pipeline.rounds import Rounds
 from infoprune.pipeline.search import search
 from infoprune.pipeline.settings import Settings
-from infoprune.pipeline.size import MaxLoss, check_trained, size_of
+from infoprune.pipeline.size import MaxLoss, check_trained, size_for, size_of
 from infoprune.pipeline.size_schedule import size_schedule
 from infoprune.pipeline.training import Training
 from infoprune.plan import Plan, plan_of
@@ -64,7 +64,8 @@ def prune(
     """Prune a model: collect statistics, rank the units, choose the sizes, cut, repair and, if asked, distill.
 
     One of `keep`, `budget`, `max_loss` and `max_kl` specifies the size of the result; by default it has half of the
-    FLOPs. In a torch.distributed process group every process passes its own batches, and all get the same model.
+    FLOPs, or half of the parameters where experts are cut. In a torch.distributed process group every process passes
+    its own batches, and all get the same model.
 
     Args:
         model: A model of a supported family; it is not changed.
@@ -76,9 +77,9 @@ def prune(
             for the smallest model that loses no more.
         max_kl: Largest KL divergence from the model's outputs, in nats per input; it needs no labels.
         eval_batches: Inputs to measure `max_loss` or `max_kl` on.
-        structures: Types of structure to cut, some of "ffn", "heads", "cross-heads", "pooler", "hidden-size" and
-            "hidden-size-per-layer". By default all neurons and heads, and with the shape "uniform" the hidden size too,
-            where a stock config ties it to the heads.
+        structures: Types of structure to cut, some of "ffn", "heads", "cross-heads", "experts", "pooler", "hidden-size"
+            and "hidden-size-per-layer". By default all neurons, heads and experts, and with the shape "uniform" the
+            hidden size too, where a stock config ties it to the heads.
         criterion: Criterion that ranks the units, or its name.
         settings: Rounds, repair and shape; `Settings()` by default.
         distill: Distill the result from the model: a number of epochs, or a `Distillation`. Its epochs are divided
@@ -133,6 +134,7 @@ def prune(
     task_of(model)  # raises before the work, not after it
     structures, shape = shape_of(model, structures, settings)
     sites = find_sites(model, structures)
+    size = size_for(size, sites)
     check_options(sites, criterion, settings, size, training, statistics)
     batches = with_targets(model, batches)
     if statistics is None:

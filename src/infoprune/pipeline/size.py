@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infoprune.budgets.budget import Budget, Keep, read_budget
 from infoprune.errors import InputError
+from infoprune.structure.site import Site
 from infoprune.tasks.compare import between
 from infoprune.tasks.evaluate import Evaluation
 
@@ -15,6 +17,9 @@ POINTS = ("accuracy", "macro_f1", "micro_f1")
 DEFAULT = Budget("flops", 0.5)
 """Half of the FLOPs, with the sizes that lose the least: at the same cost this loses about half as much as the same
 share of every site (docs/research/budgets.md)."""
+
+DEFAULT_OF_EXPERTS = Budget("params", 0.5)
+"""The default where experts are cut: half of all parameters, since a token reads as many experts as before."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,11 @@ class MaxLoss:
 Size = Keep | Budget | MaxLoss
 
 
+def size_for(size: Keep | Budget, sites: Sequence[Site]) -> Keep | Budget:
+    """Return the size, where it is the default that of a model with such sites."""
+    return DEFAULT_OF_EXPERTS if size is DEFAULT and any(site.routing for site in sites) else size
+
+
 def check_trained(size: Size, distills: bool) -> None:
     """Raise InputError where a size is searched for and a distillation asked for: the search does not train."""
     if distills and isinstance(size, MaxLoss):
@@ -108,7 +118,7 @@ def size_of(
     max_loss: MaxLoss | str | None = None,
     max_kl: float | None = None,
 ) -> Size:
-    """Return the size that was given; half of the FLOPs where none was.
+    """Return the size that was given; half of the FLOPs where none was (see `size_for`).
 
     Args:
         keep: Share of the units of every site.

@@ -14,7 +14,9 @@ from torch import Tensor
 from infoprune.errors import InputError
 from infoprune.ranking.brain_surgeon import BrainSurgeon
 from infoprune.ranking.eliminate import Elimination, eliminate
+from infoprune.ranking.eliminate_experts import eliminate_experts
 from infoprune.ranking.eliminate_jointly import eliminate_jointly
+from infoprune.ranking.experts import Frequency, Reap, routes_of
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.ranking.kwon import Kwon
 from infoprune.ranking.scores import Activation, Flap, Leverage, Magnitude, MagnitudeSum, Taylor, Wanda
@@ -50,6 +52,14 @@ class JointCriterion(Criterion, Protocol):
 
         The loss is that at all read points, or, where `counted` is given, that at so many of the first ones.
         """
+
+
+@runtime_checkable
+class ExpertCriterion(Criterion, Protocol):
+    """A criterion that ranks the experts of a layer."""
+
+    def rank_experts(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
+        """Return all experts of one site in the order of removal, with the loss of each."""
 
 
 @runtime_checkable
@@ -131,6 +141,16 @@ class ChannelInformation:
         grams = torch.stack([self._gram(*each) for each in zip(points, covariances, strict=True)])
         return eliminate_jointly(covariances, grams, log=math.isfinite(self.sigma), counted=counted)
 
+    def rank_experts(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
+        """Eliminate experts greedily, by the loss of the whole set that is gone (method.md, section 5).
+
+        `sigma` and `tau` play no part.
+        """
+        routing = statistics.site.routing
+        if routing is None:
+            raise ValueError(f"{statistics.site.name} has no router, expected experts")
+        return eliminate_experts(routes_of(statistics), routing)
+
     def _gram(self, statistics: SiteStatistics, covariance: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         """Return W^T Q W."""
         metric = fisher_metric(statistics.fisher, self.tau)
@@ -155,6 +175,10 @@ class Random:
         order = torch.randperm(statistics.site.units, generator=generator)
         return Elimination(order, torch.ones(len(order), dtype=torch.float64))
 
+    def rank_experts(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
+        """Return a uniformly random order of the experts."""
+        return self.rank_site(statistics, generator)
+
 
 def fisher_metric(fisher: Float[Tensor, "o o"], tau: float) -> Float[Tensor, "o o"]:
     """Return G + tau mean(diag G) 1, in nats; the identity where tau is infinite or G is zero."""
@@ -177,6 +201,8 @@ CRITERIA: dict[str, Callable[[], Criterion]] = {
     "kwon": Kwon,
     "leverage": Leverage,
     "brain-surgeon": BrainSurgeon,
+    "reap": Reap,
+    "frequency": Frequency,
     "random": Random,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 from zlib import crc32
@@ -10,8 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from infoprune.errors import InputError
 from infoprune.plan import HIDDEN_SIZE, Plan
-from infoprune.ranking.criteria import Criterion, JointCriterion, PairedCriterion
+from infoprune.ranking.criteria import CRITERIA, Criterion, ExpertCriterion, JointCriterion, PairedCriterion
+from infoprune.ranking.eliminate import Elimination
+from infoprune.ranking.experts import Frequency, Reap, experts_only
 from infoprune.statistics.calibration import Progress
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.statistics import SiteStatistics, Statistics
@@ -132,12 +136,34 @@ def rank(
         site = statistics.sites[name]
         if site.pairs is not None and budget is not None and site.pairs.above is not None:
             site = _below(site, site.pairs, ranked.get(site.pairs.above.name), budget)
-        elimination = criterion.rank_site(site, _generator(seed, name))
+        elimination = _eliminated(site, criterion, _generator(seed, name))
         ranked[name] = Ranking(site.site, elimination.order.cpu(), elimination.losses.cpu())
         if progress is not None:
             progress(len(ranked), len(names))
     ranked = {name: ranked[name] for name in names} | _stream(statistics, criterion, seed)
     return Rankings(ranked, statistics.model_type, criterion.name, seed, criterion.nats)
+
+
+def _eliminated(site: SiteStatistics, criterion: Criterion, generator: torch.Generator) -> Elimination:
+    if site.site.routing is None:
+        return criterion.rank_site(site, generator)
+    check_criterion(criterion, [site.site])
+    if not isinstance(criterion, ExpertCriterion):
+        raise TypeError(f"{criterion.name} ranks no experts")
+    return criterion.rank_experts(site, generator)
+
+
+def check_criterion(criterion: Criterion, sites: Iterable[Site]) -> None:
+    """Raise InputError where a criterion cannot rank the units of a site: experts, or anything but experts."""
+    for site in sites:
+        if site.routing is not None and not isinstance(criterion, ExpertCriterion):
+            others = ", ".join(name for name, make in CRITERIA.items() if isinstance(make(), ExpertCriterion))
+            raise InputError(
+                f"criterion {criterion.name!r} has no score for {site.name}, expected one of: {others}; pass e.g. "
+                "`criterion=information`, or leave experts out of `structures`"
+            )
+        if site.routing is None and isinstance(criterion, Reap | Frequency):
+            raise experts_only(criterion.name, site)
 
 
 def _stream(statistics: Statistics, criterion: Criterion, seed: int) -> dict[str, Ranking]:

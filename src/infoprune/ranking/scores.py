@@ -33,6 +33,10 @@ class Magnitude:
         read = _units(statistics.reader.square().sum(0), statistics).sum(1)
         return by_score(statistics.produced.square() + read)
 
+    def rank_experts(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
+        """Order the experts by the norm of their weights, the smallest first; the losses are squared norms."""
+        return by_score(statistics.produced.square())
+
 
 @dataclass(frozen=True)
 class MagnitudeSum:

@@ -138,6 +138,7 @@ class Lockstep:
 
         def pause(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             residual = self._latest.pop((id(getcurrent()), point.module), None)
+            residual = None if residual is None else residual.reshape(output.shape)  # experts read tokens in one axis
             total = output if residual is None else output + residual
             size = self._sizes[getcurrent()]
             if self._plain:

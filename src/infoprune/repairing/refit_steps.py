@@ -24,7 +24,7 @@ class RefitStep:
     """Module to re-fit.
 
     Args:
-        module: Path of the linear module or norm.
+        module: Path of the linear module, norm or module of experts.
         importance: Name of the site or read point whose token importance weighs the regression.
         stream: Path of a module whose first input is the residual that is added to the output, or None.
         kept_outputs: Outputs of the dense module that the module still has; None for all.
@@ -33,6 +33,7 @@ class RefitStep:
         neurons: Producers of the neurons that the module reads, so that both can be re-fitted together; else empty.
         units: Number of these neurons.
         scale: Factor of the output, by which it is multiplied before it is added to the residual.
+        experts: Site whose experts the module holds; None for others.
     """
 
     module: str
@@ -44,6 +45,7 @@ class RefitStep:
     neurons: tuple[Slice, ...] = ()
     units: int = 0
     scale: float = 1.0
+    experts: Site | None = None
 
     @property
     def stack(self) -> str:
@@ -92,6 +94,7 @@ def refit_steps(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Ref
                 neurons=neurons,
                 units=site.units,
                 scale=site.scale,
+                experts=None if site.routing is None else site,
             )
     coordinates = {
         path: kept[site.name] for site in whole.values() if site.residual is not None for path in _tables(site, cut)

@@ -14,11 +14,12 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens, kept_within
 from infoprune.processes import add_up, starts
+from infoprune.repairing.experts import refit_experts
 from infoprune.repairing.lockstep import Lockstep, PausedPass, PausePoint
 from infoprune.repairing.neurons import enough_tokens, parts_of, refit_neurons
 from infoprune.repairing.norm import refit_norm
 from infoprune.repairing.refit_steps import RefitStep, refit_steps
-from infoprune.repairing.ridge import Samples, Sums, fit_ridge, sums_by_fold
+from infoprune.repairing.ridge import FOLDS, Samples, Sums, fit_ridge, sums_by_fold
 from infoprune.statistics.accept import accept
 from infoprune.statistics.answer import remedy
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
@@ -31,8 +32,6 @@ from infoprune.structure.modes import evaluation_mode, in_ordinary_mode
 from infoprune.structure.plain import on_plain_model
 from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites, sites_by_name
-
-FOLDS = 4
 
 Fit = Callable[[RefitStep, LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
 """New weight and bias of a linear module, from its present ones and the sums of its regression by fold."""
@@ -69,7 +68,8 @@ def repair(
     the kept units in the dense network, because their inputs have changed too. Where the hidden size was cut, all
     readers of the residual stream are re-fitted too, and the norms are re-fitted to the kept coordinates of the dense
     norms' outputs. Where tokens are many, the producers of neurons are re-fitted once more together with their reader
-    (see `refit_neurons`).
+    (see `refit_neurons`). Experts are re-fitted to the tokens that read them in the pruned network (see
+    `refit_experts`).
 
     All passes advance together from step to step, so a repair costs one forward pass of each network, and memory for
     the activations of all inputs at one step. In a process group every process passes its own batches, and all
@@ -261,6 +261,15 @@ def _refit(
     """
     if step.norm:
         return refit_norm(model, step.module, samples)
+    if step.experts is not None:
+
+        def fit_map(parts: Sequence[Sums], present: LinearMap) -> Tensor:
+            parts = _over_processes(parts)
+            read = any(float(part.xx[-1, -1]) > 0 for part in parts)
+            return fit(step, present, parts)[0] if read else exact(present.weight)
+
+        outputs = refit_experts(model, step.experts, samples, [each.y for each in paused], firsts, fit_map)
+        return [each.total - each.y + y for each, y in zip(paused, outputs, strict=True)]
     module = linear(model, step.module)
 
     def sum_samples(inputs: Sequence[Tensor]) -> list[Sums]:

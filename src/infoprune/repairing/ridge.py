@@ -13,6 +13,8 @@ from torch import Tensor
 from infoprune.statistics.precision import exact
 from infoprune.statistics.products import add_products, full_precision, mirrored, weighted_mean, wide
 
+FOLDS = 4
+"""Parts of the texts, each of which a cross-validation holds out once."""
 MIXTURES = 64
 ROWS = 2048
 """Rows of a product, of several batches where these are short."""

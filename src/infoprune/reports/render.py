@@ -204,6 +204,7 @@ def cost_rows(report: Report) -> list[Row]:
     dense, pruned = report.dense, report.pruned
     rows = [
         ("parameters", human(dense.parameters), human(pruned.parameters), _fewer(dense.parameters, pruned.parameters)),
+        *_active(dense.active_parameters, pruned.active_parameters),
         ("FLOPs", human(dense.flops), human(pruned.flops), _fewer(dense.flops, pruned.flops)),
         (
             "size",
@@ -256,6 +257,12 @@ def unit_name(structure: str) -> str:
     return {"ffn": "neurons", "vocabulary": "tokens", "hidden-size": "coordinates", "pooler": "hidden neurons"}.get(
         structure, structure
     )
+
+
+def _active(before: int | None, after: int | None) -> list[Row]:
+    if before is None or after is None:
+        return []
+    return [("of these a token reads", human(before), human(after), _fewer(before, after))]
 
 
 def _fewer(before: float, after: float) -> str:

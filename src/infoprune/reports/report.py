@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.files.typed import typed
+from infoprune.measuring.active import count_active_parameters
 from infoprune.measuring.measure import (
     Latency,
     count_bytes,
@@ -40,6 +41,7 @@ class Measured:
         bytes: Size of its parameters and buffers in memory.
         latency_ms: Latency of that pass in ms; None where it was not timed.
         metrics: Metrics on the evaluation inputs; empty without such inputs.
+        active_parameters: Number of parameters that a token reads, where a router chooses among experts; else None.
     """
 
     parameters: int
@@ -47,6 +49,7 @@ class Measured:
     bytes: int
     latency_ms: Latency | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    active_parameters: int | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,9 @@ def describe(
     batch = example_batch(small.config, *shape)  # its tokens exist in both models
 
     def measured(model: PreTrainedModel) -> Measured:
-        return Measured(count_parameters(model), count_flops(model, batch), count_bytes(model))
+        active = count_active_parameters(model)
+        flops, size = count_flops(model, batch), count_bytes(model)
+        return Measured(count_parameters(model), flops, size, active_parameters=active)
 
     return Report(
         version=VERSION,

@@ -99,10 +99,10 @@ class Extras:
         found = {}
         for name, each in gathered.items():
             masks = activation_norm = None
-            if self._masks:
+            if self._masks and each.site.routing is None:
                 rows = torch.cat(of_all(self._rows[name]))
                 masks = rows.reshape(len(rows), -1, each.site.units)
-            if self._norms:
+            if self._norms and each.site.routing is None:
                 add_up(self._squares[name])
                 activation_norm = self._squares[name].sqrt()
             found[name] = replace(each, masks=masks, activation_norm=activation_norm)

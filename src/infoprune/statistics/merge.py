@@ -9,6 +9,7 @@ import torch
 
 from infoprune.errors import InputError
 from infoprune.statistics.on_disk import on_disk
+from infoprune.statistics.routes import Routes
 from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistics
 from infoprune.structure.modes import in_ordinary_mode
 
@@ -82,4 +83,14 @@ def _merged_site(a: SiteStatistics, b: SiteStatistics, share: float) -> SiteStat
         activation_norm=None
         if a.activation_norm is None or b.activation_norm is None
         else torch.hypot(a.activation_norm, b.activation_norm),
+        routes=None if a.routes is None or b.routes is None else _merged_routes(a.routes, b.routes, share),
+    )
+
+
+def _merged_routes(a: Routes, b: Routes, share: float) -> Routes:
+    return Routes(
+        logits=torch.cat([a.logits, b.logits]),
+        products=torch.cat([a.products * (1 - share) ** 0.5, b.products * share**0.5]),
+        lengths=a.lengths + b.lengths,
+        counts=a.counts + b.counts,
     )

@@ -23,6 +23,7 @@ from infoprune.statistics.micro_batches import MicroBatch
 from infoprune.statistics.precision import exact
 from infoprune.statistics.products import add_products, mirrored, wide
 from infoprune.statistics.random_numbers import RandomNumbers
+from infoprune.statistics.record_routes import RouteRecorder
 from infoprune.statistics.segments import Segment
 from infoprune.statistics.sharing import share_importance, share_keys, share_sums
 from infoprune.statistics.statistics import SiteStatistics, Statistics
@@ -67,10 +68,10 @@ class OnePass:
         sites = self.segment.sites
         importance: dict[str, dict[int, list[Tensor]]] = {site.name: {} for site in sites}
         keys = {part.batch: part.key for part in parts}
-        tokens = 0
+        tokens, routes = 0, RouteRecorder()
         with evaluation_mode(self.model, freeze=True), tapped(self.model, sites) as taps, torch.enable_grad():
             for index, part in enumerate(parts):
-                found, more_tokens = self._part(index, part, taps)
+                found, more_tokens = self._part(index, part, taps, routes)
                 for name, each in found.items():
                     importance[name].setdefault(part.batch, []).append(each)
                 tokens += more_tokens
@@ -85,11 +86,13 @@ class OnePass:
         batches = {name: [torch.cat(each) for each in of.values()] for name, of in importance.items()}
         kept = share_importance(batches)
         levels = {name: sum(float(w.sum()) for w in each) / max(tokens, 1) for name, each in kept.items()}
-        sites_found = self.extras.added(self.accumulated)
+        sites_found = routes.added(self.extras.added(self.accumulated), inputs)
         model_type = self.model.config.model_type
         return Statistics(sites_found, model_type, inputs, tokens, kept, levels, share_keys(list(keys.values())))
 
-    def _part(self, index: int, part: MicroBatch, taps: Taps) -> tuple[dict[str, Float[Tensor, "_ _"]], int]:
+    def _part(
+        self, index: int, part: MicroBatch, taps: Taps, routes: RouteRecorder
+    ) -> tuple[dict[str, Float[Tensor, "_ _"]], int]:
         """Return the importance (inputs, tokens) at every site for one micro-batch, and its real tokens."""
         fed = model_inputs(part.inputs, device_of(self.model))
         decodes = "decoder" if self.model.config.is_encoder_decoder else "layers"
@@ -111,13 +114,16 @@ class OnePass:
             # the samples depend on the batch alone: not on its position, on other batches or on the process
             gradients = backpropagate(answer, samples, RandomNumbers(self.seed ^ part.key, part.first), arriving)
             del answer  # frees the graph before the next one builds another
-        squares = self._gather(index, part, run, taps, applied, gradients)
+        squares, kept = self._gather(index, part, run, taps, applied, gradients)
         found, seen = {}, 0
         for site in self.segment.sites:
             mask, importances = masks[site.stack], []
-            for call, square in zip(taps[site.name][0].passed, squares[site.name], strict=True):
+            for number, (call, square) in enumerate(zip(taps[site.name][0].passed, squares[site.name], strict=True)):
                 real = _real(call.x, mask.to(square.device))
-                if site.name in self.accumulated:
+                if site.routing is not None and site.name in self.accumulated:
+                    x = call.x.flatten(0, -2)
+                    routes.add(self.model, site, x, kept[site.name, number], real.flatten())
+                elif site.name in self.accumulated:
                     self._accumulate(self.accumulated[site.name], call, square, real, len(mask))
                 importances.append((square * real).float().reshape(len(mask), -1))
                 seen = max(seen, int(real.sum())) if real.numel() == len(mask) else int(real.sum())  # one per text
@@ -146,8 +152,13 @@ class OnePass:
         taps: Taps,
         applied: Sequence[tuple[str, int, tuple[ReaderCall, ...]]],
         directions: Iterator[tuple[Tensor | None, ...]],
-    ) -> Squares:
-        """Add the gradients of every direction to the Fisher information, and return |g|^2 per token."""
+    ) -> tuple[Squares, dict[tuple[str, int], list[Tensor]]]:
+        """Add the gradients of every direction to the Fisher information.
+
+        Returns:
+            The sum of |g|^2 per token, and the gradients at experts, by name and application of a site.
+        """
+        kept: dict[tuple[str, int], list[Tensor]] = {}
         stream = {site.name: site.readers for site in self.segment.sites if site.streams}
         squares = {name: [torch.zeros_like(exact(p.y[..., 0])) for p in each[0].passed] for name, each in taps.items()}
         for number, found in enumerate(directions):
@@ -157,12 +168,16 @@ class OnePass:
                 rows = _at_input(self.model, arrived, stream[name]) if name in stream else arrived[0]
                 lengths = torch.linalg.vector_norm(rows, dim=-1).to(squares[name][application])
                 squares[name][application] += lengths.square().reshape(squares[name][application].shape)
-                if name in self.accumulated:
-                    statistics = self.accumulated[name]
+                if name not in self.accumulated:
+                    continue
+                statistics = self.accumulated[name]
+                if statistics.site.routing is not None:
+                    kept.setdefault((name, application), []).append(rows)
+                else:
                     add_products(statistics.fisher, rows)
                     self.extras.accumulate_mask_gradients(statistics, number, calls[0].x, rows, part.count)
             self.gradients.add(index, number, dict(zip(run.entered, gradients, strict=True)))
-        return squares
+        return squares, kept
 
 
 def _rows(gradient: Tensor | None, y: Tensor) -> Float[Tensor, "t o"]:

@@ -218,13 +218,18 @@ def _segment(first: int, stop: int, calls: int, sites: Sequence[Site], at: Mappi
 
 
 def _bytes(model: nn.Module, site: Site, itemsize: int = EIGHT) -> int:
+    if site.routing is not None:  # its statistics are some numbers for every token and expert
+        return site_bytes(0, site.units, site.units)
     outputs, inputs = linear(model, site.reader).weight.shape
     return site_bytes(inputs if site.streams else outputs, inputs, site.units, itemsize)
 
 
 def _rows(model: PreTrainedModel, sites: Sequence[Site], tokens: int) -> int:
     """Return the bytes of a reader's input while its moments are added up."""
-    widest = max(linear(model, site.reader).weight.shape[1] for site in sites)
+    widest = max(
+        model.get_parameter(f"{site.reader if site.routing is None else site.routing.router}.weight").shape[1]
+        for site in sites
+    )
     return ROWS * tokens * widest * max(4, model.dtype.itemsize)
 
 

@@ -18,6 +18,7 @@ from infoprune.statistics.calibration import Batch, key_of
 from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
+from infoprune.statistics.routes import Routes
 from infoprune.structure.linear import linear
 from infoprune.structure.offload import present
 from infoprune.structure.site import Site
@@ -30,7 +31,7 @@ class SiteStatistics:
     Args:
         site: Site that was measured. For the hidden size it is one of the points where the residual stream is read.
             There y is x: `reader` is the identity, and `fisher` is that of all readers at this point together, at what
-            they read.
+            they read. For experts there are `routes` alone; the matrices are empty.
         tokens: Moments of the reader's input, (n,) and (n, n). Every real token counts once, except tokens that are
             more than 4 times as long as the median of their text, which count less (see `huber_weights`).
         importance: The same moments, with every token weighted by its squared gradient.
@@ -48,6 +49,7 @@ class SiteStatistics:
             for "masks".
         activation_norm: Root of the sum over inputs of the squared mean length of a unit's coordinates, (units,)
             float64, where `collect` was asked for it.
+        routes: Routes of the tokens, for experts.
     """
 
     site: Site
@@ -63,12 +65,15 @@ class SiteStatistics:
     pairs: Pairs | None = None
     masks: Float[Tensor, "inputs directions units"] | None = None
     activation_norm: Float[Tensor, " units"] | None = None
+    routes: Routes | None = None
 
     @classmethod
     def empty(cls, model: nn.Module, site: Site, smoothing: float, shrinkage: float) -> SiteStatistics:
         """Return the statistics of no tokens."""
         if site.streams:
             return cls._of_stream(model, site, smoothing, shrinkage)
+        if site.routing is not None:
+            return cls._of_experts(model, site, smoothing, shrinkage)
         with present(model, site.reader):
             reader = linear(model, site.reader)
             weight = exact(reader.weight)
@@ -91,6 +96,24 @@ class SiteStatistics:
             centred=reader.bias is not None,
             produced=squares.sqrt(),
             produced_sum=sums,
+            smoothing=smoothing,
+            shrinkage=shrinkage,
+        )
+
+    @classmethod
+    def _of_experts(cls, model: nn.Module, site: Site, smoothing: float, shrinkage: float) -> SiteStatistics:
+        with present(model, site.reader):
+            weights = [exact(weight).flatten(1) for weight in model.get_submodule(site.reader).parameters()]
+        device = weights[0].device
+        return cls(
+            site=site,
+            tokens=Moments.empty(site.units, device),
+            importance=Moments.empty(site.units, device),
+            fisher=torch.zeros(0, 0, dtype=torch.float64, device=device),
+            reader=torch.zeros(0, site.units, dtype=torch.float64, device=device),
+            centred=False,
+            produced=torch.stack([weight.square().sum(1) for weight in weights]).sum(0).sqrt(),
+            produced_sum=torch.stack([weight.abs().sum(1) for weight in weights]).sum(0),
             smoothing=smoothing,
             shrinkage=shrinkage,
         )

@@ -16,12 +16,16 @@ from torch import Tensor
 from infoprune.errors import InputError
 from infoprune.files.typed import typed
 from infoprune.statistics.moments import Moments
+from infoprune.statistics.routes import Routes
 from infoprune.statistics.statistics import SiteStatistics, SomeSites, Statistics
 from infoprune.structure.site import Site
 
 HEADER = "statistics.json"
 TRIANGLES = ("tokens.triangle", "importance.triangle")
-VERSION = 3
+ROUTES = ("logits", "products", "lengths", "counts")
+SINGLE = ("token_importance", "masks", "logits", "products")
+"""Tensors in float32."""
+VERSION = 4
 LARGEST = 1 << 28
 """Size of the largest header that is read, in bytes."""
 
@@ -38,7 +42,8 @@ class _Sum:
 class _Entry:
     """Fields of a site's statistics that are not tensors.
 
-    `shapes` are those of the token importance of every batch; `directions` is that of the masks, 0 for no masks.
+    `shapes` are those of the token importance of every batch; `directions` is that of the masks, 0 for no masks;
+    `routes` are the tokens and directions of the routes, 0 for none.
     """
 
     site: Site
@@ -50,6 +55,7 @@ class _Entry:
     level: float
     directions: int
     activation_norm: bool
+    routes: tuple[int, int]
     shapes: tuple[tuple[int, ...], ...]
 
     def expected(self, outputs: int, inputs: int) -> dict[str, tuple[int, ...]]:
@@ -57,6 +63,9 @@ class _Entry:
         n, units = self.site.units * self.site.size, self.site.units
         extras: dict[str, tuple[int, ...]] = {"masks": (inputs, self.directions, units)} if self.directions else {}
         extras |= {"activation_norm": (units,)} if self.activation_norm else {}
+        if self.site.routing is not None:
+            extras |= {"logits": (self.routes[0], units), "products": (*self.routes, units)}
+            extras |= {"lengths": (units,), "counts": (units,)}
         return {
             **extras,
             "tokens.mean": (n,),
@@ -106,6 +115,7 @@ def write_statistics(statistics: Statistics, folder: Path, matrices: torch.dtype
         }
         tensors |= {"masks": each.masks} if each.masks is not None else {}
         tensors |= {"activation_norm": each.activation_norm} if each.activation_norm is not None else {}
+        tensors |= vars(each.routes) if each.routes is not None else {}
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, _file(folder, index))
         entries.append(
             _Entry(
@@ -118,6 +128,7 @@ def write_statistics(statistics: Statistics, folder: Path, matrices: torch.dtype
                 level=statistics.levels[name],
                 directions=0 if each.masks is None else each.masks.shape[1],
                 activation_norm=each.activation_norm is not None,
+                routes=(0, 0) if each.routes is None else (len(each.routes.logits), each.routes.products.shape[1]),
                 shapes=tuple(tuple(w.shape) for w in importance),
             )
         )
@@ -178,6 +189,7 @@ def _read_site(file: Path, entry: _Entry, inputs: int, device: torch.device | st
         shrinkage=entry.shrinkage,
         masks=found.get("masks"),
         activation_norm=found.get("activation_norm"),
+        routes=None if entry.site.routing is None else Routes(**{name: found[name] for name in ROUTES}),
     )
 
 
@@ -204,19 +216,22 @@ def _read_header(folder: Path) -> _Header:
 
 def _check_and_read(file: Path, entry: _Entry, header: _Header) -> tuple[Float[Tensor, "_ _"], ...]:
     """Check the shapes and types of a site's tensors, and return its token importance."""
-    numbers = (entry.tokens.weight, entry.importance.weight, entry.level, entry.smoothing, entry.shrinkage)
+    numbers = (
+        *(entry.tokens.weight, entry.importance.weight, entry.level, entry.smoothing, entry.shrinkage),
+        *(entry.directions, *entry.routes),
+    )
     counts = (entry.site.units, entry.site.size, entry.tokens.rows + 1, entry.importance.rows + 1)
     shapes_fit = len(entry.shapes) == len(header.keys) and all(
         len(shape) == 2 and min(shape) > 0 for shape in entry.shapes
     )
-    if not shapes_fit or entry.directions < 0 or not all(number >= 0 for number in numbers) or min(counts) < 1:
+    if not shapes_fit or not all(number >= 0 for number in numbers) or min(counts) < 1:
         raise InputError(f"{file.parent / HEADER}: the numbers of {entry.site.name} make no sense; collect anew")
     try:
         with safe_open(file, framework="pt") as tensors:
             parts = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118  not a dict
             found = {key: (tuple(part.get_shape()), part.get_dtype()) for key, part in parts.items()}
             outputs = found["fisher"][0][0]
-            dtypes = {key: "F32" if key in ("token_importance", "masks") else "F64" for key in found}
+            dtypes = {key: "F32" if key in SINGLE else "F64" for key in found}
             dtypes |= {key: found[key][1] for key in TRIANGLES if found[key][1] == "F32"}
             expected = entry.expected(outputs, header.inputs)
             if found != {key: (shape, dtypes.get(key)) for key, shape in expected.items()}:

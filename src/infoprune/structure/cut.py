@@ -37,15 +37,10 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
         keep_bias_heads(model, site.bias, kept)
     for producer in site.producers:
         linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
-    for path in site.vectors:
-        old = model.get_parameter(path)
-        entries = unit_coordinates(kept, len(old) // site.units).to(old.device)
-        new = nn.Parameter(old.detach().index_select(0, entries), requires_grad=old.requires_grad)
-        replace_parameter(model, old, new)
-    tied = () if site.residual is None else site.residual.tied
-    for path in site.readers:
-        if path not in tied:
-            linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
+    for name in (*site.vectors, *(() if site.routing is None else site.routing.parameters)):
+        _keep_entries(model, name, kept, site.units)
+    if site.routing is None:
+        _keep_inputs(model, site, kept)
     if site.residual is not None:
         _cut_tables(model, site.residual, kept)
     if len(kept) == 0:
@@ -53,6 +48,22 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
         return
     for attribute in site.attributes:
         _write(model, attribute, len(kept))
+
+
+def _keep_entries(model: nn.Module, name: str, kept: Int[Tensor, " k"], units: int) -> None:
+    """Keep the entries of some units in a parameter, along its first axis, in place."""
+    old = model.get_parameter(name)
+    entries = unit_coordinates(kept, len(old) // units).to(old.device)
+    cut = old.detach().index_select(0, entries).contiguous()
+    replace_parameter(model, old, nn.Parameter(cut, requires_grad=old.requires_grad))
+
+
+def _keep_inputs(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
+    """Keep the columns of some units in the readers that are not tied to a table, in place."""
+    tied = () if site.residual is None else site.residual.tied
+    for path in site.readers:
+        if path not in tied:
+            linear(model, path).keep_inputs(unit_coordinates(kept, site.size))
 
 
 def _cut_tables(model: nn.Module, stream: Stream, kept: Int[Tensor, " k"]) -> None:

@@ -15,6 +15,7 @@ PLAIN: Mapping[str, object] = {
     "output_attentions": False,
     "_output_attentions": False,  # where the config keeps the one above, behind a property
     "output_hidden_states": False,
+    "output_router_logits": False,
     "use_cache": False,
     "chunk_size_feed_forward": 0,
 }

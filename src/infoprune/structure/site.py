@@ -29,6 +29,7 @@ class Size:
         each: How much every unit adds to it.
         module: Path of the module; None for the model's config.
         fixed: Whether it is `each` for any number of units.
+        most: Largest value, or None.
         divides: Field that has to be a multiple of it in a stock config, or None.
         fills: Field that has to equal the number of all coordinates of the units in a stock config, or None.
     """
@@ -39,10 +40,12 @@ class Size:
     fixed: bool = False
     divides: Tie | None = None
     fills: Tie | None = None
+    most: int | None = None
 
     def of(self, units: int) -> int:
         """Return its value for a number of units."""
-        return self.each if self.fixed else self.each * units
+        value = self.each if self.fixed else self.each * units
+        return value if self.most is None else min(value, self.most)
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,28 @@ class SharedBias:
 
 
 @dataclass(frozen=True)
+class Routing:
+    """How the tokens of a layer reach its experts.
+
+    Args:
+        router: Path of the module with a row of logits for every expert.
+        parameters: Names of the parameters with an entry for every expert along their first axis, the router's first.
+        outputs: Names of those that write an expert's answer, each with the axis of its coordinates in the entry of one
+            expert.
+        chosen: Number of experts that a token reads.
+        normalised: Whether their weights, the largest of a softmax over all experts, are divided by their sum.
+        factor: Number by which the weights are multiplied then.
+    """
+
+    router: str
+    parameters: tuple[str, ...]
+    outputs: tuple[tuple[str, int], ...]
+    chosen: int
+    normalised: bool
+    factor: float
+
+
+@dataclass(frozen=True)
 class Site:
     """Set of units that some modules produce and one module reads.
 
@@ -79,13 +104,14 @@ class Site:
         name: Name, unique within the model, e.g. "layers.3.ffn"; "decoder.3.ffn" in an encoder-decoder's decoder.
         structure: Type of structure: "ffn", "heads" or "cross-heads"; "pooler" above the layers; "hidden-size" for the
             coordinates of the residual stream, which many modules read; "hidden-size-per-layer" for those that one
-            layer keeps.
+            layer keeps; "experts" for feed-forward networks among which a router chooses.
         layer: Index of the layer, 0 at the bottom of its stack.
         units: Number of units that the model has now.
         size: Coordinates of the reader's input that a unit owns (1 for a neuron, the head size for a head, the size of
             all of its query heads for a key/value group).
         producers: Rows of linear modules that write the units.
-        readers: Paths of the linear modules whose input columns are the units.
+        readers: Paths of the linear modules whose input columns are the units; for experts of the module that holds
+            them.
         stream: Path of a module whose first input is the residual that is added to the reader's output, or None.
         refit: Producers that a repair re-fits too.
         attributes: Sizes that modules store about themselves.
@@ -97,6 +123,7 @@ class Site:
         bias: For heads, the position bias that their layer shares with others; None where there is none.
         vectors: Paths of parameters outside linear modules whose first axis belongs to the units.
         scale: Factor of the reader's output, by which it is multiplied before it is added to the residual.
+        routing: For experts, how tokens reach them; None elsewhere.
     """
 
     name: str
@@ -117,11 +144,22 @@ class Site:
     bias: SharedBias | None = None
     vectors: tuple[str, ...] = ()
     scale: float = 1.0
+    routing: Routing | None = None
 
     @property
     def reader(self) -> str:
         """Path of the first reader, at whose input the units are measured."""
         return self.readers[0]
+
+    @property
+    def linears(self) -> tuple[str, ...]:
+        """Paths of the linear modules that lose rows or columns with a unit."""
+        return () if self.routing is not None else (*(producer.module for producer in self.producers), *self.readers)
+
+    @property
+    def cut_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that get smaller with a cut."""
+        return tuple(f"{path}.weight" for path in self.linears) + (self.routing.parameters if self.routing else ())
 
     @property
     def streams(self) -> bool:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES, Family, PositionBias, Rows, Setting, SiteRow
 from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, STREAMS, VOCABULARY
+from infoprune.structure.experts import routing_of
 from infoprune.structure.hidden_size import hidden_size_of, hidden_sizes_per_layer_of
 from infoprune.structure.linear import linear
 from infoprune.structure.plain import on_transformers_model
@@ -223,7 +224,10 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         return Slice(prefix + rows.module, tuple(part * share for part in parts), shared)
 
     scale = 1.0 if row.scale is None else float(getattr(model.config, row.scale))
-    inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
+    if row.experts is None:
+        inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
+    else:
+        inputs = len(model.get_parameter(prefix + row.experts.parameters[0]))
     if inputs == 0:  # the modules that give the other sizes are gone
         return Site(
             name=name,
@@ -258,13 +262,17 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         stream=None if row.stream is None else prefix + row.stream,
         refit=tuple(each for path, each in producers.items() if row.refit is None or path in row.refit),
         crossing=tuple(prefix + path for path in row.crossing),
-        attributes=tuple(Size(a.name, number(a.each), prefix + a.module) for a in row.attributes),
+        attributes=tuple(
+            Size(a.name, number(a.each), prefix + a.module, most=number(f"{a.module}:{a.name}") if a.most else None)
+            for a in row.attributes
+        ),
         attention=row.attention and prefix + row.attention,
         config=tuple(_field(model, field, number(field.each)) for field in row.config),
         shared=family.shared,
         bias=None if row.bias is None else _bias(model, row.bias, prefix),
         vectors=tuple(path for path in (prefix + name for name in row.vectors) if path in parameters),
         scale=scale,
+        routing=None if row.experts is None else routing_of(model, row.experts, prefix),
     )
 
 
@@ -289,4 +297,5 @@ def _field(model: PreTrainedModel, field: Setting, each: int) -> Size:
     def known(name: str | None) -> Tie | None:
         return None if name is None else Tie(name, int(getattr(model.config, name)))
 
-    return Size(field.name, each, fixed=field.fixed, divides=known(field.divides), fills=known(field.fills))
+    most = int(getattr(model.config, field.name)) if field.most else None
+    return Size(field.name, each, fixed=field.fixed, divides=known(field.divides), fills=known(field.fills), most=most)

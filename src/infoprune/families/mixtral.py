@@ -1,0 +1,108 @@
+"""Mixtral and similar models: decoders with experts, feed-forward networks among which a router chooses."""
+
+from dataclasses import replace
+
+from infoprune.families.llama import HEADS, MISTRAL
+from infoprune.families.table import Attribute, Experts, Setting, SiteRow
+
+EXPERTS = SiteRow(
+    structure="experts",
+    producers=(),
+    readers=("mlp.experts",),
+    stream="post_attention_layernorm",
+    optional=True,
+    attributes=(
+        Attribute("mlp.gate", "num_experts"),
+        Attribute("mlp.gate", "top_k", most=True),
+        Attribute("mlp.experts", "num_experts"),
+    ),
+    config=(Setting("num_local_experts"), Setting("num_experts_per_tok", most=True)),
+    experts=Experts(
+        router="mlp.gate",
+        parameters=("mlp.gate.weight", "mlp.experts.gate_up_proj", "mlp.experts.down_proj"),
+        outputs=(("mlp.experts.down_proj", 0),),
+        chosen="mlp.gate:top_k",
+    ),
+)
+
+MIXTRAL = replace(
+    MISTRAL,
+    model_type="mixtral",
+    models="Mixtral 8x7B, Mixtral 8x22B",
+    sites=(HEADS, EXPERTS),
+    hidden_size=None,  # experts read and write the stream with one parameter for all of them
+    since="5.0.0",  # before, every expert was a module of its own
+)
+# a router that leaves the weights of the chosen experts as they are, unless the config asks for it
+QWEN_EXPERTS = replace(
+    EXPERTS,
+    config=(Setting("num_experts"), EXPERTS.config[1]),
+    experts=Experts(
+        router="mlp.gate",
+        parameters=("mlp.gate.weight", "mlp.experts.gate_up_proj", "mlp.experts.down_proj"),
+        outputs=(("mlp.experts.down_proj", 0),),
+        chosen="mlp.gate:top_k",
+        normalised="mlp.gate:norm_topk_prob",
+    ),
+)
+# the shared expert, which every token reads, stays as it is, and so do layers without experts
+QWEN2_MOE = replace(MIXTRAL, model_type="qwen2_moe", models="Qwen1.5-MoE, Qwen2-57B-A14B", sites=(HEADS, QWEN_EXPERTS))
+QWEN3_MOE = replace(
+    QWEN2_MOE,
+    model_type="qwen3_moe",
+    models="Qwen3-30B-A3B, Qwen3-Coder-30B-A3B",
+    sites=(HEADS, replace(QWEN_EXPERTS, config=EXPERTS.config)),
+)
+# queries and keys of all heads pass through one norm, so the heads stay
+OLMOE = replace(QWEN2_MOE, model_type="olmoe", models="OLMoE-1B-7B", sites=(QWEN_EXPERTS,))
+# the heads share a compressed key and value, so they stay
+DEEPSEEK_V2 = replace(
+    OLMOE,
+    model_type="deepseek_v2",
+    models="DeepSeek-V2-Lite, DeepSeek-Coder-V2-Lite",
+    sites=(
+        replace(
+            QWEN_EXPERTS,
+            config=(Setting("n_routed_experts"), EXPERTS.config[1]),
+            experts=Experts(
+                router="mlp.gate",
+                parameters=("mlp.gate.weight", "mlp.experts.gate_up_proj", "mlp.experts.down_proj"),
+                outputs=(("mlp.experts.down_proj", 0),),
+                chosen="mlp.gate:top_k",
+                normalised=False,
+                factor="mlp.gate:routed_scaling_factor",
+            ),
+        ),
+    ),
+    requires=(("topk_method", "greedy"),),  # else the router chooses among groups of equal size
+    since="5.23.0",  # in 5.0.0 the router is a linear module; releases in between were not tried
+)
+# every head has an attention sink of its own, so the heads stay
+GPT_OSS = replace(
+    MIXTRAL,
+    model_type="gpt_oss",
+    models="gpt-oss-20b, gpt-oss-120b",
+    sites=(
+        replace(
+            EXPERTS,
+            attributes=(
+                Attribute("mlp.router", "num_experts"),
+                Attribute("mlp.router", "top_k", most=True),
+                Attribute("mlp.experts", "num_experts"),
+            ),
+            experts=Experts(
+                router="mlp.router",
+                parameters=(
+                    "mlp.router.weight",
+                    "mlp.router.bias",
+                    "mlp.experts.gate_up_proj",
+                    "mlp.experts.gate_up_proj_bias",
+                    "mlp.experts.down_proj",
+                    "mlp.experts.down_proj_bias",
+                ),
+                outputs=(("mlp.experts.down_proj", 1), ("mlp.experts.down_proj_bias", 0)),
+                chosen="mlp.router:top_k",
+            ),
+        ),
+    ),
+)

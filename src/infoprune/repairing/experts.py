@@ -1,0 +1,102 @@
+r"""Re-fit of experts: the answer of each passes through a matrix, which is multiplied into its weights.
+
+With a_te the weight with which token t reads expert e, f_e its answer and r the residual,
+
+    min over M   sum_t w_t |sum_e a_te M_e f_e(x_t) + r_t - y_t|^2 + ridge sum_e mean(diag Cov a_e f_e) |M_e - 1|^2
+
+is solved expert by expert, each on the tokens that read it, with what the others leave: an expert takes over what those
+that are gone did for these tokens. What lies inside the experts stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from infoprune.repairing.ridge import FOLDS, Samples, Sums, sums_by_fold
+from infoprune.statistics.precision import exact
+from infoprune.statistics.record_routes import answer_of_expert, router_logits, routing_at
+from infoprune.statistics.routes import routing_weights
+from infoprune.structure.linear import LinearMap
+from infoprune.structure.site import Site
+
+SWEEPS = 2
+"""How often every expert is re-fitted."""
+
+FitMap = Callable[[Sequence[Sums], LinearMap], Tensor]
+"""New weight of a linear map, from the sums of its regression by fold, and the map toward which it shrinks."""
+
+
+def refit_experts(
+    model: nn.Module,
+    site: Site,
+    samples: Sequence[Samples],
+    outputs: Sequence[Tensor],
+    firsts: Sequence[int],
+    fit: FitMap,
+) -> list[Tensor]:
+    """Re-fit the experts of a site in place.
+
+    Args:
+        model: The pruned model.
+        site: Site of the experts in it.
+        samples: What the experts read, what they should give in sum, and the weights of tokens, batch by batch.
+        outputs: What they give in sum now, (batch, length, n).
+        firsts: Number of the first text of every batch, for the folds.
+        fit: Regression of one expert.
+
+    Returns:
+        What they give in sum then, batch by batch.
+    """
+    routing = routing_at(site)
+    reads = [_weights(model, site, x) for x, _, _ in samples]
+    given = [exact(y) for y in outputs]
+    identity = _identity(outputs[0])
+    maps = [exact(identity.weight) for _ in range(site.units)]
+    for expert in [*range(site.units)] * SWEEPS:
+        answers = [
+            _answers(model, site, x, weights[..., expert], expert)
+            for (x, _, _), weights in zip(samples, reads, strict=True)
+        ]
+        left: list[Samples] = [
+            (answer, target - (y - answer @ maps[expert].T), weight * (weights[..., expert] > 0))
+            for answer, (_, target, weight), y, weights in zip(answers, samples, given, reads, strict=True)
+        ]
+        new = fit(sums_by_fold(left, firsts, maps[expert], FOLDS), identity)
+        given = [y + answer @ (new - maps[expert]).T for y, answer in zip(given, answers, strict=True)]
+        maps[expert] = new
+    for name, axis in routing.outputs:
+        for expert, entry in enumerate(model.get_parameter(name).detach()):
+            entry.copy_(torch.tensordot(maps[expert], exact(entry), ([1], [axis])).movedim(0, axis))
+    return [y.to(before.dtype) for y, before in zip(given, outputs, strict=True)]
+
+
+def _weights(model: nn.Module, site: Site, x: Float[Tensor, "batch length n"]) -> Float[Tensor, "batch length experts"]:
+    """Return the weights with which tokens read the experts."""
+    logits = router_logits(model, site, x.flatten(0, -2))
+    stays = torch.ones_like(logits[0], dtype=torch.bool)
+    return routing_weights(logits, routing_at(site), stays).reshape(*x.shape[:-1], -1)
+
+
+def _answers(
+    model: nn.Module,
+    site: Site,
+    x: Float[Tensor, "batch length n"],
+    weights: Float[Tensor, "batch length"],
+    expert: int,
+) -> Float[Tensor, "batch length n"]:
+    """Return the weighted answers of an expert, zero for tokens that do not read it."""
+    reads = weights > 0
+    found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
+    found[reads] = exact(answer_of_expert(model, site, x[reads], expert)) * exact(weights[reads])[:, None]
+    return found
+
+
+def _identity(like: Float[Tensor, "batch length n"]) -> LinearMap:
+    module = nn.Linear(like.shape[-1], like.shape[-1], bias=False, device=like.device, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight.copy_(torch.eye(like.shape[-1]))
+    return LinearMap(module)
