@@ -21,9 +21,9 @@ def mixed(model):
 
 
 @pytest.mark.parametrize("quantity", ["flops", "params", "bytes"])
-def test_costs_add_up_to_those_of_a_model_that_is_really_cut(family, quantity):
-    model = build(family.model_type, torch.float32)
-    costs = find_costs(model, quantity, inputs(family.model_type), multiple=1)
+def test_costs_add_up_to_those_of_a_model_that_is_really_cut(kind, quantity):
+    model = build(kind.model_type, torch.float32)
+    costs = find_costs(model, quantity, inputs(kind.model_type), multiple=1)
     counts = mixed(model)
     units = {site.name: site.units for site in find_sites(model)}
     kept = {name: tuple(range(number)) for name, number in counts.items()}
@@ -36,13 +36,13 @@ def test_costs_add_up_to_those_of_a_model_that_is_really_cut(family, quantity):
     assert costs.of(counts) == count(small) < count(model) == costs.dense
 
 
-def test_layers_are_timed(family):
-    costs = find_costs(build(family.model_type, torch.float32), "latency", inputs(family.model_type), multiple=8)
+def test_layers_are_timed(kind):
+    costs = find_costs(build(kind.model_type, torch.float32), "latency", inputs(kind.model_type), multiple=8)
     assert 0 < costs.least <= costs.dense
 
 
-def test_a_budget_is_met(family):
-    model, batches = build(family.model_type, torch.float32), inputs(family.model_type)
+def test_a_budget_is_met(kind):
+    model, batches = build(kind.model_type, torch.float32), inputs(kind.model_type)
     settings = Settings(repair=False)
     result = prune(model, batches, budget=Budget("flops", 0.9), settings=settings)
     assert result.report.pruned.flops <= 0.9 * result.report.dense.flops

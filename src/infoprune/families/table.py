@@ -42,7 +42,7 @@ class Setting:
     """Field of the model's config that holds a size, to be rewritten after a cut that is the same in every layer.
 
     Args:
-        name: Name of the field.
+        name: Name of the field; "text_config.<field>" is a field of a config within the model's.
         each: How much every unit adds to it: a number, or "module:attribute" relative to the layer.
         fixed: Whether the field is `each` itself, which a stock config would otherwise derive from the number of units.
         divides: Another field that has to be a multiple of this one in a stock config.
@@ -99,6 +99,10 @@ class SiteRow:
         crossing: Those producers of a decoder that read the encoder's output.
         refit: Those producers that a repair can re-fit, since they are called once in a pass; None means all.
         bias: Position bias of the heads that the layers share, or None.
+        scale: Parameter with a factor for every coordinate of the stream, by which the reader's output is multiplied
+            before it is added to the residual (layer scale), or None.
+        requires: Config fields that must have a value for the row to hold; where they differ, another row of the same
+            type describes the layers.
     """
 
     structure: str
@@ -112,6 +116,8 @@ class SiteRow:
     crossing: tuple[str, ...] = ()
     refit: tuple[str, ...] | None = None
     bias: PositionBias | None = None
+    scale: str | None = None
+    requires: tuple[tuple[str, object], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,6 +198,9 @@ class Family:
             not have are ignored.
         hidden_size: Residual stream; None where its coordinates cannot be cut.
         since: First release of transformers in which modules have these names, where infoprune supports older ones.
+        reads: What the inputs are: "texts", "pictures", "sound" or several of them.
+        pictures: Tower that reads pictures, where `layers` read texts.
+        embedding: Output of a model without a head that is its embedding; None where the last hidden states are pooled.
     """
 
     model_type: str
@@ -205,17 +214,25 @@ class Family:
     top: tuple[SiteRow, ...] = ()
     hidden_size: HiddenSize | None = None
     since: str | None = None
+    reads: tuple[str, ...] = ("texts",)
+    pictures: Stack | None = None
+    embedding: str | None = None
 
     @property
     def stacks(self) -> dict[str, Stack]:
         """Stacks by the name that their sites begin with."""
-        first = {"layers": Stack(self.layers, self.sites)}
-        return first if self.decoder is None else {**first, "decoder": self.decoder}
+        named = {"layers": Stack(self.layers, self.sites), "decoder": self.decoder, "pictures": self.pictures}
+        return {name: stack for name, stack in named.items() if stack is not None}
 
     @property
     def reads_tokens(self) -> bool:
-        """Whether the inputs are texts, not images or audio."""
-        return self.task not in ("image-classification", "speech-recognition")
+        """Whether texts are among the inputs."""
+        return "texts" in self.reads
+
+    @property
+    def cuts_vocabulary(self) -> bool:
+        """Whether tokens can be cut: not where they are those of a model within, or one is found by its number."""
+        return self.reads == ("texts",) and self.embedding is None
 
     @property
     def structures(self) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ class RefitStep:
         norm: Whether the module is a norm, with a gain and perhaps a bias for every coordinate.
         neurons: Producers of the neurons that the module reads, so that both can be re-fitted together; else empty.
         units: Number of these neurons.
+        scale: Path of the parameter by which the output is multiplied before the residual is added, or None.
     """
 
     module: str
@@ -42,6 +43,7 @@ class RefitStep:
     norm: bool = False
     neurons: tuple[Slice, ...] = ()
     units: int = 0
+    scale: str | None = None
 
     @property
     def stack(self) -> str:
@@ -82,7 +84,14 @@ def refit_steps(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Ref
                 )
             neurons = site.producers if site.structure == "ffn" and site.units > 0 else ()
             found[site.reader] = RefitStep(
-                site.reader, site.name, site.stream, outputs.get(site.reader), True, neurons=neurons, units=site.units
+                site.reader,
+                site.name,
+                site.stream,
+                outputs.get(site.reader),
+                True,
+                neurons=neurons,
+                units=site.units,
+                scale=site.scale,
             )
     coordinates = {
         path: kept[site.name] for site in whole.values() if site.residual is not None for path in _tables(site, cut)

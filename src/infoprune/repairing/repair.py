@@ -166,7 +166,7 @@ def refit_bottom_up(
     repaired.eval()
     steps = {path: step for path, step in refit_steps(repaired, dense).items() if chosen(step)}
     written = {step.neurons[0].module for step in steps.values() if step.neurons and neurons is not False}
-    points = [PausePoint(step.module, step.stream) for step in steps.values()]
+    points = [PausePoint(step.module, step.stream, step.scale) for step in steps.values()]
     numbers = starts([len(next(iter(batch.values()))) for batch in batches[:own]])
     firsts = [numbers[index % len(numbers)] for index in range(len(batches))]
     with (
@@ -261,7 +261,8 @@ def _refit(
     """
     if step.norm:
         return refit_norm(model, step.module, samples)
-    module = linear(model, step.module)
+    scale = None if step.scale is None else model.get_parameter(step.scale).detach()
+    module = linear(model, step.module) if scale is None else linear(model, step.module).scaled(scale)
 
     def sum_samples(inputs: Sequence[Tensor]) -> list[Sums]:
         new = ((x, target, weight) for x, (_, target, weight) in zip(inputs, samples, strict=True))
@@ -284,6 +285,8 @@ def _refit(
     module.weight.copy_(weight)
     if module.bias is not None:
         module.bias.copy_(bias)
+    if scale is not None:
+        linear(model, step.module).write_unscaled(module, scale)
     # not module(x), whose hooks belong to the passes
     return [
         each.total - each.y + functional.linear(x, module.weight, module.bias)

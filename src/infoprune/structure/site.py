@@ -74,7 +74,8 @@ class Site:
     """Set of units that some modules produce and one module reads.
 
     Args:
-        name: Name, unique within the model, e.g. "layers.3.ffn"; "decoder.3.ffn" in an encoder-decoder's decoder.
+        name: Name, unique within the model, e.g. "layers.3.ffn"; "decoder.3.ffn" in an encoder-decoder's decoder,
+            "pictures.3.ffn" in the tower of a model of texts that reads pictures.
         structure: Type of structure: "ffn", "heads" or "cross-heads"; "pooler" above the layers; "hidden-size" for the
             coordinates of the residual stream, which many modules read; "hidden-size-per-layer" for those that one
             layer keeps.
@@ -93,6 +94,8 @@ class Site:
         residual: For a hidden size, the residual stream or the part of it that lies in the layer; None elsewhere.
         crossing: Paths of those producers that read the encoder's output.
         bias: For heads, the position bias that their layer shares with others; None where there is none.
+        scale: Path of the parameter by which the reader's output is multiplied before it is added to the residual, or
+            None.
     """
 
     name: str
@@ -111,6 +114,7 @@ class Site:
     residual: Stream | None = None
     crossing: tuple[str, ...] = ()
     bias: SharedBias | None = None
+    scale: str | None = None
 
     @property
     def reader(self) -> str:
@@ -135,7 +139,7 @@ class Site:
 
     @property
     def stack(self) -> str:
-        """Stack of the layer: "layers", or "decoder" for the decoder of an encoder-decoder."""
+        """Stack of the layer: "layers", "decoder" in an encoder-decoder, or "pictures" beside a stack for texts."""
         return stack_of(self.name)
 
     @property

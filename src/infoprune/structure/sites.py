@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES, Family, PositionBias, Rows, Setting, SiteRow
 from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, STREAMS, VOCABULARY
+from infoprune.structure.fields import read_field
 from infoprune.structure.hidden_size import hidden_size_of, hidden_sizes_per_layer_of
 from infoprune.structure.linear import linear
 from infoprune.structure.plain import on_transformers_model
@@ -52,7 +53,7 @@ def family_named(model_type: str, structures: Collection[str] | None = None) -> 
             "call infoprune.prune_vocabulary(model, tokenizer, texts) first and leave vocabulary out of `structures`"
         )
     if structures is not None and (not structures or set(structures) - set(available)):
-        listed = [*available, VOCABULARY] if family.reads_tokens else available
+        listed = [*available, VOCABULARY] if family.cuts_vocabulary else available
         raise InputError(
             f"`structures` are {', '.join(structures) or 'none'}, expected some of {', '.join(listed)} "
             f"for {model_type!r}; pass for example {available[0]!r}"
@@ -85,9 +86,9 @@ def find_sites(
     """
     family = family_named(model.config.model_type, structures)
     for field, value in family.requires:
-        if getattr(model.config, field) != value:
+        if read_field(model.config, field) != value:
             raise InputError(
-                f"this {family.model_type} has {field}={getattr(model.config, field)}, expected {value}: "
+                f"this {family.model_type} has {field}={read_field(model.config, field)}, expected {value}: "
                 "the variant is not supported; docs/development/add-a-family.md shows how to add one"
             )
     found = [
@@ -170,10 +171,15 @@ def _stream(model: PreTrainedModel, family: Family) -> tuple[Family, list[Layer]
 def _all_layers(model: PreTrainedModel, family: Family) -> Iterator[tuple[int, Layer]]:
     prefix = "" if model.base_model is model else model.base_model_prefix + "."
     for name, stack in family.stacks.items():
-        if name == "decoder" and not _has(model, prefix + stack.layers):
+        if len(family.stacks) > 1 and not _has(model, prefix + stack.layers):
             continue  # a class such as T5EncoderModel
+        rows = tuple(row for row in stack.sites if _holds(model, row))
         for number, path in enumerate(_layers(model, prefix + stack.layers)):
-            yield number, Layer(f"{name}.{number}", path, stack.sites)
+            yield number, Layer(f"{name}.{number}", path, rows)
+
+
+def _holds(model: PreTrainedModel, row: SiteRow) -> bool:
+    return all(read_field(model.config, field) == value for field, value in row.requires)
 
 
 def _has(model: nn.Module, path: str) -> bool:
@@ -235,6 +241,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
             attention=None,
             config=(),
             shared=family.shared,
+            scale=row.scale and prefix + row.scale,
         )
     size = math.prod(number(count) for count in row.unit_size)
     units = inputs // size
@@ -256,6 +263,7 @@ def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer
         config=tuple(_field(model, field, number(field.each)) for field in row.config),
         shared=family.shared,
         bias=None if row.bias is None else _bias(model, row.bias, prefix),
+        scale=row.scale and prefix + row.scale,
     )
 
 
@@ -276,6 +284,6 @@ def _bias(model: PreTrainedModel, bias: PositionBias, prefix: str) -> SharedBias
 
 def _field(model: PreTrainedModel, field: Setting, each: int) -> Size:
     def known(name: str | None) -> Tie | None:
-        return None if name is None else Tie(name, int(getattr(model.config, name)))
+        return None if name is None else Tie(name, int(str(read_field(model.config, name))))
 
     return Size(field.name, each, fixed=field.fixed, divides=known(field.divides), fills=known(field.fills))
