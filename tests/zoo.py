@@ -20,7 +20,16 @@ AUTO = {
     "causal-lm": "AutoModelForCausalLM",
     "seq2seq": "AutoModelForSeq2SeqLM",
     "speech-recognition": "AutoModelForSpeechSeq2Seq",
+    "embedding": "AutoModel",
+    "ctc": "AutoModelForCTC",
+    "image-text-to-text": "AutoModelForImageTextToText",
 }
+KINDS = {  # where no automatic class has what is served
+    "clip_text_model": "CLIPTextModelWithProjection",
+    "clip_vision_model": "CLIPVisionModelWithProjection",
+    "siglip_text_model": "SiglipTextModel",
+}
+INNER = {"smolvlm": {"text_config": "llama"}, "idefics3": {"text_config": "llama"}}  # model types within others
 SIZES = {
     "vocab_size": 100,
     "hidden_size": 48,
@@ -68,6 +77,15 @@ SIZES = {
     "qk_nope_head_dim": 8,
     "qk_rope_head_dim": 8,
     "v_head_dim": 8,
+    "mlp_ratio": 1,
+    "num_register_tokens": 2,
+    "conv_dim": [8, 8],
+    "conv_stride": [3, 2],
+    "conv_kernel": [4, 2],
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+    "image_token_id": 4,
+    "scale_factor": 1,
 }
 OWN = {  # what other families' configs have not, or call otherwise
     "cohere": {"use_qk_norm": True},
@@ -119,14 +137,25 @@ def tiny_config(model_type, **settings):
     if since is not None and Version(transformers.__version__) < Version(since):
         pytest.skip(f"{model_type} needs transformers {since}")
     config_class = AutoConfig.for_model(model_type).__class__
+    chosen = dict(sizes_of(model_type, config_class, {"num_labels", "decoder_start_token_id"}))
+    for name, inner in config_class.sub_configs.items():
+        kind = INNER.get(model_type, {}).get(name)
+        inner = inner if kind is None else AutoConfig.for_model(kind).__class__
+        chosen[name] = dict(sizes_of(model_type, inner, set(), f"{name}.")) | (
+            {} if kind is None else {"model_type": kind}
+        )
+    return config_class(**(chosen | {"architectures": []} | OWN.get(model_type, {}) | settings))
+
+
+def sizes_of(model_type, config_class, general, prefix=""):
+    """The sizes that a config, or one within another, has fields for."""
     known = {*inspect.signature(config_class).parameters, *config_class.attribute_map}
-    general = {"num_labels", "decoder_start_token_id", *(field.name for field in ffn_fields(model_type))}
-    sizes = SIZES | {field.name: NEURONS for field in ffn_fields(model_type)}
-    sizes |= dict(FAMILIES[model_type].requires)
+    own = {field.name.removeprefix(prefix) for field in ffn_fields(model_type) if field.name.startswith(prefix)}
+    own = {name for name in own if "." not in name}  # the others are those of a config within
+    sizes = SIZES | dict.fromkeys(own, NEURONS) | dict(() if prefix else FAMILIES[model_type].requires)
     if "kv_lora_rank" in known:  # then every head has keys and values of its own
         sizes["num_key_value_heads"] = sizes["num_attention_heads"]
-    chosen = {name: value for name, value in sizes.items() if name in known | general}
-    return config_class(**(chosen | {"architectures": []} | OWN.get(model_type, {}) | settings))
+    return [(name, value) for name, value in sizes.items() if name in known | general | own]
 
 
 def has_experts(model_type):
@@ -140,6 +169,8 @@ def ffn_fields(model_type):
 
 def kind_of(model_type):
     """The class of a family's usual task."""
+    if model_type in KINDS:
+        return getattr(transformers, KINDS[model_type])
     classes = getattr(transformers, AUTO[FAMILIES[model_type].task])._model_mapping[type(tiny_config(model_type))]
     return classes[0] if isinstance(classes, tuple) else classes
 
@@ -147,14 +178,15 @@ def kind_of(model_type):
 def build(model_type, dtype=torch.float64, auto=None, seed=0, **settings):
     """A model whose weights are all drawn from the seed, in evaluation mode."""
     config = tiny_config(model_type, **settings)
-    auto = getattr(transformers, auto or AUTO[FAMILIES[model_type].task])
+    auto = getattr(transformers, auto or KINDS.get(model_type) or AUTO[FAMILIES[model_type].task])
+    make = auto._from_config if issubclass(auto, transformers.PreTrainedModel) else auto.from_config
     # the default of experts has no products in float64
     implementation = {"experts_implementation": "eager"} if has_experts(model_type) else {}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = auto.from_config(config, dtype=dtype, **implementation)
+        model = make(config, dtype=dtype, **implementation)
         if model_type == "gptj":  # it computes positions as it is built, and from_pretrained builds in float32
-            model = auto.from_config(config, dtype=torch.float32).to(dtype)
+            model = make(config, dtype=torch.float32).to(dtype)
         fixed = "|".join(model._keys_to_ignore_on_save or ()) or "^$"
         for name, parameter in model.named_parameters():
             if re.search(fixed, name):
@@ -170,18 +202,30 @@ def build(model_type, dtype=torch.float64, auto=None, seed=0, **settings):
 def inputs(model_type, lengths=((5, 9, 12), (11, 4))):
     """Two batches, padded if they are texts."""
     generator = torch.Generator().manual_seed(1)
-    if FAMILIES[model_type].task == "image-classification":
+    if FAMILIES[model_type].reads == ("pictures",):
         return tuple({"pixel_values": torch.randn(len(rows), 3, 8, 8, generator=generator)} for rows in lengths)
     batches = []
     for rows in lengths:
         mask = (torch.arange(max(rows)) < torch.tensor(rows)[:, None]).long()
         ids = torch.randint(5, 100, mask.shape, generator=generator) * mask
         batches.append({"input_ids": ids, "attention_mask": mask})
+        if FAMILIES[model_type].task == "ctc":  # a frame takes 6 samples, and 1 more at the end
+            batches[-1] = {"input_values": torch.randn(len(rows), 6 * max(rows) + 1, generator=generator)}
+            ends = (6 * torch.tensor(rows) + 1)[:, None]
+            batches[-1]["attention_mask"] = (torch.arange(6 * max(rows) + 1) < ends).long()
         if FAMILIES[model_type].task == "speech-recognition":
             batches[-1] = {"input_features": torch.randn(len(rows), 6, 24, generator=generator)}
         if FAMILIES[model_type].decoder is not None:  # what the decoder reads has other lengths
             targets = {"decoder_input_ids": ids.flip(0), "decoder_attention_mask": mask.flip(0)}
             batches[-1] |= {name: value[:, :-1] for name, value in targets.items()}
+    if "pictures" in FAMILIES[model_type].reads:
+        for batch, rows in zip(batches, lengths, strict=True):
+            batch["pixel_values"] = torch.randn(len(rows), 3, 8, 8, generator=generator)
+            if FAMILIES[model_type].task == "image-text-to-text":  # whose four patches stand for four tokens
+                batch["pixel_values"] = batch["pixel_values"][:, None]
+                batch["input_ids"][:, :4] = 4
+    if "siglip" in model_type:  # which reads padding as it reads text
+        batches = [{name: each for name, each in batch.items() if name != "attention_mask"} for batch in batches]
     return tuple(batches)
 
 
@@ -195,6 +239,12 @@ def cast(batches, dtype):
     return [{name: x.to(dtype) if x.is_floating_point() else x for name, x in batch.items()} for batch in batches]
 
 
+def embeddings(model, output):
+    """What a model without a head gives for a text, a picture or both."""
+    named = [output[name] for name in ("text_embeds", "image_embeds") if name in output]
+    return torch.cat(named or [output[FAMILIES[model.config.model_type].embedding]], -1)
+
+
 def answers(model, batches):
     """All outputs at real tokens."""
     if has_experts(model.config.model_type):
@@ -202,7 +252,10 @@ def answers(model, batches):
     found = []
     with torch.no_grad():
         for batch in cast(batches, next(model.parameters()).dtype):
-            logits = model(**batch).logits
+            output = model(**batch)
+            logits = output["logits"] if "logits" in output else embeddings(model, output)
             real = batch.get("decoder_attention_mask", batch.get("attention_mask"))
+            if "input_values" in batch and logits.ndim == 3:
+                real = model._get_feature_vector_attention_mask(logits.shape[1], real)
             found.append(logits[real.bool()] if real is not None and logits.ndim == 3 else logits.flatten(0, -2))
     return torch.cat(found)

@@ -19,6 +19,9 @@ MODELS = {
     "my-translator": ("marian", "AutoModelForSeq2SeqLM", {}),
     "my-vit": ("vit", "AutoModelForImageClassification", {}),
     "my-whisper": ("whisper", "AutoModelForSpeechSeq2Seq", {}),
+    "my-clip": ("clip", "AutoModel", {}),
+    "my-wav2vec2": ("wav2vec2", "AutoModelForCTC", {}),
+    "my-smolvlm": ("smolvlm", "AutoModelForImageTextToText", {}),
 }
 FILES = {"texts": 40, "valid": 16, "test": 16, "part-1": 20, "part-2": 20}
 """Rows of every file."""
@@ -29,7 +32,7 @@ def furnish(folder, models, tokenizer):
     for name in models:
         model_type, auto, settings = MODELS[name]
         zoo.build(model_type, dtype=torch.float32, auto=auto, **settings).save_pretrained(folder / name)
-        if model_type in ("vit", "whisper"):
+        if model_type in ("vit", "whisper", "clip", "wav2vec2", "smolvlm"):
             continue
         tokenizer.save_pretrained(folder / name)
         if model_type != "bert":  # the others read no token types

@@ -14,7 +14,7 @@ from infoprune.plan import VOCABULARY, Plan
 from infoprune.structure.embeddings import count_rows, count_tokens
 from infoprune.surgery import apply_plan
 
-TEXTS = [model_type for model_type, family in FAMILIES.items() if family.task != "image-classification"]
+TEXTS = [model_type for model_type, family in FAMILIES.items() if family.cuts_vocabulary]
 KEPT = (0, 1, 2, 3, *range(5, 100, 2))
 
 

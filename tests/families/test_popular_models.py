@@ -14,6 +14,13 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "concepts" / "families.md"
 CLASSES = {
     "embeddings": ("AutoModel", {}),
     "classifier": ("AutoModelForSequenceClassification", {}),
+    "picture classifier": ("AutoModelForImageClassification", {}),
+    "sound classifier": ("AutoModelForAudioClassification", {}),
+    "transcriber": ("AutoModelForCTC", {}),
+    "encoder-decoder of speech": ("AutoModelForSpeechSeq2Seq", {}),
+    "language model of pictures": ("AutoModelForImageTextToText", {}),
+    "projected text": ("CLIPTextModelWithProjection", {}),
+    "projected picture": ("CLIPVisionModelWithProjection", {}),
     "language model": ("AutoModelForCausalLM", {"tie_word_embeddings": False}),
     "language model, tied": ("AutoModelForCausalLM", {"tie_word_embeddings": True}),
     "sequence to sequence": ("AutoModelForSeq2SeqLM", {}),

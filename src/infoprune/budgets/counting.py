@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from infoprune.measuring.measure import count_bytes, count_flops, count_parameters, example_batch
+from infoprune.measuring.measure import config_of_pictures, count_bytes, count_flops, count_parameters, example_batch
 from infoprune.structure.linear import linear
 from infoprune.structure.site import Site
 from infoprune.surgery import outline
@@ -22,9 +22,14 @@ def count_quantity(model: PreTrainedModel, quantity: str, shape: tuple[int, int]
         shape: (inputs, tokens) of a batch.
     """
     if quantity == "flops":
-        # counts for one and two inputs give those of any number, also where positions are computed once per batch
-        one, two = (count_flops(model, example_batch(model.config, number, shape[1])) for number in (1, 2))
-        return one + (shape[0] - 1) * (two - one)
+        # counts for one and two inputs give those of any number, also where positions are computed once per batch;
+        # it takes a third one where every text of a batch meets every picture
+        pairs = config_of_pictures(model.config) not in (None, model.config)
+        numbers = (1, 2, 3) if pairs else (1, 2)
+        counts = [count_flops(model, example_batch(model.config, number, shape[1])) for number in numbers]
+        bend = counts[2] - 2 * counts[1] + counts[0] if pairs else 0
+        more = shape[0] - 1
+        return counts[0] + more * (counts[1] - counts[0]) + more * (more - 1) // 2 * bend
     return count_bytes(model) if quantity == "bytes" else count_parameters(model)
 
 

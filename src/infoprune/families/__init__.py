@@ -4,8 +4,10 @@ from infoprune.families.albert import ALBERT
 from infoprune.families.bart import BART, BLENDERBOT, M2M_100, MARIAN, MBART, PEGASUS
 from infoprune.families.bert import BERT, CAMEMBERT, ELECTRA, ROBERTA, XLM_ROBERTA
 from infoprune.families.bloom import BLOOM
+from infoprune.families.clip import CLIP, CLIP_TEXT, CLIP_VISION, SIGLIP, SIGLIP_TEXT, SIGLIP_VISION
 from infoprune.families.cohere import COHERE, COHERE2
 from infoprune.families.deberta import DEBERTA, DEBERTA_V2
+from infoprune.families.dino import DINOV2, DINOV2_WITH_REGISTERS, DINOV3
 from infoprune.families.distilbert import DISTILBERT
 from infoprune.families.esm import ESM
 from infoprune.families.falcon import FALCON
@@ -44,6 +46,7 @@ from infoprune.families.olmo import OLMO, OLMO2, OLMO3
 from infoprune.families.opt import OPT
 from infoprune.families.phi import PHI
 from infoprune.families.qwen3_5 import QWEN3_5
+from infoprune.families.smolvlm import IDEFICS3, SMOLVLM
 from infoprune.families.stablelm import STABLELM
 from infoprune.families.t5 import MT5, T5
 from infoprune.families.table import (
@@ -59,6 +62,7 @@ from infoprune.families.table import (
     Stack,
 )
 from infoprune.families.vit import DEIT, VIT
+from infoprune.families.wav2vec2 import HUBERT, WAV2VEC2, WAVLM
 from infoprune.families.whisper import WHISPER
 
 ENCODERS = (
@@ -79,6 +83,12 @@ ENCODERS = (
     ESM,
     VIT,
     DEIT,
+    DINOV2,
+    DINOV2_WITH_REGISTERS,
+    DINOV3,
+    WAV2VEC2,
+    HUBERT,
+    WAVLM,
 )
 DECODERS = (
     LLAMA,
@@ -121,7 +131,10 @@ DECODERS = (
 )
 EXPERTS = (MIXTRAL, QWEN2_MOE, QWEN3_MOE, OLMOE, DEEPSEEK_V2, GPT_OSS)
 PAIRS = (BART, MBART, MARIAN, M2M_100, PEGASUS, BLENDERBOT, T5, MT5, WHISPER)
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (*ENCODERS, *DECODERS, *EXPERTS, *PAIRS)}
+TOWERS = (CLIP_TEXT, CLIP_VISION, CLIP, SIGLIP_TEXT, SIGLIP_VISION, SIGLIP, SMOLVLM, IDEFICS3)
+FAMILIES: dict[str, Family] = {
+    family.model_type: family for family in (*ENCODERS, *DECODERS, *EXPERTS, *PAIRS, *TOWERS)
+}
 
 __all__ = [
     "FAMILIES",

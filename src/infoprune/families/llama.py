@@ -88,7 +88,7 @@ GRANITE = replace(
     MISTRAL,
     model_type="granite",
     models="Granite 3 (dense)",
-    sites=tuple(replace(row, scale="residual_multiplier") for row in (HEADS, FFN)),
+    sites=tuple(replace(row, scale="config.residual_multiplier") for row in (HEADS, FFN)),
 )
 MINISTRAL = replace(MISTRAL, model_type="ministral", models="Ministral (2024)", since="4.57.0")
 MINISTRAL3 = replace(MISTRAL, model_type="ministral3", models="Ministral 3 (text)", since="5.0.0")

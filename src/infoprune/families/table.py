@@ -47,7 +47,7 @@ class Setting:
     """Field of the model's config that holds a size, to be rewritten after a cut that is the same in every layer.
 
     Args:
-        name: Name of the field.
+        name: Name of the field; "text_config.<field>" is a field of a config within the model's.
         each: How much every unit adds to it: a number, or "module:attribute" relative to the layer.
         fixed: Whether the field is `each` itself, which a stock config would otherwise derive from the number of units.
         divides: Another field that has to be a multiple of this one in a stock config.
@@ -141,9 +141,11 @@ class SiteRow:
         vectors: Parameters outside linear modules whose first axis belongs to the units, in their order, such as a norm
             or a bias of queries; those that a model does not have are ignored.
         optional: Whether some layers of a model do not have the reader, and so no such units.
-        scale: Config field with a factor of the reader's output, by which it is multiplied before it is added to the
-            residual; None where there is no factor.
         experts: Experts and their router, or None.
+        scale: Parameter with a factor for every coordinate of the stream, by which the reader's output is multiplied
+            before it is added to the residual (layer scale); "config.<field>" is one factor for all; or None.
+        requires: Config fields that must have a value for the row to hold; where they differ, another row of the same
+            type describes the layers.
     """
 
     structure: str
@@ -159,8 +161,9 @@ class SiteRow:
     bias: PositionBias | None = None
     vectors: tuple[str, ...] = ()
     optional: bool = False
-    scale: str | None = None
     experts: Experts | None = None
+    scale: str | None = None
+    requires: tuple[tuple[str, object], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,9 @@ class Family:
             not have are ignored.
         hidden_size: Residual stream; None where its coordinates cannot be cut.
         since: First release of transformers in which modules have these names, where infoprune supports older ones.
+        reads: What the inputs are: "texts", "pictures", "sound" or several of them.
+        pictures: Tower that reads pictures, where `layers` read texts.
+        embedding: Output of a model without a head that is its embedding; None where the last hidden states are pooled.
     """
 
     model_type: str
@@ -254,17 +260,25 @@ class Family:
     top: tuple[SiteRow, ...] = ()
     hidden_size: HiddenSize | None = None
     since: str | None = None
+    reads: tuple[str, ...] = ("texts",)
+    pictures: Stack | None = None
+    embedding: str | None = None
 
     @property
     def stacks(self) -> dict[str, Stack]:
         """Stacks by the name that their sites begin with."""
-        first = {"layers": Stack(self.layers, self.sites)}
-        return first if self.decoder is None else {**first, "decoder": self.decoder}
+        named = {"layers": Stack(self.layers, self.sites), "decoder": self.decoder, "pictures": self.pictures}
+        return {name: stack for name, stack in named.items() if stack is not None}
 
     @property
     def reads_tokens(self) -> bool:
-        """Whether the inputs are texts, not images or audio."""
-        return self.task not in ("image-classification", "speech-recognition")
+        """Whether texts are among the inputs."""
+        return "texts" in self.reads
+
+    @property
+    def cuts_vocabulary(self) -> bool:
+        """Whether tokens can be cut: not where they are those of a model within, or one is found by its number."""
+        return self.reads == ("texts",) and self.embedding is None
 
     @property
     def structures(self) -> tuple[str, ...]:

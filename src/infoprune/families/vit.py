@@ -35,5 +35,6 @@ VIT = Family(
         config=(Setting("hidden_size"),),
     ),
     since="5.9.0",
+    reads=("pictures",),
 )
 DEIT = replace(VIT, model_type="deit", models="DeiT")

@@ -10,5 +10,6 @@ WHISPER = Family(
     layers="encoder.layers",
     sites=encoder("self_attn_layer_norm", "final_layer_norm"),
     decoder=decoder("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"),
+    reads=("sound",),
     # no `hidden_size`: one convolution reads another's output, both of the hidden size, which no field describes yet
 )

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from infoprune.loading.sizes import Sizes, sizes_in, write_sizes
 from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, VOCABULARY, plan_of
 from infoprune.structure.embeddings import count_rows, is_remapped
+from infoprune.structure.fields import read_field, write_field
 from infoprune.structure.linear import linear
 from infoprune.structure.narrow import is_narrowed
 from infoprune.structure.site import Site
@@ -59,7 +60,7 @@ def _may_be_stock(model: PreTrainedModel, sites: tuple[Site, ...]) -> bool:
 def _dense_fields(model: PreTrainedModel, sites: tuple[Site, ...]) -> dict[str, int | None]:
     """Return the size fields of the config before any cut; None for a field that it does not have."""
     config, plan = model.config, plan_of(model)
-    now = {each.name: getattr(config, each.name, None) for site in sites for each in site.config}
+    now: dict[str, Any] = {each.name: read_field(config, each.name) for site in sites for each in site.config}
     if plan is None or sizes_in(config) is not None:  # then the fields are those of the dense model already
         return now
     return now | {name: value for name, value in fields_of(sites, plan.units).items() if now[name] is not None}
@@ -67,10 +68,7 @@ def _dense_fields(model: PreTrainedModel, sites: tuple[Site, ...]) -> dict[str, 
 
 def _write(config: PretrainedConfig, fields: Mapping[str, int | None]) -> None:
     for name, value in fields.items():
-        if value is not None:
-            setattr(config, name, value)
-        elif name in vars(config):
-            delattr(config, name)
+        write_field(config, name, value)
 
 
 def sizes_beyond(model: PreTrainedModel) -> Sizes:

@@ -156,26 +156,32 @@ def example_batch(
     Args:
         config: The model's configuration, for its vocabulary, or the size of its pictures or of its sound.
         batch_size: Inputs.
-        length: Tokens of each; pictures ignore it, and for sound these are the tokens of the decoder.
+        length: Tokens of each; pictures ignore it, and for sound these are the tokens of the decoder, or the frames.
         device: Device of the tensors.
 
     Returns:
         ``input_ids`` and ``attention_mask``, both (batch_size, length), for an encoder-decoder ``decoder_input_ids``
-        too; or ``pixel_values``; or ``input_features`` with ``decoder_input_ids``.
+        too; ``pixel_values``, with these or alone; ``input_features`` with ``decoder_input_ids``; or ``input_values``.
 
     Examples:
         >>> example_batch(model.config, batch_size=2, length=5)["attention_mask"].shape
         torch.Size([2, 5])
     """
     generator = torch.Generator().manual_seed(0)
-    if takes_pictures(config):
-        shape = (batch_size, config.num_channels, *_pair(config.image_size))
-        return {"pixel_values": torch.randn(shape, generator=generator).to(device)}
-    ids = torch.randint(0, config.vocab_size, (batch_size, length), generator=generator)
+    pictures = {}
+    if (seen := config_of_pictures(config)) is not None:
+        shape = (batch_size, seen.num_channels, *_pair(seen.image_size))
+        pictures = {"pixel_values": torch.randn(shape, generator=generator).to(device)}
+        if seen is config:
+            return pictures
+    if takes_waves(config):
+        waves = torch.randn(batch_size, count_samples(config, length), generator=generator)
+        return {"input_values": waves.to(device)}
+    ids = torch.randint(0, config.get_text_config().vocab_size, (batch_size, length), generator=generator)
     if takes_sound(config):
         sound = torch.randn(batch_size, config.num_mel_bins, 2 * config.max_source_positions, generator=generator)
         return {"input_features": sound.to(device), "decoder_input_ids": ids.to(device)}
-    batch = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device)}
+    batch = {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids, device=device), **pictures}
     return {**batch, "decoder_input_ids": batch["input_ids"]} if config.is_encoder_decoder else batch
 
 
@@ -185,14 +191,50 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu") if parameter is None or is_offloaded(model) else parameter.device
 
 
+def config_of_pictures(config: PretrainedConfig) -> PretrainedConfig | None:
+    """Return the config with the size of a model's pictures: its own, or one within it; else None.
+
+    None too for a model of texts that may hold pictures: they are read as some of its tokens.
+    """
+    if getattr(config, "image_token_id", None) is not None:
+        return None
+    inner: PretrainedConfig = getattr(config, "vision_config", config)
+    sized = all(getattr(inner, name, None) is not None for name in ("image_size", "patch_size"))
+    return inner if sized else None
+
+
 def takes_pictures(config: PretrainedConfig) -> bool:
-    """Return whether a model's inputs are pictures."""
-    return getattr(config, "image_size", None) is not None and getattr(config, "patch_size", None) is not None
+    """Return whether a model's inputs are pictures alone."""
+    return config_of_pictures(config) is config
 
 
 def takes_sound(config: PretrainedConfig) -> bool:
     """Return whether a model's inputs are sound: columns of mel bins, two of which make a frame."""
     return hasattr(config, "num_mel_bins") and hasattr(config, "max_source_positions")
+
+
+def takes_waves(config: PretrainedConfig) -> bool:
+    """Return whether a model's inputs are sound waves, of which convolutions make frames."""
+    return all(getattr(config, name, None) is not None for name in ("conv_kernel", "conv_stride"))
+
+
+def count_frames(config: PretrainedConfig, samples: int) -> int:
+    """Return the number of frames that convolutions make of some samples of a sound wave.
+
+    Examples:
+        >>> count_frames(Wav2Vec2Config(), 16000)
+        49
+    """
+    for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+        samples = (samples - kernel) // stride + 1
+    return samples
+
+
+def count_samples(config: PretrainedConfig, frames: int) -> int:
+    """Return the fewest samples of which convolutions make so many frames."""
+    for kernel, stride in reversed([*zip(config.conv_kernel, config.conv_stride, strict=True)]):
+        frames = (frames - 1) * stride + kernel
+    return frames
 
 
 def example_length(config: PretrainedConfig, length: int) -> int:
@@ -203,7 +245,8 @@ def example_length(config: PretrainedConfig, length: int) -> int:
     if takes_pictures(config):
         picture, patch = _pair(config.image_size), _pair(config.patch_size)
         return (picture[0] // patch[0]) * (picture[1] // patch[1]) + 1
-    positions = getattr(config, "max_target_positions" if takes_sound(config) else "max_position_embeddings", None)
+    name = "max_target_positions" if takes_sound(config) else "max_position_embeddings"
+    positions = getattr(config.get_text_config() if config_of_pictures(config) else config, name, None)
     # no number, 0 or -1 where positions are relative or rotary
     return min(length, positions) if isinstance(positions, int) and positions > 0 else length
 

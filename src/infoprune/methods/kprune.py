@@ -209,8 +209,8 @@ def _ranking(site: Site, knowledge: Float[Tensor, " n"], heads: float) -> Rankin
 
 def _answer(model: PreTrainedModel, batch: Batch) -> Answer:
     fed = model_inputs(batch, device_of(model))
-    mask = real_tokens(fed, "decoder" if model.config.is_encoder_decoder else "layers")
-    return answer_of(model, model(**fed), mask)
+    mask = real_tokens(batch, "decoder" if model.config.is_encoder_decoder else "layers")
+    return answer_of(model, model(**fed), mask.to(device_of(model)))
 
 
 def _means(answer: Answer, temperature: float) -> Tensor:

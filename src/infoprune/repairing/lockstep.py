@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from infoprune.measuring.measure import device_of
 from infoprune.statistics.calibration import model_inputs
+from infoprune.structure.scale import scale_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class PausedPass:
     Args:
         module: Path of the linear module.
         x: Input of the module, (batch, length, n).
-        y: Output of the module, (batch, length, o).
+        y: Output of the module, (batch, length, o); where it has a scale, multiplied by that.
         total: Output plus the residual, where there is one; the pass is resumed with another tensor in its place.
     """
 
@@ -44,12 +45,12 @@ class PausePoint:
     Args:
         module: Path of the linear module.
         stream: Path of a module whose first input is the residual that is added to the output, or None.
-        scale: Factor of the output, by which it is multiplied before it is added; the residual is divided by it here.
+        scale: Factors by which the output is multiplied before that, see `Site`.
     """
 
     module: str
     stream: str | None
-    scale: float = 1.0
+    scale: str | float | None = None
 
 
 class Lockstep:
@@ -131,31 +132,33 @@ class Lockstep:
 
     def _hooks(self, point: PausePoint) -> Iterator[torch.utils.hooks.RemovableHandle]:
         """Register hooks that record the residual before the module and pause the pass after it."""
+        scale = scale_of(self._model, point.module, point.scale)
 
         def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            residual = inputs[0]
-            self._latest[id(getcurrent()), point.module] = residual if point.scale == 1 else residual / point.scale
+            self._latest[id(getcurrent()), point.module] = inputs[0]
 
         def pause(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             residual = self._latest.pop((id(getcurrent()), point.module), None)
             residual = None if residual is None else residual.reshape(output.shape)  # experts read tokens in one axis
-            total = output if residual is None else output + residual
+            added = output if scale is None else output * scale
+            total = added if residual is None else added + residual
             size = self._sizes[getcurrent()]
             if self._plain:
                 nothing = inputs[0].new_empty(*inputs[0].shape[:-1], 0)
                 self._found[getcurrent()] = PausedPass(
-                    point.module, *(_by_text(each, size) for each in (nothing, output, total))
+                    point.module, *(_by_text(each, size) for each in (nothing, added, total))
                 )
                 self._left[getcurrent()] -= 1
                 if self._left[getcurrent()] == 0:
                     self._give()  # nothing is wanted of what comes after the last module
                 return output
-            paused = PausedPass(point.module, *(_by_text(each, size) for each in (inputs[0], output, total)))
+            paused = PausedPass(point.module, *(_by_text(each, size) for each in (inputs[0], added, total)))
             reply: Tensor = self._main.switch(paused)
             if reply is paused.total:  # unchanged: not even rounded
                 return output
             reply = reply.reshape(output.shape)
-            return reply if residual is None else reply - residual
+            reply = reply if residual is None else reply - residual
+            return reply if scale is None else torch.where(scale == 0, output, reply / scale)
 
         def give(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             self._give()

@@ -32,8 +32,8 @@ class RefitStep:
         norm: Whether the module is a norm, with a gain and perhaps a bias for every coordinate.
         neurons: Producers of the neurons that the module reads, so that both can be re-fitted together; else empty.
         units: Number of these neurons.
-        scale: Factor of the output, by which it is multiplied before it is added to the residual.
         experts: Site whose experts the module holds; None for others.
+        scale: Factors by which the output is multiplied before the residual is added, see `Site`.
     """
 
     module: str
@@ -44,8 +44,8 @@ class RefitStep:
     norm: bool = False
     neurons: tuple[Slice, ...] = ()
     units: int = 0
-    scale: float = 1.0
     experts: Site | None = None
+    scale: str | float | None = None
 
     @property
     def stack(self) -> str:

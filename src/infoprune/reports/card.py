@@ -18,6 +18,9 @@ PIPELINES = {
     "question-answering": "question-answering",
     "causal-lm": "text-generation",
     "speech-recognition": "automatic-speech-recognition",
+    "ctc": "automatic-speech-recognition",
+    "audio-classification": "audio-classification",
+    "image-text-to-text": "image-text-to-text",
     "seq2seq": "text2text-generation",
     "embedding": "feature-extraction",
 }

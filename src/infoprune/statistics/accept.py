@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.errors import InputError
-from infoprune.statistics.calibration import Batch
+from infoprune.statistics.calibration import FRAMES, Batch, with_frames
 from infoprune.statistics.padding import check_padding
 from infoprune.statistics.table_sizes import LIKE, check_table_sizes
 
@@ -27,7 +27,7 @@ _EXTRAS = frozenset(
 )
 """What tokenizers make besides the inputs of a model; a model that does not take it does not need it."""
 
-_INPUTS = ("input_ids", "inputs_embeds", "pixel_values", "input_features")
+_INPUTS = ("input_ids", "inputs_embeds", "pixel_values", "input_features", "input_values")
 _KNOWN = frozenset({*_INPUTS, *LIKE, *LIKE.values(), "position_ids"})
 _MADE_BY = "infoprune.make_batches(texts, tokenizer) makes them"
 
@@ -58,6 +58,7 @@ def accept(model: nn.Module, batches: object, tokenizer: PreTrainedTokenizerBase
     names = _names(model)
     found = [_tensors(batch, f"batch {number}", names, model) for number, batch in enumerate(given, start=1)]
     if isinstance(model, PreTrainedModel):
+        found = [with_frames(batch, model.config) for batch in found]
         check_table_sizes(model, found, tokenizer)
         for batch in found:
             check_padding(model, batch)
@@ -81,7 +82,7 @@ def _tensors(batch: object, where: str, names: frozenset[str] | None, model: nn.
     for name, value in batch.items():
         if value is None or (names is not None and name in _EXTRAS - names):
             continue
-        if names is not None and name not in names and name != "labels":
+        if names is not None and name not in names and name not in ("labels", FRAMES):
             raise InputError(
                 f"{where} has {name!r}, which {type(model).__name__} does not take, expected some of "
                 f"{', '.join(sorted(names & _KNOWN))}; remove or rename it"

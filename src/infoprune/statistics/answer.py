@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.families import FAMILIES
 from infoprune.statistics.fisher import EXACT_CLASSES, Law
 
 Pooling = Literal["mean", "cls"]
@@ -19,6 +20,8 @@ POOLINGS: tuple[Pooling, ...] = ("mean", "cls")
 """How the hidden states of all tokens become one embedding: their mean, or the hidden state of the first token."""
 
 CARRIED = "infoprune_pooling"
+PROJECTED = ("text_embeds", "image_embeds")
+"""Outputs of models that project texts and pictures to one space; one that reads both has two embeddings."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,9 @@ def answer_of(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "b
 
     A class or a label has a softmax or a sigmoid, as `config.problem_type` specifies. One output is a regression. Start
     and end of an answer are two softmaxes over the real tokens. A softmax at every token counts at the real ones. A
-    model without a head has an embedding: its last hidden states, averaged over the real tokens or pooled as `pool_by`
-    has set, scaled to length 1.
+    model without a head has an embedding: the output that its family's table names, else its last hidden states,
+    averaged over the real tokens; or pooled as `pool_by` has set. It is scaled to length 1. Of a text and a picture
+    both embeddings count.
 
     Args:
         model: Model that gave the output.
@@ -93,18 +97,34 @@ def read_answer(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, 
         elif problem == "multi_label_classification":
             law = "sigmoid"
         return Answer(logits, law, mask if logits.shape[:-1] == mask.shape else everything)
-    if "last_hidden_state" in output:
-        pooled = _pooled(output["last_hidden_state"], mask, pooling_of(model))
-        return Answer(torch.nn.functional.normalize(pooled, dim=-1), "gaussian", everything)
+    points = [output[name] for name in PROJECTED if output.get(name) is not None] or _embedding(model, output, mask)
+    if points:
+        together = torch.cat([torch.nn.functional.normalize(point, dim=-1) for point in points], dim=-1)
+        return Answer(together, "gaussian", everything)
     raise InputError(
         f"{type(model).__name__} gives {', '.join(output)}, expected logits or hidden states; "
         "load the class of its task"
     )
 
 
+def _embedding(model: nn.Module, output: Mapping[str, Any], mask: Bool[Tensor, "batch length"]) -> list[Tensor]:
+    """Return the embedding that a model without a head gives, before it is scaled; none where it gives no states."""
+    named = output.get(_embedding_name(model) or "")
+    if named is not None and CARRIED not in vars(model):
+        return [named]
+    states = output.get("last_hidden_state")
+    return [] if states is None else [_pooled(states, mask, pooling_of(model))]
+
+
+def _embedding_name(model: nn.Module) -> str | None:
+    """Return the name of the output that is the embedding, where the table of the model's family has one."""
+    family = FAMILIES.get(getattr(getattr(model, "config", None), "model_type", ""))
+    return None if family is None else family.embedding
+
+
 def embeds(model: PreTrainedModel) -> bool:
-    """Return whether a model has no head, so that its output is an embedding."""
-    return model.base_model is model
+    """Return whether a model has no head, so that its output is an embedding, projected or not."""
+    return model.base_model is model or (_embedding_name(model) is not None and "For" not in type(model).__name__)
 
 
 def pool_by(model: nn.Module, pooling: Pooling) -> None:
@@ -119,7 +139,7 @@ def pooling_of(model: nn.Module) -> Pooling:
 
 
 def _pooled(
-    states: Float[Tensor, "batch length n"], mask: Bool[Tensor, "batch length"], pooling: Pooling
+    states: Float[Tensor, "batch length n"], mask: Bool[Tensor, "batch _"], pooling: Pooling
 ) -> Float[Tensor, "batch n"]:
     if pooling == "cls":
         return states[:, 0]

@@ -11,24 +11,27 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.measuring.measure import device_of, example_length
+from infoprune.measuring.measure import count_frames, device_of, example_length, takes_waves
 from infoprune.processes import largest, process_count, total
 from infoprune.structure.embeddings import tokens_by_role
 from infoprune.structure.offload import present
 from infoprune.structure.site import Site
+
+FRAMES = "frame_mask"
+"""Name in a batch of sound waves of the frames that are not padding; no input of the model."""
 
 Batch = Mapping[str, Tensor]
 Progress = Callable[[int, int], None]
 
 
 def model_inputs(batch: Batch, device: torch.device) -> dict[str, Tensor]:
-    """Return what is fed to the model: everything but the labels, on its device."""
-    return {key: value.to(device) for key, value in batch.items() if key != "labels"}
+    """Return what is fed to the model, on its device: everything but the labels and what `with_frames` adds."""
+    return {key: value.to(device) for key, value in batch.items() if key not in ("labels", FRAMES)}
 
 
 def reads_tokens(batch: Batch) -> bool:
-    """Return whether the inputs are texts: for a picture or sound the model itself decides how many tokens it makes."""
-    return batch.keys().isdisjoint({"pixel_values", "input_features"})
+    """Return whether texts are among the inputs: of a picture or sound the model decides how many tokens it makes."""
+    return "input_ids" in batch or batch.keys().isdisjoint({"pixel_values", "input_features", "input_values"})
 
 
 def real_tokens(batch: Batch, stack: str = "layers") -> Bool[Tensor, "batch length"]:
@@ -36,20 +39,40 @@ def real_tokens(batch: Batch, stack: str = "layers") -> Bool[Tensor, "batch leng
 
     Args:
         batch: Inputs of a model.
-        stack: Pass "decoder" for the tokens that the decoder of an encoder-decoder reads.
+        stack: Pass "decoder" for the tokens that the decoder of an encoder-decoder reads, and "pictures" for the
+            pictures beside texts.
     """
+    if stack == "pictures":
+        pictures = batch["pixel_values"]
+        return torch.ones(len(pictures), 1, dtype=torch.bool, device=pictures.device)
+    if FRAMES in batch:
+        return batch[FRAMES]
     prefix = "decoder_" if stack == "decoder" else ""
     if f"{prefix}attention_mask" in batch:
         return batch[f"{prefix}attention_mask"].bool()
-    first = batch["decoder_input_ids"] if prefix else next(iter(batch.values()))
+    first = batch["decoder_input_ids"] if prefix else batch.get("input_ids", next(iter(batch.values())))
     length = first.shape[1] if prefix or reads_tokens(batch) else 1
     return torch.ones(len(first), length, dtype=torch.bool, device=first.device)
+
+
+def with_frames(batch: Batch, config: PretrainedConfig) -> Batch:
+    """Return a batch of sound waves with the frames that are not padding, (inputs, frames); any other as it is.
+
+    Convolutions make a frame of some samples, so a mask over the samples does not fit what a layer reads.
+    """
+    if "input_values" not in batch or FRAMES in batch or not takes_waves(config):
+        return batch
+    waves = batch["input_values"]
+    real = batch.get("attention_mask", torch.ones_like(waves, dtype=torch.long)).sum(1)
+    frames = torch.arange(count_frames(config, waves.shape[1]), device=real.device)
+    counts = torch.tensor([count_frames(config, int(samples)) for samples in real], device=real.device)
+    return {**batch, FRAMES: frames < counts[:, None]}
 
 
 def key_of(batch: Batch) -> int:
     """Return a number below 2^63 that identifies a batch by its content, without the labels."""
     digest = hashlib.sha256()
-    for name in sorted(batch.keys() - {"labels"}):
+    for name in sorted(batch.keys() - {"labels", FRAMES}):
         tensor = batch[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)
@@ -71,7 +94,10 @@ def typical_shape(batches: Sequence[Batch], config: PretrainedConfig) -> tuple[i
         >>> typical_shape(make_batches(read_texts("reviews.csv"), tokenizer), model.config)
         (32, 31)
     """
-    shapes = [real_tokens(batch, "decoder" if "input_features" in batch else "layers").shape for batch in batches]
+    shapes = [
+        real_tokens(with_frames(batch, config), "decoder" if "input_features" in batch else "layers").shape
+        for batch in batches
+    ]
     tokens, squares = total(
         sum(inputs * length for inputs, length in shapes), sum(inputs * length**2 for inputs, length in shapes)
     )

@@ -96,7 +96,8 @@ class OnePass:
         """Return the importance (inputs, tokens) at every site for one micro-batch, and its real tokens."""
         fed = model_inputs(part.inputs, device_of(self.model))
         decodes = "decoder" if self.model.config.is_encoder_decoder else "layers"
-        masks = {name: real_tokens(fed, name) for name in ("layers", decodes)}
+        stacks = {decodes, *(site.stack for site in self.segment.sites)}
+        masks = {name: real_tokens(part.inputs, name).to(device_of(self.model)) for name in stacks}
         run = LayerRun(self.segment.first, self.segment.stop, index)
         output = self.replay.run(run, fed)
         applied = [

@@ -50,7 +50,7 @@ def frequency_replacement(batches: Sequence[Batch], share: float) -> TokenReplac
     Tokens that occur in nearly all inputs are neither replaced nor sampled: they mark the parts of an input. In texts
     so long that nearly all hold a common word, this word is among them, which does no harm.
     """
-    if share == 0 or any("input_ids" not in batch for batch in batches):
+    if share == 0 or not all(map(_texts_alone, batches)):
         return None
     inputs = sum(len(batch["input_ids"]) for batch in batches)
     rows = [
@@ -69,7 +69,7 @@ def uniform_replacement(model: PreTrainedModel, batches: Sequence[Batch], share:
     Tokens that mark the parts of an input, those of other processes included, are neither replaced nor sampled, nor are
     the tokens that the model's config names by number, such as padding.
     """
-    if any("input_ids" not in batch for batch in batches):
+    if not all(map(_texts_alone, batches)):
         return None
     inputs, holding = 0, torch.zeros(count_tokens(model), dtype=torch.float64)
     for batch in batches:
@@ -84,3 +84,8 @@ def uniform_replacement(model: PreTrainedModel, batches: Sequence[Batch], share:
     if not (holding[~stays] > 0).any():
         return None
     return TokenReplacement(share, (~stays).nonzero()[:, 0], stays.nonzero()[:, 0])
+
+
+def _texts_alone(batch: Batch) -> bool:
+    """Return whether all tokens of a batch are those of texts: some stand for parts of a picture, or go with one."""
+    return "input_ids" in batch and "pixel_values" not in batch

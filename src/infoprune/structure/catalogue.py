@@ -46,7 +46,7 @@ def catalogue() -> list[Entry]:
 def _sites(family: Family) -> Iterator[tuple[str, str, tuple[Setting, ...]]]:
     """Yield (type of structure, unit, config fields) for every row of a family."""
     for name, stack in family.stacks.items():
-        for row in stack.sites:
+        for row in {row.structure: row for row in stack.sites}.values():
             yield (row.structure if name == "layers" else f"{name} {row.structure}"), _unit(row), row.config
     for row in family.top:
         yield row.structure, "neuron", row.config

@@ -22,19 +22,24 @@ _REQUIRED = ("forced_decoder_ids", "sequence_bias")
 
 def count_rows(model: PreTrainedModel) -> int:
     """Count the rows of a model's embedding table; 0 for a model that reads no tokens."""
-    table = model.get_input_embeddings()
+    try:
+        table = model.get_input_embeddings()
+    except NotImplementedError:  # of sound waves
+        return 0
     return len(table.weight) if isinstance(table, nn.Embedding) else 0
 
 
 def count_tokens(model: PreTrainedModel) -> int:
     """Count the tokens that a model reads: one per row of its table, or more where tokens are remapped."""
+    if count_rows(model) == 0:
+        return 0
     rows = vars(model.get_input_embeddings())["_buffers"].get(ROWS)
     return count_rows(model) if rows is None else len(rows)
 
 
 def is_remapped(model: PreTrainedModel) -> bool:
     """Return whether tokens of a model read the rows of others."""
-    return ROWS in vars(model.get_input_embeddings())["_buffers"]
+    return count_rows(model) > 0 and ROWS in vars(model.get_input_embeddings())["_buffers"]
 
 
 def tokens_by_role(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:

@@ -38,6 +38,22 @@ class LinearMap:
         bias: Tensor | None = self.module.bias
         return None if bias is None else bias.detach()
 
+    def scaled(self, scale: Float[Tensor, " o"]) -> LinearMap:
+        """Return the map whose outputs are multiplied by factors, as a module of its own."""
+        outputs, inputs = self.weight.shape
+        module = nn.Linear(inputs, outputs, bias=self.bias is not None, device="meta")
+        module.weight = nn.Parameter(self.weight * scale[:, None])
+        if self.bias is not None:
+            module.bias = nn.Parameter(self.bias * scale)
+        return LinearMap(module)
+
+    def write_unscaled(self, scaled: LinearMap, scale: Float[Tensor, " o"]) -> None:
+        """Write the map of which another is the scaled one, in place; outputs with the factor 0 stay as they are."""
+        rows = scale != 0
+        self.weight[rows] = scaled.weight[rows] / scale[rows, None]
+        if self.bias is not None and scaled.bias is not None:
+            self.bias[rows] = scaled.bias[rows] / scale[rows]
+
     def keep_outputs(self, rows: Int[Tensor, " k"]) -> None:
         """Keep some rows of W and the same entries of b, in place."""
         self._keep(0, rows)

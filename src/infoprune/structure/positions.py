@@ -18,12 +18,15 @@ def position_limit(model: nn.Module) -> int | None:
     rows = [
         module.num_embeddings - _unused(module)
         for path, module in model.named_modules()
-        if isinstance(module, nn.Embedding) and _holds_positions(path.rpartition(".")[2])
+        if isinstance(module, nn.Embedding) and _holds_positions(model, *path.rpartition(".")[::2])
     ]
     return min(rows, default=None)
 
 
-def _holds_positions(name: str) -> bool:
+def _holds_positions(model: nn.Module, holder: str, name: str) -> bool:
+    """Return whether a table has a row for every position of a text; those beside patches are places in a picture."""
+    if name == "position_embedding":
+        return "patch_embedding" not in dict(model.get_submodule(holder).named_children())
     return name in ("wpe", "position_embeddings", "embed_positions")
 
 

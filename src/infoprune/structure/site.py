@@ -101,7 +101,8 @@ class Site:
     """Set of units that some modules produce and one module reads.
 
     Args:
-        name: Name, unique within the model, e.g. "layers.3.ffn"; "decoder.3.ffn" in an encoder-decoder's decoder.
+        name: Name, unique within the model, e.g. "layers.3.ffn"; "decoder.3.ffn" in an encoder-decoder's decoder,
+            "pictures.3.ffn" in the tower of a model of texts that reads pictures.
         structure: Type of structure: "ffn", "heads" or "cross-heads"; "pooler" above the layers; "hidden-size" for the
             coordinates of the residual stream, which many modules read; "hidden-size-per-layer" for those that one
             layer keeps; "experts" for feed-forward networks among which a router chooses.
@@ -122,8 +123,9 @@ class Site:
         crossing: Paths of those producers that read the encoder's output.
         bias: For heads, the position bias that their layer shares with others; None where there is none.
         vectors: Paths of parameters outside linear modules whose first axis belongs to the units.
-        scale: Factor of the reader's output, by which it is multiplied before it is added to the residual.
         routing: For experts, how tokens reach them; None elsewhere.
+        scale: Path of the parameter by which the reader's output is multiplied before it is added to the residual, or
+            one factor for all coordinates; None where it is added as it is.
     """
 
     name: str
@@ -143,8 +145,8 @@ class Site:
     crossing: tuple[str, ...] = ()
     bias: SharedBias | None = None
     vectors: tuple[str, ...] = ()
-    scale: float = 1.0
     routing: Routing | None = None
+    scale: str | float | None = None
 
     @property
     def reader(self) -> str:
@@ -179,7 +181,7 @@ class Site:
 
     @property
     def stack(self) -> str:
-        """Stack of the layer: "layers", or "decoder" for the decoder of an encoder-decoder."""
+        """Stack of the layer: "layers", "decoder" in an encoder-decoder, or "pictures" beside a stack for texts."""
         return stack_of(self.name)
 
     @property

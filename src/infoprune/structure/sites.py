@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator
 
 import transformers
@@ -11,15 +10,13 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.families import FAMILIES, Family, PositionBias, Rows, Setting, SiteRow
+from infoprune.families import FAMILIES, Family, SiteRow
 from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, STREAMS, VOCABULARY
-from infoprune.structure.experts import routing_of
+from infoprune.structure.fields import read_field
 from infoprune.structure.hidden_size import hidden_size_of, hidden_sizes_per_layer_of
-from infoprune.structure.linear import linear
 from infoprune.structure.plain import on_transformers_model
-from infoprune.structure.position_bias import BIAS_HEADS
-from infoprune.structure.site import SharedBias, Site, Size, Tie
-from infoprune.structure.slices import Slice
+from infoprune.structure.site import Site
+from infoprune.structure.site_of_row import layers_at, site_of
 from infoprune.structure.stream import Layer
 
 
@@ -53,7 +50,7 @@ def family_named(model_type: str, structures: Collection[str] | None = None) -> 
             "call infoprune.prune_vocabulary(model, tokenizer, texts) first and leave vocabulary out of `structures`"
         )
     if structures is not None and (not structures or set(structures) - set(available)):
-        listed = [*available, VOCABULARY] if family.reads_tokens else available
+        listed = [*available, VOCABULARY] if family.cuts_vocabulary else available
         raise InputError(
             f"`structures` are {', '.join(structures) or 'none'}, expected some of {', '.join(listed)} "
             f"for {model_type!r}; pass for example {available[0]!r}"
@@ -86,19 +83,19 @@ def find_sites(
     """
     family = family_named(model.config.model_type, structures)
     for field, value in family.requires:
-        if getattr(model.config, field, value) != value:
+        if read_field(model.config, field, value) != value:
             raise InputError(
-                f"this {family.model_type} has {field}={getattr(model.config, field)}, expected {value}: "
+                f"this {family.model_type} has {field}={read_field(model.config, field)}, expected {value}: "
                 "the variant is not supported; docs/development/add-a-family.md shows how to add one"
             )
     found = [
-        _site(model, family, row, f"{layer.name}.{row.structure}", number, f"{layer.path}.")
+        site_of(model, family, row, f"{layer.name}.{row.structure}", number, f"{layer.path}.")
         for number, layer in _all_layers(model, family)
         for row in layer.rows
         if structures is None or row.structure in structures
     ]
     above = [row for row in _top(model, family) if structures is not None and row.structure in structures]
-    found += [_site(model, family, row, f"top.{row.structure}", 0, "") for row in above]
+    found += [site_of(model, family, row, f"top.{row.structure}", 0, "") for row in above]
     if structures is not None and "pooler" in structures and not above:
         raise InputError(
             f"a {type(model).__name__} has no pooler that is read by a classifier; leave pooler out of `structures`"
@@ -115,7 +112,7 @@ def every_site(model: PreTrainedModel, *, empty: bool = False, bare: bool = Fals
     The hidden sizes per layer are left out: they are the coordinates of the site "hidden-size" once more.
     """
     family = family_named(model.config.model_type)
-    above = [_site(model, family, row, f"top.{row.structure}", 0, "") for row in _top(model, family)]
+    above = [site_of(model, family, row, f"top.{row.structure}", 0, "") for row in _top(model, family)]
     hidden_size = hidden_size_of(model, *_stream(model, family), bare=bare)
     return (*find_sites(model, empty=empty), *above, *(() if isinstance(hidden_size, str) else (hidden_size,)))
 
@@ -171,12 +168,17 @@ def _stream(model: PreTrainedModel, family: Family) -> tuple[Family, list[Layer]
 def _all_layers(model: PreTrainedModel, family: Family) -> Iterator[tuple[int, Layer]]:
     prefix = "" if model.base_model is model else model.base_model_prefix + "."
     for name, stack in family.stacks.items():
-        if name == "decoder" and not _has(model, prefix + stack.layers):
+        if len(family.stacks) > 1 and not _has(model, prefix + stack.layers):
             continue  # a class such as T5EncoderModel
-        for number, path in enumerate(_layers(model, prefix + stack.layers)):
+        rows = tuple(row for row in stack.sites if _holds(model, row))
+        for number, path in enumerate(layers_at(model, prefix + stack.layers)):
             there = {inner for inner, _ in model.get_submodule(path).named_modules()}
-            rows = tuple(row for row in stack.sites if not row.optional or row.readers[0] in there)
-            yield number, Layer(f"{name}.{number}", path, rows)
+            own = tuple(row for row in rows if not row.optional or row.readers[0] in there)
+            yield number, Layer(f"{name}.{number}", path, own)
+
+
+def _holds(model: PreTrainedModel, row: SiteRow) -> bool:
+    return all(read_field(model.config, field) == value for field, value in row.requires)
 
 
 def _has(model: nn.Module, path: str) -> bool:
@@ -188,114 +190,3 @@ def _top(model: PreTrainedModel, family: Family) -> list[SiteRow]:
     there = dict(model.named_modules())
     paths = {row: [*(rows.module for rows in row.producers), *row.readers] for row in family.top}
     return [row for row, each in paths.items() if all(isinstance(there.get(path), nn.Linear) for path in each)]
-
-
-def _layers(model: nn.Module, path: str) -> Iterator[str]:
-    """Yield the paths of all layers in the list at a path, in which "*" means every entry of a list."""
-    above, star, below = path.partition(".*")
-    module = model.get_submodule(above)
-    if not isinstance(module, nn.ModuleList):
-        raise InputError(f"{above} of {type(model).__name__} is a {type(module).__name__}, expected a list of layers")
-    for index in range(len(module)):
-        if star:
-            yield from _layers(model, f"{above}.{index}{below}")
-        else:
-            yield f"{above}.{index}"
-
-
-def _site(model: PreTrainedModel, family: Family, row: SiteRow, name: str, layer: int, prefix: str) -> Site:
-    def number(count: int | str) -> int:
-        """Return a number of the table: itself, or the value of a module's attribute."""
-        if isinstance(count, int):
-            return count
-        path, _, attribute = count.partition(":")
-        return int(getattr(model.get_submodule(prefix + path), attribute))
-
-    def slice_of(rows: Rows) -> Slice:
-        shared = math.prod(number(count) for count in rows.shared) if rows.shared else 0
-        outputs = len(linear(model, prefix + rows.module).weight) - shared
-        parts = [number(part) for part in rows.parts]
-        share, rest = divmod(outputs, units * sum(parts))
-        if rest or share == 0:
-            raise InputError(
-                f"{prefix}{rows.module} has {outputs} outputs for {units} units of {row.structure}, expected a "
-                f"multiple of {units * sum(parts)}; this variant of {family.model_type!r} is not supported"
-            )
-        return Slice(prefix + rows.module, tuple(part * share for part in parts), shared)
-
-    scale = 1.0 if row.scale is None else float(getattr(model.config, row.scale))
-    if row.experts is None:
-        inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
-    else:
-        inputs = len(model.get_parameter(prefix + row.experts.parameters[0]))
-    if inputs == 0:  # the modules that give the other sizes are gone
-        return Site(
-            name=name,
-            structure=row.structure,
-            layer=layer,
-            units=0,
-            size=1,
-            producers=(),
-            readers=tuple(prefix + path for path in row.readers),
-            stream=row.stream and prefix + row.stream,
-            refit=(),
-            attributes=(),
-            attention=None,
-            config=(),
-            shared=family.shared,
-            scale=scale,
-        )
-    size = math.prod(number(count) for count in row.unit_size)
-    units = inputs // size
-    inside = model.get_submodule(prefix[:-1])
-    there = {name for name, _ in inside.named_modules()}
-    parameters = {prefix + name for name, _ in inside.named_parameters()} if row.vectors else set()
-    producers = {rows.module: slice_of(rows) for rows in row.producers if not rows.optional or rows.module in there}
-    return Site(
-        name=name,
-        structure=row.structure,
-        layer=layer,
-        units=units,
-        size=size,
-        producers=tuple(producers.values()),
-        readers=tuple(prefix + path for path in row.readers),
-        stream=None if row.stream is None else prefix + row.stream,
-        refit=tuple(each for path, each in producers.items() if row.refit is None or path in row.refit),
-        crossing=tuple(prefix + path for path in row.crossing),
-        attributes=tuple(
-            Size(a.name, number(a.each), prefix + a.module, most=number(f"{a.module}:{a.name}") if a.most else None)
-            for a in row.attributes
-        ),
-        attention=row.attention and prefix + row.attention,
-        config=tuple(_field(model, field, number(field.each)) for field in row.config),
-        shared=family.shared,
-        bias=None if row.bias is None else _bias(model, row.bias, prefix),
-        vectors=tuple(path for path in (prefix + name for name in row.vectors) if path in parameters),
-        scale=scale,
-        routing=None if row.experts is None else routing_of(model, row.experts, prefix),
-    )
-
-
-def _bias(model: PreTrainedModel, bias: PositionBias, prefix: str) -> SharedBias:
-    base = "" if model.base_model is model else model.base_model_prefix + "."
-    table = None if bias.table is None else base + bias.table
-    columns = 0 if bias.columns is None else int(getattr(model.config, bias.columns))
-    stack = prefix[:-1].rpartition(".")[0]
-    return SharedBias(
-        module=prefix + bias.module,
-        table=table,
-        columns=columns if table is None else model.get_parameter(f"{table}.weight").shape[1],
-        indexed=BIAS_HEADS in model.get_submodule(prefix + bias.module)._buffers,
-        receivers=tuple(f"{layer}.{bias.module}" for layer in _layers(model, stack)) if bias.passed_on else (),
-        method=bias.method,
-        flag=bias.flag,
-        argument=bias.argument,
-    )
-
-
-def _field(model: PreTrainedModel, field: Setting, each: int) -> Size:
-    def known(name: str | None) -> Tie | None:
-        return None if name is None else Tie(name, int(getattr(model.config, name)))
-
-    most = int(getattr(model.config, field.name)) if field.most else None
-    return Size(field.name, each, fixed=field.fixed, divides=known(field.divides), fills=known(field.fills), most=most)

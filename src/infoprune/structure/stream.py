@@ -10,12 +10,14 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from infoprune.families import Family, HiddenSize, Norms, SiteRow
+from infoprune.structure.fields import read_field
 from infoprune.structure.linear import linear
 
 
 def stack_of(name: str) -> str:
-    """Return the stack of a site or read point: "decoder" in the decoder of an encoder-decoder, else "layers"."""
-    return "decoder" if name.startswith("decoder.") else "layers"
+    """Return the stack of a site or read point: "decoder" or "pictures" where its name begins so, else "layers"."""
+    first = name.partition(".")[0]
+    return first if first in ("decoder", "pictures") else "layers"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Layer:
 
     @property
     def stack(self) -> str:
-        """Name of the stack: "layers" or "decoder"."""
+        """Name of the stack: "layers", "decoder" or "pictures"."""
         return stack_of(self.name)
 
 
@@ -97,8 +99,8 @@ def follow(
             above the layers that the table does not name are heads.
     """
     for field, value in hidden_size.requires:
-        if getattr(model.config, field) != value:
-            return f"it has {field}={getattr(model.config, field)}, expected {value}"
+        if read_field(model.config, field) != value:
+            return f"it has {field}={read_field(model.config, field)}, expected {value}"
     modules = dict(model.named_modules())
     base = "" if model.base_model is model else model.base_model_prefix + "."
     inner = {path for row in top for path in row.readers}

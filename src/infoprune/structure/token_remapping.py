@@ -112,9 +112,10 @@ def follow_resizing(model: PreTrainedModel) -> None:
         InputError: It has shortened the table, to fewer rows than the tokens read.
     """
     table = model.get_input_embeddings()
-    rows, tokens = table._buffers.get(ROWS), int(model.config.vocab_size)
-    if not isinstance(rows, Tensor) or len(rows) == tokens:
+    rows = table._buffers.get(ROWS)
+    if not isinstance(rows, Tensor) or len(rows) == int(model.config.vocab_size):
         return
+    tokens = int(model.config.vocab_size)
     new = torch.arange(min(len(rows), tokens), tokens, dtype=rows.dtype, device=rows.device)
     followed = torch.cat([rows[:tokens], new])
     if not followed.is_meta and int(followed.max()) >= count_rows(model):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.data.batches import IGNORED
-from infoprune.statistics.answer import answer_of
+from infoprune.statistics.answer import PROJECTED, answer_of
 from infoprune.statistics.calibration import Batch, model_inputs, real_tokens
 from infoprune.statistics.precision import exact
 from infoprune.tasks.table import Task, task_of_class
@@ -52,14 +52,17 @@ def score_batch(model: nn.Module, batch: Batch) -> Scored:
     """
     parameter = next(model.parameters(), None)
     fed = model_inputs(batch, torch.device("cpu") if parameter is None else parameter.device)
-    mask = real_tokens(fed, "decoder" if "decoder_input_ids" in fed else "layers")
+    mask = real_tokens(batch, "decoder" if "decoder_input_ids" in fed else "layers")
+    mask = mask.to(next(iter(fed.values())).device)
     output = model(**fed)
     answer = answer_of(model, output, mask)
     values, counts = answer.values, answer.counts.expand(answer.values.shape[:-1])
     truth = None if "labels" not in batch else batch["labels"].to(values.device)
     task = _task(model)
     whole, parts = values.ndim == 2, 2 if "start_logits" in output else 1
-    if task is not None and task.name == "causal-lm":
+    if task is not None and task.name == "ctc":
+        truth = None  # a transcript has no token for every frame
+    if task is not None and task.name in ("causal-lm", "image-text-to-text"):
         values, truth, counts = values[:, :-1], fed["input_ids"][:, 1:], counts[:, 1:] & counts[:, :-1]
     elif truth is not None and not whole and parts == 1:
         counts = counts & (truth != IGNORED)
@@ -67,7 +70,7 @@ def score_batch(model: nn.Module, batch: Batch) -> Scored:
         truth = None if truth is None or parts == 2 else truth[counts]
         values = values[counts]
     reading: Reading = "number" if answer.law == "gaussian" else answer.law
-    if "last_hidden_state" in output and "logits" not in output:
+    if "logits" not in output and not output.keys().isdisjoint({"last_hidden_state", *PROJECTED}):
         reading = "embedding"
     return Scored(values, reading, truth, whole, parts, "" if task is None else task.name)
 
@@ -124,7 +127,7 @@ class Tally:
         if not len(truth):
             return {}
         loss, predicted = self.nats / len(truth), torch.cat(self.predicted).numpy()
-        if self.task in ("causal-lm", "seq2seq"):
+        if self.task in ("causal-lm", "seq2seq", "image-text-to-text"):
             return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # JSON has no infinity
         accuracy = float(accuracy_score(truth.numpy(), predicted))
         if self.task == "masked-lm":

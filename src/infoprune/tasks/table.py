@@ -35,6 +35,22 @@ class Task:
 
 
 TASKS = (
+    Task(
+        "audio-classification",
+        "AutoModelForAudioClassification",
+        tuple(f"{name}ForSequenceClassification" for name in ("Wav2Vec2", "Hubert", "WavLM")),
+        "none",
+        served=False,
+    ),
+    Task("ctc", "AutoModelForCTC", ("ForCTC",), "none", served=False),
+    Task(
+        "image-text-to-text",
+        "AutoModelForImageTextToText",
+        ("SmolVLMForConditionalGeneration", "Idefics3ForConditionalGeneration"),
+        "text",
+        served=False,
+        vocabulary=True,
+    ),
     Task("classification", "AutoModelForSequenceClassification", ("ForSequenceClassification",), "labels"),
     Task("token-classification", "AutoModelForTokenClassification", ("ForTokenClassification",), "tags"),
     Task("question-answering", "AutoModelForQuestionAnswering", ("ForQuestionAnswering",), "none"),
@@ -50,7 +66,7 @@ TASKS = (
     ),
     Task("seq2seq", "AutoModelForSeq2SeqLM", ("ForConditionalGeneration", "MTModel"), "targets", vocabulary=True),
     Task("image-classification", "AutoModelForImageClassification", ("ForImageClassification",), "none", served=False),
-    Task("embedding", "AutoModel", ("Model",), "none"),  # last: other names end so as well
+    Task("embedding", "AutoModel", ("Model", "ModelWithProjection"), "none"),  # last: other names end so as well
 )
 
 

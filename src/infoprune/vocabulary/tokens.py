@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from infoprune.data.batches import default_max_length, make_batches
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
+from infoprune.families import FAMILIES
 from infoprune.plan import VOCABULARY, Plan, check_same_tokens, plan_of
 from infoprune.processes import as_the_first_says, share_of
 from infoprune.ranking.criteria import fisher_metric
@@ -102,6 +103,12 @@ def prune_vocabulary(
         True
         >>> infoprune.save(small.model, "small", small.tokenizer)
     """
+    family = FAMILIES.get(model.config.model_type)
+    if family is not None and family.reads_tokens and not family.cuts_vocabulary:
+        raise InputError(
+            f"the vocabulary of a {family.model_type} cannot be cut, expected a model of texts alone that reads every "
+            "token alike; leave vocabulary out of `structures`"
+        )
     _check_numbers(model, min_count, extra_tokens)
     if (dropped_tokens or default_for(model)) == "remap":
         return _with_remapping(model, tokenizer, data, min_count, extra_tokens, batches)
