@@ -93,9 +93,13 @@ def evaluate_folder(
 
 def check_outputs(model: PreTrainedModel, dense: PreTrainedModel) -> None:
     """Raise InputError unless two models have the same class and as many tokens and outputs."""
-    ours, theirs = ((type(each).__name__, each.config.vocab_size, each.config.num_labels) for each in (model, dense))
+    ours, theirs = (
+        (type(each).__name__, getattr(each.config, "vocab_size", None), each.config.num_labels)
+        for each in (model, dense)
+    )
     if ours != theirs:
+        tokens = ("", "") if ours[1] is None else (f"{ours[1]} tokens and ", f"{theirs[1]} and ")
         raise InputError(
-            f"the models are a {ours[0]} of {ours[1]} tokens and {ours[2]} outputs and a {theirs[0]} of {theirs[1]} "
-            f"and {theirs[2]}, expected the same; pass the model that it was pruned from"
+            f"the models are a {ours[0]} of {tokens[0]}{ours[2]} outputs and a {theirs[0]} of {tokens[1]}{theirs[2]}, "
+            "expected the same; pass the model that it was pruned from"
         )

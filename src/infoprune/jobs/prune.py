@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget
 from infoprune.checkpoint import check_writable, write_model
-from infoprune.data.texts import TextData
+from infoprune.data.media import Data
 from infoprune.errors import InputError
 from infoprune.files.folders import new_folder
 from infoprune.files.model_folder import PLAN
@@ -111,7 +111,7 @@ def prune_folder(
     sample, rest = split_samples(texts, sources.samples, cut.seed)
     if eval_texts is None and cut.distill is None and not plan_only:
         eval_texts = rest
-    batches = share_of(inputs_of(sample, aim, model, tokenizer, packing))
+    batches = list(share_of(inputs_of(sample, aim, model, tokenizer, packing)))
     training = None
     # Training after the only round does not change the plan.
     if cut.distill is not None and not (plan_only and cut.settings.rounds == 1):
@@ -147,7 +147,7 @@ def prune_folder(
     return report
 
 
-def _texts(sources: Sources, task: Task, cut: Cut, progress: StageProgress | None) -> tuple[TextData, TextData | None]:
+def _texts(sources: Sources, task: Task, cut: Cut, progress: StageProgress | None) -> tuple[Data, Data | None]:
     """Read the calibration texts, and the evaluation texts if there are any."""
     texts = read(task, sources.columns, sources.data, scored=False, progress=progress)
     if sources.eval is not None:

@@ -10,6 +10,7 @@ from torch import nn
 from infoprune.errors import InputError
 
 Truth = Literal["labels", "tags", "targets", "text", "none"]
+Reads = Literal["texts", "pictures", "clips"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Task:
             text), "text" (the text itself is the answer), or "none" where two models can only be compared.
         served: Whether the command line supports it; otherwise only Python does.
         vocabulary: Whether the model outputs logits over the vocabulary at every token.
+        reads: What the inputs are made of: texts, pictures, or clips of speech.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Task:
     truth: Truth
     served: bool = True
     vocabulary: bool = False
+    reads: Reads = "texts"
 
 
 TASKS = (
@@ -49,7 +52,13 @@ TASKS = (
         vocabulary=True,
     ),
     Task("seq2seq", "AutoModelForSeq2SeqLM", ("ForConditionalGeneration", "MTModel"), "targets", vocabulary=True),
-    Task("image-classification", "AutoModelForImageClassification", ("ForImageClassification",), "none", served=False),
+    Task(
+        "image-classification",
+        "AutoModelForImageClassification",
+        ("ForImageClassification",),
+        "labels",
+        reads="pictures",
+    ),
     Task("embedding", "AutoModel", ("Model",), "none"),  # last: other names end so as well
 )
 
