@@ -107,7 +107,7 @@ def picture_batches(
         Batches of ``pixel_values`` (pictures, channels, height, width), and ``labels`` where they are given.
     """
 
-    def make(rows: range) -> dict[str, Tensor]:
+    def make(rows: Sequence[int]) -> dict[str, Tensor]:
         pictures = [open_picture(data.items[row], channels) for row in rows]
         batch = {"pixel_values": prepared(processor, pictures)}
         return batch if labels is None else {**batch, "labels": torch.tensor([labels[row] for row in rows])}

@@ -16,6 +16,7 @@ from infoprune.pipeline.clock import StageProgress
 from infoprune.sources.models import model_folder
 from infoprune.tasks.compare import compare
 from infoprune.tasks.evaluate import evaluate
+from infoprune.tasks.table import Reads
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,12 @@ class Scores:
 
     Args:
         model: The folder or name.
-        inputs: Number of texts.
+        inputs: Number of texts, pictures or clips.
         parameters: Number of the model's parameters.
         metrics: Name to value, as from `evaluate`; with another model also `agreement` (for embeddings `cosine`) and
             `kl`, or for numbers `correlation` and `squared_difference`, as from `compare`.
-        against: Metrics of the other model on the same texts; empty without another model, or without labels.
+        against: Metrics of the other model on the same inputs; empty without another model, or without labels.
+        reads: What the inputs are: "texts", "pictures" or "clips".
     """
 
     model: str
@@ -36,6 +38,7 @@ class Scores:
     parameters: int
     metrics: Mapping[str, float]
     against: Mapping[str, float] = field(default_factory=dict)
+    reads: Reads = "texts"
 
 
 def evaluate_folder(
@@ -50,11 +53,12 @@ def evaluate_folder(
     device: str = "auto",
     progress: StageProgress | None = None,
 ) -> Scores:
-    """Score a dense or pruned model on texts, or compare it with another.
+    """Score a dense or pruned model on texts, pictures or clips, or compare it with another.
 
     Args:
         folder: Folder with the model and its tokenizer, or name of a model on the hub.
-        eval: Texts, with the labels or targets by which the task is scored; with `against` none are needed.
+        eval: Texts, pictures or clips, with the labels or targets by which the task is scored; with `against` none are
+            needed.
         against: Folder or name of the reference model, such as the dense one; it must have the same tokens.
         task: Task of the model; by default that of its class.
         columns: Columns of the texts.
@@ -85,10 +89,10 @@ def evaluate_folder(
     batches = eval_batches_of(texts, aim, dense or model, tokenizer, packing, seed)
     if dense is None:
         metrics = evaluate(model, batches, stage("evaluate", progress)).metrics
-        return Scores(name, len(texts), count_parameters(model), metrics)
+        return Scores(name, len(texts), count_parameters(model), metrics, reads=aim.reads)
     check_outputs(model, dense)
     comparison = compare(dense, model, batches, progress=stage("evaluate", progress))
-    return Scores(name, len(texts), count_parameters(model), comparison.metrics(), comparison.dense)
+    return Scores(name, len(texts), count_parameters(model), comparison.metrics(), comparison.dense, aim.reads)
 
 
 def check_outputs(model: PreTrainedModel, dense: PreTrainedModel) -> None:

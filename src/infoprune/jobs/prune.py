@@ -22,6 +22,7 @@ from infoprune.jobs.models import check_family, chosen_task, embedding_length, o
 from infoprune.jobs.preview import Preview, preview
 from infoprune.jobs.reload import check_reload
 from infoprune.jobs.report import REPORT
+from infoprune.jobs.samples import samples_of
 from infoprune.jobs.tasks import check_columns, inputs_of, read, split_samples
 from infoprune.jobs.vocabulary import EvalBatches, Start, alone, eval_batches_for, from_dense, of_dense, start
 from infoprune.pipeline.clock import StageProgress
@@ -37,6 +38,7 @@ from infoprune.reports.page import page
 from infoprune.reports.picture import plot_sizes
 from infoprune.reports.render import SIZES, markdown
 from infoprune.reports.report import SENTENCE_TRANSFORMERS, TRANSFORMERS, Report, compared, timed
+from infoprune.reports.samples import Samples
 from infoprune.sources.models import model_folder, name_on_hub
 from infoprune.statistics.statistics import Statistics
 from infoprune.tasks.compare import compare
@@ -130,6 +132,7 @@ def prune_folder(
         return result.report
     report = _timed(result, begin.dense, cut.budget, progress)
     report = _compared(report, begin.dense, result.model, eval_batches, progress)
+    samples = samples_of(eval_texts, aim, begin.dense, result.model, tokenizer, packing)
     report = replace(
         report,
         base_model=name_on_hub(folder),
@@ -141,7 +144,7 @@ def prune_folder(
             check_reload(draft, result.model, batches[0])
         if sentence is not None:
             sentence.write_beside(draft, embedding_length(result.model))
-        _write_report(report, draft, read_origin(folder), Path(out).name)
+        _write_report(report, draft, read_origin(folder), Path(out).name, samples)
         graphs.write(result.model, draft, batches)
     forget_unfinished(out)
     return report
@@ -162,10 +165,10 @@ def _texts(sources: Sources, task: Task, cut: Cut, progress: StageProgress | Non
     return texts, None
 
 
-def _write_report(report: Report, folder: Path, origin: Origin, name: str) -> None:
+def _write_report(report: Report, folder: Path, origin: Origin, name: str, samples: Samples) -> None:
     (folder / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
     (folder / "report.md").write_text(markdown(report, name), encoding="utf-8")
-    (folder / "report.html").write_text(page(report, name), encoding="utf-8")
+    (folder / "report.html").write_text(page(report, name, samples), encoding="utf-8")
     (folder / CARD).write_text(card(report, origin, name), encoding="utf-8")
     plot_sizes(report.kept, folder / SIZES)
 

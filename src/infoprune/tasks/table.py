@@ -73,6 +73,16 @@ def task_of_class(name: str) -> Task | None:
     return next((task for task in TASKS if name.endswith(task.endings)), None)
 
 
+def reads_of(name: str) -> Reads:
+    """Return what the models of a task read; texts where the name is of none.
+
+    Examples:
+        >>> reads_of("image-classification")
+        'pictures'
+    """
+    return next((task.reads for task in TASKS if task.name == name), "texts")
+
+
 def task_of(model: nn.Module) -> str:
     """Return the name of a model's task, by the name of its class.
 
