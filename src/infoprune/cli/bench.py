@@ -29,7 +29,7 @@ def bench_command(
         typer.Option(
             "--batch-size",
             metavar="N,...",
-            help="Texts per batch; several sizes are timed one by one.",
+            help="Inputs per batch; several sizes are timed one by one.",
             rich_help_panel=options.MACHINE,
         ),
     ] = "1,32",

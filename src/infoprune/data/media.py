@@ -124,6 +124,15 @@ def _labels(table: SourceTable, label: str | None, needed: bool) -> tuple[str, .
             "file_name and label; add them"
         )
     name = column_named(table.columns, table.source, label or "label", "label")
+    loose = (
+        [number for number, value in enumerate(table.columns[name]) if value is None] if name in table.classes else []
+    )
+    if required and loose:
+        item = next(iter(table.media.values()))[loose[0]]
+        raise InputError(
+            f"{table.source}: {item.name} has no class, expected it in a sub-folder named after one, or a label; move "
+            "or remove it"
+        )
     return labels_in(table.columns, table.source, name, required)
 
 

@@ -35,9 +35,7 @@ def pillow() -> Any:  # noqa: ANN401
     try:
         return import_module("PIL.Image")
     except ModuleNotFoundError:
-        raise InputError(
-            "Pillow is not installed, expected it for pictures; run pip install 'infoprune[images]'"
-        ) from None
+        raise InputError("Pillow is not installed, expected it for pictures; run pip install pillow") from None
 
 
 def open_picture(item: MediaItem, channels: int = 3) -> Image:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from transformers import PreTrainedModel
 
+from infoprune.data.media import MediaData
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import Columns, Packing, StrPath, Texts, device_named, stage
 from infoprune.jobs.models import chosen_task, open_model
+from infoprune.jobs.speech import transcripts_of, word_metrics
 from infoprune.jobs.tasks import check_columns, eval_batches_of, read
 from infoprune.measuring.measure import count_parameters
 from infoprune.pipeline.clock import StageProgress
@@ -89,9 +91,16 @@ def evaluate_folder(
     batches = eval_batches_of(texts, aim, dense or model, tokenizer, packing, seed)
     if dense is None:
         metrics = evaluate(model, batches, stage("evaluate", progress)).metrics
+        if isinstance(texts, MediaData) and aim.reads == "clips":
+            said = transcripts_of(model, texts, aim, tokenizer, packing)
+            metrics |= word_metrics(texts.transcripts, said)
         return Scores(name, len(texts), count_parameters(model), metrics, reads=aim.reads)
     check_outputs(model, dense)
     comparison = compare(dense, model, batches, progress=stage("evaluate", progress))
+    if isinstance(texts, MediaData) and aim.reads == "clips":
+        first, said = (transcripts_of(each, texts, aim, tokenizer, packing) for each in (dense, model))
+        comparison.small.update(word_metrics(texts.transcripts, said, first))
+        comparison.dense.update(word_metrics(texts.transcripts, first))
     return Scores(name, len(texts), count_parameters(model), comparison.metrics(), comparison.dense, aim.reads)
 
 

@@ -8,11 +8,13 @@ from typing import Any, cast
 from transformers import PreTrainedModel
 
 from infoprune.checkpoint import Preprocessor
+from infoprune.data.clips import check_clips, clip_batches
 from infoprune.data.lazy import LazyBatches
 from infoprune.data.media import MediaData
 from infoprune.data.pictures import check_pictures, picture_batches
 from infoprune.jobs.inputs import Packing
-from infoprune.jobs.preprocessors import channels_of
+from infoprune.jobs.preprocessors import channels_of, rate_of, seconds_of, tokenizer_of
+from infoprune.statistics.calibration import with_targets
 from infoprune.tasks.table import Task
 
 
@@ -24,20 +26,44 @@ def media_batches(
     packing: Packing,
     labels: Sequence[int] | Sequence[float] | Sequence[Sequence[float]] | None = None,
 ) -> LazyBatches:
-    """Make batches of pictures that are read when they are needed; all are opened once now, so that none is damaged.
+    """Make batches that are read when they are needed; all files are opened once now, so that none is damaged.
 
     Args:
-        data: The pictures.
+        data: The pictures or clips.
         task: Task of the model.
         model: The model.
-        preprocessor: Its image processor.
-        packing: Batch size.
+        preprocessor: Its image processor, or its processor.
+        packing: Batch size, and length of transcripts.
         labels: A target for each picture.
 
     Raises:
         InputError: One of them cannot be read.
     """
-    channels = channels_of(model)
-    check_pictures(data, channels)
-    processor = cast(Any, preprocessor)
-    return picture_batches(data, processor, channels=channels, batch_size=packing.size(task), labels=labels)
+    processor, size = cast(Any, preprocessor), packing.size(task)
+    if task.reads == "pictures":
+        check_pictures(data, channels_of(model))
+        return picture_batches(data, processor, channels=channels_of(model), batch_size=size, labels=labels)
+    check_clips(data, rate_of(processor), seconds_of(processor))
+    tokenizer = tokenizer_of(processor)
+    length = int(getattr(model.config, "max_target_positions", None) or tokenizer.model_max_length)
+    batches = clip_batches(
+        data,
+        processor.feature_extractor,
+        tokenizer,
+        model.config,
+        rate=rate_of(processor),
+        batch_size=size,
+        max_length=min(length, packing.max_length or length),
+    )
+    return batches if data.transcripts is not None else _with_own_targets(model, batches)
+
+
+def _with_own_targets(model: PreTrainedModel, batches: LazyBatches) -> LazyBatches:
+    """Return batches with the transcripts that the model writes itself: once, and not at every use."""
+    written = []
+    for batch in batches:
+        (full,) = with_targets(model, [batch])
+        written.append({name: value for name, value in full.items() if name not in batch})
+    make = batches.make
+    pairs = list(zip(batches.parts, written, strict=True))
+    return LazyBatches(pairs, lambda pair: {**make(pair[0]), **pair[1]})

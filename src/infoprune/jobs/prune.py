@@ -22,7 +22,7 @@ from infoprune.jobs.models import check_family, chosen_task, embedding_length, o
 from infoprune.jobs.preview import Preview, preview
 from infoprune.jobs.reload import check_reload
 from infoprune.jobs.report import REPORT
-from infoprune.jobs.samples import samples_of
+from infoprune.jobs.samples import looked_at
 from infoprune.jobs.tasks import check_columns, inputs_of, read, split_samples
 from infoprune.jobs.vocabulary import EvalBatches, Start, alone, eval_batches_for, from_dense, of_dense, start
 from infoprune.pipeline.clock import StageProgress
@@ -132,7 +132,7 @@ def prune_folder(
         return result.report
     report = _timed(result, begin.dense, cut.budget, progress)
     report = _compared(report, begin.dense, result.model, eval_batches, progress)
-    samples = samples_of(eval_texts, aim, begin.dense, result.model, tokenizer, packing)
+    report, samples = looked_at(report, eval_texts, aim, begin.dense, result.model, tokenizer, packing)
     report = replace(
         report,
         base_model=name_on_hub(folder),
@@ -257,4 +257,6 @@ def _compared(
         if progress is not None:
             progress("evaluate", done, of)
 
-    return compared(report, compare(dense, small, eval_batches.dense, translated=eval_batches.small, progress=step))
+    same = eval_batches.small is eval_batches.dense
+    translated = None if same else eval_batches.small
+    return compared(report, compare(dense, small, eval_batches.dense, translated=translated, progress=step))

@@ -13,6 +13,8 @@ from infoprune.data.media import Data, MediaData
 from infoprune.data.pictures import open_picture
 from infoprune.jobs.inputs import Packing
 from infoprune.jobs.media import media_batches
+from infoprune.jobs.speech import transcripts_of, word_metrics
+from infoprune.reports.report import Report
 from infoprune.reports.samples import Sample, Samples, among
 from infoprune.sources.item import MediaItem
 from infoprune.tasks.evaluate import evaluate
@@ -24,26 +26,50 @@ THUMBNAIL = 96
 """Largest side of a small copy in pixels."""
 
 
-def samples_of(
+def looked_at(
+    report: Report,
     data: Data | None,
     task: Task,
     dense: PreTrainedModel,
     small: PreTrainedModel,
     preprocessor: Preprocessor,
     packing: Packing,
-) -> Samples:
-    """Return pictures with the answers of both models; nothing for texts, or without pictures.
+) -> tuple[Report, Samples]:
+    """Return samples of pictures or clips with the answers of both models, and the report with metrics of their words.
 
     Args:
-        data: Evaluation inputs.
+        report: Report of the cut.
+        data: Evaluation inputs; for texts, or without any, nothing is shown.
         task: Task of the models.
         dense: Original model.
         small: Pruned model.
         preprocessor: What makes their inputs.
         packing: Batch size.
     """
-    if not isinstance(data, MediaData) or task.reads != "pictures":
-        return Samples()
+    if not isinstance(data, MediaData):
+        return report, Samples()
+    if task.reads == "pictures":
+        return report, _pictures(data, task, dense, small, preprocessor, packing)
+    before, after = (transcripts_of(model, data, task, preprocessor, packing) for model in (dense, small))
+    truths = data.transcripts
+    metrics = word_metrics(truths, before), word_metrics(truths, after, before)
+    report = replace(
+        report,
+        dense=replace(report.dense, metrics={**report.dense.metrics, **metrics[0]}),
+        pruned=replace(report.pruned, metrics={**report.pruned.metrics, **metrics[1]}),
+    )
+    rows = zip(data.items, before, after, truths or (None,) * len(data), strict=True)
+    return report, among([Sample(item.name, first, second, truth) for item, first, second, truth in rows])
+
+
+def _pictures(
+    data: MediaData,
+    task: Task,
+    dense: PreTrainedModel,
+    small: PreTrainedModel,
+    preprocessor: Preprocessor,
+    packing: Packing,
+) -> Samples:
     rows = data.among(range(0, len(data), -(-len(data) // LOOKED_AT)))
     batches = list(media_batches(rows, task, dense, preprocessor, packing))
     before, after = (evaluate(model, batches).logits for model in (dense, small))

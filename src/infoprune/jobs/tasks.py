@@ -42,6 +42,11 @@ def check_columns(task: Task, columns: Columns) -> None:
     """Raise InputError where the columns do not match the task."""
     if columns.text is not None and task.reads == "pictures":
         raise InputError(f"`text` is {columns.text!r}, but {task.name} reads pictures; leave `text` out")
+    if task.reads == "clips" and columns.text_pair is not None:
+        raise InputError(
+            f"`text_pair` is {columns.text_pair!r}, but {task.name} reads clips; pass the column of the transcripts as "
+            "`text`"
+        )
     if columns.label is not None and task.truth not in ("labels", "tags"):
         raise InputError(f"`label` is {columns.label!r}, but {task.name} reads no labels; leave `label` out")
     if task.name == "question-answering" and columns.text_pair is None:
@@ -117,7 +122,8 @@ def eval_batches_of(
 ) -> Batches:
     """Make evaluation batches of all inputs, with the correct answers where they are known."""
     if isinstance(data, MediaData):
-        return media_batches(data, task, model, preprocessor, packing, targets(model, data))
+        labels = targets(model, data) if task.truth == "labels" else None
+        return media_batches(data, task, model, preprocessor, packing, labels)
     tokenizer = cast(PreTrainedTokenizerBase, preprocessor)
     if task.truth == "tags" and data.labels is not None:
         size, length = packing.size(task), packing.length(model, tokenizer)

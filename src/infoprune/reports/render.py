@@ -11,7 +11,7 @@ from infoprune.reports.report import SENTENCE_TRANSFORMERS, Report
 from infoprune.tasks.compare import OVERLAP
 from infoprune.tasks.table import TASKS, Reads, reads_of
 
-SHARES = ("accuracy", "macro_f1", "micro_f1", "agreement", OVERLAP)
+SHARES = ("accuracy", "macro_f1", "micro_f1", "agreement", OVERLAP, "word_error_rate", "same_words")
 """Metrics between 0 and 1 that are printed in per cent."""
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E")

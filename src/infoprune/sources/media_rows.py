@@ -32,6 +32,7 @@ class _Items(Sequence[MediaItem]):
     def __getitem__(self, index: int | slice) -> MediaItem | Sequence[MediaItem]:
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
+        index = range(len(self))[index]  # raises IndexError, at which an iteration ends
         name = f"row {index + 1} of {self.source}"
         return MediaItem(name, partial(_load, self.dataset, self.column, index, name))
 

@@ -47,9 +47,9 @@ TASKS = (
         "speech-recognition",
         "AutoModelForSpeechSeq2Seq",
         ("WhisperForConditionalGeneration",),
-        "none",
-        served=False,
+        "text",
         vocabulary=True,
+        reads="clips",
     ),
     Task("seq2seq", "AutoModelForSeq2SeqLM", ("ForConditionalGeneration", "MTModel"), "targets", vocabulary=True),
     Task(
