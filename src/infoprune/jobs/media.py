@@ -16,6 +16,7 @@ from infoprune.jobs.inputs import Packing
 from infoprune.jobs.preprocessors import channels_of, rate_of, seconds_of, tokenizer_of
 from infoprune.statistics.calibration import with_targets
 from infoprune.tasks.table import Task
+from infoprune.training.trainer import quiet_transformers
 
 
 def media_batches(
@@ -61,9 +62,10 @@ def media_batches(
 def _with_own_targets(model: PreTrainedModel, batches: LazyBatches) -> LazyBatches:
     """Return batches with the transcripts that the model writes itself: once, and not at every use."""
     written = []
-    for batch in batches:
-        (full,) = with_targets(model, [batch])
-        written.append({name: value for name, value in full.items() if name not in batch})
+    with quiet_transformers():  # it would tell of settings of the model's own generation_config.json
+        for batch in batches:
+            (full,) = with_targets(model, [batch])
+            written.append({name: value for name, value in full.items() if name not in batch})
     make = batches.make
     pairs = list(zip(batches.parts, written, strict=True))
     return LazyBatches(pairs, lambda pair: {**make(pair[0]), **pair[1]})

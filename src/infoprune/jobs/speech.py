@@ -15,6 +15,7 @@ from infoprune.jobs.inputs import Packing
 from infoprune.jobs.preprocessors import rate_of, tokenizer_of
 from infoprune.tasks.table import Task
 from infoprune.tasks.transcribe import LONGEST, transcribe, word_error_rate
+from infoprune.training.trainer import quiet_transformers
 
 
 def transcripts_of(
@@ -40,7 +41,8 @@ def transcripts_of(
         max_length=LONGEST,
     )
     positions = int(getattr(model.config, "max_target_positions", None) or LONGEST)
-    return transcribe(model, batches, tokenizer_of(processor), longest=min(LONGEST, positions // 2))
+    with quiet_transformers():  # it would tell of settings of the model's own generation_config.json
+        return transcribe(model, batches, tokenizer_of(processor), longest=min(LONGEST, positions // 2))
 
 
 def word_metrics(

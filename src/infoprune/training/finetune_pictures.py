@@ -47,14 +47,13 @@ def finetune_pictures(
     """
     start = time.perf_counter()
 
-    def together(rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        parts = [pictures.parts[row["row"]] for row in rows]
+    def together(parts: Sequence[Any]) -> dict[str, Tensor]:
         return pictures.make([number for part in parts for number in part])
 
     steps = math.ceil(-(-len(pictures) // batch_size) * epochs)
     settings = TrainingSettings(steps, learning_rate, batch_size, seed)
     with learning(model):
-        trained = train(model, [{"row": row} for row in range(len(pictures))], together, settings, progress=progress)
+        trained = train(model, list(pictures.parts), together, settings, progress=progress)
     model.eval()
     metrics = {} if eval_batches is None else evaluate(model, eval_batches).metrics
     return {"seconds": time.perf_counter() - start, "train_loss": trained.loss, **metrics}
