@@ -79,7 +79,7 @@ def test_refusals(refused, whisper, clips, photos_for, reviews, out):
     refused("prune", whisper, out, "--data", reviews, words=["no clips in it", "a folder of clips"])
     refused("prune", whisper, out, "--data", photos_for, words=["no clips in it", ".wav"])
     refused("prune", whisper, out, "--data", clips, "--distill", "1", words=["encoder-decoders cannot be distilled"])
-    refused("finetune", whisper, out, "--data", clips, words=["whisper", "texts or pictures"])
+    refused("finetune", whisper, out, "--data", clips, words=["is a model of speech", "texts or pictures"])
     refused("prune", whisper, out, "--data", clips, "--text-pair", "x", words=["--text-pair is 'x'", "as --text"])
     (clips / "1.flac").write_bytes(b"no sound")
     refused("prune", whisper, out, "--data", clips, words=["1.flac cannot be read as sound", "remove or replace"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from infoprune.checkpoint import check_writable, save
+from infoprune.errors import InputError
 from infoprune.files.model_folder import read_config
 from infoprune.files.modules import transformer_folder
 from infoprune.jobs.inputs import (
@@ -26,6 +27,7 @@ from infoprune.jobs.models import open_tokenizer
 from infoprune.jobs.preprocessors import open_image_processor, try_image_processor
 from infoprune.jobs.tasks import check_columns, targets
 from infoprune.loading.opening import config_in
+from infoprune.measuring.measure import takes_sound
 from infoprune.pipeline.clock import StageProgress
 from infoprune.sources.models import model_folder
 from infoprune.tasks.evaluate import Progress
@@ -92,6 +94,11 @@ def finetune_folder(
     check_apart(out, folder, force=True)
     read_config(transformer_folder(folder))
     config = config_in(transformer_folder(folder))
+    if takes_sound(config):
+        raise InputError(
+            f"{folder} is a model of speech, which is not trained here, expected one of texts or pictures; train it "
+            "with transformers"
+        )
     if reads_pictures(config):
         how = Fit(epochs, learning_rate, seed, started, stage("train", progress))
         return _on_pictures(folder, out, data, eval, columns, packing, how, torch_device, force=force)
