@@ -1,6 +1,7 @@
 """A small ViT trained on Fashion-MNIST, pruned without further training.
 
 Run: python -m experiments.fashion [--seeds 3]      (needs Debian's dataset-fashion-mnist, or FASHION_MNIST=folder)
+     python -m experiments.fashion --files fashion  (writes model and pictures as files, for the command line)
 """
 
 import argparse
@@ -11,8 +12,9 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+from PIL import Image
 from torch import Tensor
-from transformers import ViTConfig, ViTForImageClassification
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from experiments.cells import cell, cells, console
 from experiments.pages import write_part
@@ -115,12 +117,35 @@ def calibration(seed: int) -> Batches:
     return batched(pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(seed))[:SAMPLES]])
 
 
+CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+def write_files(folder: Path) -> None:
+    """Write the dense model with an image processor, calibration pictures and labelled test pictures as files."""
+    model = dense_model()
+    model.config.id2label = dict(enumerate(CLASSES))
+    model.config.label2id = {name: number for number, name in enumerate(CLASSES)}
+    processor = ViTImageProcessorPil(size={"height": 28, "width": 28}, image_mean=[0.2860], image_std=[0.3530])
+    save(model, folder / "vit", processor)
+    order = torch.randperm(60_000 - VALIDATION, generator=torch.Generator().manual_seed(0))[: 2 * SAMPLES]
+    for split, part, rows in (("train", "train", order.tolist()), ("t10k", "test", range(10_000))):
+        pixels, labels = (_bytes(f"{split}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
+        for row in rows:
+            place = folder / part / CLASSES[labels[8 + row]]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[16:].reshape(-1, 28, 28)[row].numpy()).save(place / f"{row:05}.png")
+
+
 def main() -> None:
     """Compute the missing cells and write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="number of calibration seeds")
     parser.add_argument("--split", default="test", choices=["validation", "test"])
+    parser.add_argument("--files", type=Path, help="new folder to write model and pictures to, instead of the table")
     options = parser.parse_args()
+    if options.files is not None:
+        write_files(options.files)
+        return
     model = dense_model()
     held_out = pictures("t10k") if options.split == "test" else tuple(p[-VALIDATION:] for p in pictures("train"))
     batches = batched(*held_out)

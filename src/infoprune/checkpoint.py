@@ -7,10 +7,11 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from infoprune.errors import InputError, reason_of
 from infoprune.files.folders import new_folder
@@ -29,14 +30,22 @@ WEIGHTS = "model.safetensors"
 ATTENTIONS = "output_attentions"
 
 
+@runtime_checkable
+class Preprocessor(Protocol):
+    """What turns data into a model's inputs: a tokenizer, image processor, feature extractor, or processor."""
+
+    def save_pretrained(self, save_directory: Any) -> Any:  # noqa: ANN401
+        """Write its files into a folder."""
+
+
 def save(
     model: nn.Module,
     folder: str | os.PathLike[str],
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    tokenizer: Preprocessor | None = None,
     *,
     force: bool = False,
 ) -> None:
-    """Save a model, its plan and a tokenizer as a new folder.
+    """Save a model, its plan and a tokenizer or processor as a new folder.
 
     Config and weights are those of `save_pretrained`, which every tool opens; the plan is the record of which units are
     kept.
@@ -45,7 +54,7 @@ def save(
         model: A model of transformers, from `apply_plan`, `repair` or `prune`; a dense one is saved without a plan, and
             of what torch.compile returns the model inside.
         folder: Path of the folder, which has to be new or empty unless `force` is set.
-        tokenizer: Tokenizer to save beside the model.
+        tokenizer: Tokenizer to save beside the model; for pictures its image processor, for speech its processor.
         force: Replace an existing folder.
 
     Raises:
@@ -62,8 +71,8 @@ def save(
         write_model(plain, draft, tokenizer)
 
 
-def write_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
-    """Write the weights in one safetensors file, the config, the plan and the tokenizer into a folder.
+def write_model(model: PreTrainedModel, folder: Path, tokenizer: Preprocessor | None = None) -> None:
+    """Write the weights in one safetensors file, the config, the plan and the tokenizer or processor into a folder.
 
     Raises:
         InputError: transformers refuses to write the config, the generation config or the tokenizer.
@@ -78,7 +87,7 @@ def write_model(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedToken
         (folder / PLAN).write_text(plan.to_json() + "\n", encoding="utf-8")
 
 
-def check_writable(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None) -> None:
+def check_writable(model: PreTrainedModel, tokenizer: Preprocessor | None = None) -> None:
     """Raise InputError where a model could not be saved: before the work, and not after hours of it.
 
     Everything but the weights is written into a temporary folder.
@@ -90,7 +99,7 @@ def check_writable(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | 
 def _write(
     model: PreTrainedModel,
     folder: Path,
-    tokenizer: PreTrainedTokenizerBase | None,
+    tokenizer: Preprocessor | None,
     weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write the files of transformers into a folder; with other weights than those of the model if they are given."""
@@ -127,9 +136,14 @@ def _write(
     except Exception as error:
         _raise_if_of_system(error)
         raise InputError(
-            f"the tokenizer refuses to be written ({reason_of(error)}), expected one that its save_pretrained writes; "
-            "correct its files beside the model"
+            f"the {_called(tokenizer)} refuses to be written ({reason_of(error)}), expected one that its "
+            "save_pretrained writes; correct its files beside the model"
         ) from None
+
+
+def _called(preprocessor: Preprocessor) -> str:
+    name = type(preprocessor).__name__
+    return "image processor" if "ImageProcessor" in name else "processor" if "Processor" in name else "tokenizer"
 
 
 def _raise_if_of_system(error: Exception) -> None:

@@ -6,6 +6,9 @@ import random
 
 import torch
 import zoo
+from tiny_vit import NAMES as LABELS
+from tiny_vit import build_image_processor, write_pictures
+from tiny_whisper import save_whisper, write_clips
 
 POSITIVE, NEGATIVE = ("good", "great", "fine"), ("bad", "poor", "dull")
 NAMES = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}}
@@ -17,7 +20,7 @@ MODELS = {
     "my-embedder": ("bert", "AutoModel", {}),
     "my-llm": ("llama", "AutoModelForCausalLM", {}),
     "my-translator": ("marian", "AutoModelForSeq2SeqLM", {}),
-    "my-vit": ("vit", "AutoModelForImageClassification", {}),
+    "my-vit": ("vit", "AutoModelForImageClassification", LABELS),
     "my-whisper": ("whisper", "AutoModelForSpeechSeq2Seq", {}),
     "my-clip": ("clip", "AutoModel", {}),
     "my-wav2vec2": ("wav2vec2", "AutoModelForCTC", {}),
@@ -32,7 +35,16 @@ def furnish(folder, models, tokenizer):
     for name in models:
         model_type, auto, settings = MODELS[name]
         zoo.build(model_type, dtype=torch.float32, auto=auto, **settings).save_pretrained(folder / name)
-        if model_type in ("vit", "whisper", "clip", "wav2vec2", "smolvlm"):
+        if model_type in ("clip", "wav2vec2", "smolvlm"):
+            continue
+        if model_type == "vit":
+            build_image_processor().save_pretrained(folder / name)
+            write_pictures(folder / "photos", each=12)
+            write_pictures(folder / "photos-valid", each=4)
+            continue
+        if model_type == "whisper":
+            save_whisper(folder / name)
+            write_clips(folder / "clips")
             continue
         tokenizer.save_pretrained(folder / name)
         if model_type != "bert":  # the others read no token types

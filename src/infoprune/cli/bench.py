@@ -29,7 +29,7 @@ def bench_command(
         typer.Option(
             "--batch-size",
             metavar="N,...",
-            help="Texts per batch; several sizes are timed one by one.",
+            help="Inputs per batch; several sizes are timed one by one.",
             rich_help_panel=options.MACHINE,
         ),
     ] = "1,32",
@@ -84,7 +84,7 @@ def bench_command(
 def _times(benchmark: "Benchmark") -> Table:
     rounds = f"medians of {benchmark.repeats} alternating rounds, quartiles in brackets"
     table = Table(title=f"{benchmark.device}, {benchmark.threads} threads, {rounds}")
-    for index, name in enumerate(("texts x tokens", "model", "latency", "texts/s", "speed-up")):
+    for index, name in enumerate(("inputs x tokens", "model", "latency", "inputs/s", "speed-up")):
         table.add_column(name, justify="left" if index < 2 else "right")
     for row in benchmark.timed:
         latency, speedup = _spread(row.latency_ms, 1, " ms"), _spread(row.speedup, 2, "x")

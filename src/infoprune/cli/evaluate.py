@@ -26,7 +26,7 @@ def evaluate_command(
     run: RunOptions,
     as_json: options.AsJson = False,
 ) -> None:
-    """Score a dense or pruned model on texts, or compare it with another."""
+    """Score a dense or pruned model on texts, pictures or clips, or compare it with another."""
     with bars() as advance:
         from infoprune.jobs.evaluate import evaluate_folder
 
@@ -46,6 +46,6 @@ def evaluate_command(
         return
     from infoprune.reports.render import metrics_table
 
-    title = f"{scores.inputs:,} texts, {scores.parameters:,} parameters"
+    title = f"{scores.inputs:,} {scores.reads}, {scores.parameters:,} parameters"
     other = ("against", scores.against) if against is not None and scores.against else None
     stdout().print(metrics_table(scores.metrics, title=title, against=other))

@@ -53,7 +53,7 @@ def export_command(
         list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="ONNX: texts to compare the graph with MODEL on; a few are built in.",
+            help="ONNX: texts or pictures to compare the graph with MODEL on; a few are built in.",
             rich_help_panel=options.INPUT,
         ),
     ] = None,
@@ -114,9 +114,12 @@ def _table(exported: "Exported") -> Table:
     from infoprune.reports.render import human, metric
 
     table = Table("", "value", title=f"{'int8' if exported.int8 else 'float32'} graph compared with PyTorch in float32")
-    shapes = ", ".join(f"{rows} x {length}" for rows, length in exported.shapes[:6])
+    shapes = ", ".join(" x ".join(map(str, shape)) for shape in exported.shapes[:6])
     more = ", ..." if len(exported.shapes) > 6 else ""
-    table.add_row("compared on", f"{exported.inputs:,} texts; texts x tokens: {shapes}{more}")
+    axes = (
+        "inputs x channels x rows x columns" if exported.shapes and len(exported.shapes[0]) > 2 else "inputs x tokens"
+    )
+    table.add_row("compared on", f"{exported.inputs:,} inputs; {axes}: {shapes}{more}")
     table.add_row("largest difference", f"{exported.difference:.2g} (outputs up to {exported.scale:.3g})")
     if exported.agreement is not None:  # of embeddings, which have no divergence, it is the mean cosine
         name = "cosine" if exported.kl is None else "agreement"

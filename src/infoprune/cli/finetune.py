@@ -27,7 +27,7 @@ def finetune_command(
         ),
     ] = None,
     epochs: Annotated[
-        float, typer.Option(metavar="N", help="Passes over the texts.", rich_help_panel=options.TRAINING)
+        float, typer.Option(metavar="N", help="Passes over the data.", rich_help_panel=options.TRAINING)
     ] = 2.0,
     learning_rate: Annotated[
         float | None,
@@ -41,7 +41,7 @@ def finetune_command(
     run: RunOptions,
     force: options.Force = False,
 ) -> None:
-    """Train a classifier on labelled texts or on the outputs of a teacher; the size of a pruned one does not change."""
+    """Train a classifier on labelled texts or pictures, or on the outputs of a teacher; a pruned one keeps its size."""
     with bars() as advance:
         from infoprune.jobs.distill import distill_folder
         from infoprune.jobs.finetune import finetune_folder

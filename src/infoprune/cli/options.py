@@ -12,7 +12,8 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Folder of a model and its tokenizer, or owner/name or owner/name@revision on the Hugging Face Hub.",
+        help="Folder of a model and its tokenizer or processor, or owner/name or owner/name@revision on the Hugging "
+        "Face Hub.",
     ),
 ]
 Out = Annotated[
@@ -25,11 +26,13 @@ Data = Annotated[
         "--data",
         metavar="FILE",
         help="Texts to calibrate or train on: csv, tsv, json, jsonl, parquet or txt, a quoted pattern, a folder of "
-        "save_to_disk, or owner/dataset[:configuration][:split] on the Hub; may be repeated.",
+        "save_to_disk, or owner/dataset[:configuration][:split] on the Hub; may be repeated. For a model of pictures "
+        "or speech a folder of files, in sub-folders named after classes or with a metadata.csv (file_name and label, "
+        "or text), or such a dataset.",
         rich_help_panel=INPUT,
     ),
 ]
-_EVAL_HELP = "Texts to score on, with labels if there are any; like --data."
+_EVAL_HELP = "Texts, pictures or clips to score on, with labels or transcripts if there are any; like --data."
 Eval = Annotated[list[str] | None, typer.Option("--eval", metavar="FILE", help=_EVAL_HELP, rich_help_panel=INPUT)]
 NeededEval = Annotated[list[str], typer.Option("--eval", metavar="FILE", help=_EVAL_HELP, rich_help_panel=INPUT)]
 Text = Annotated[
@@ -37,7 +40,7 @@ Text = Annotated[
     typer.Option(
         "--text",
         metavar="COL",
-        help="Column of the texts; 'text' or 'sentence' is found without it.",
+        help="Column of the texts, or of the transcripts of clips; 'text' or 'sentence' is found without it.",
         rich_help_panel=INPUT,
     ),
 ]
@@ -62,7 +65,7 @@ Label = Annotated[
 Samples = Annotated[
     int,
     typer.Option(
-        "--samples", metavar="N", help="Number of calibration texts sampled from FILE.", rich_help_panel=INPUT
+        "--samples", metavar="N", help="Number of calibration inputs sampled from FILE.", rich_help_panel=INPUT
     ),
 ]
 MaxLength = Annotated[
@@ -80,8 +83,8 @@ TaskName = Annotated[
     typer.Option(
         "--task",
         metavar="NAME",
-        help="classification, token-classification, question-answering, embedding, causal-lm, masked-lm or seq2seq; "
-        "default: the task of the class in config.json.",
+        help="classification, token-classification, question-answering, embedding, causal-lm, masked-lm, seq2seq, "
+        "image-classification or speech-recognition; default: the task of the class in config.json.",
         rich_help_panel=INPUT,
     ),
 ]
@@ -241,7 +244,7 @@ BatchSize = Annotated[
     typer.Option(
         "--batch-size",
         metavar="N",
-        help="Texts per batch; default: 32, or 4 for language models.",
+        help="Inputs per batch; default: 32, or 4 for models of language and speech.",
         rich_help_panel=MACHINE,
     ),
 ]

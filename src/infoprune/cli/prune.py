@@ -38,7 +38,7 @@ def prune_command(
     int8: options.Int8 = False,
     force: options.Force = False,
 ) -> None:
-    """Make a smaller, dense, faster model of the same family from a model and some texts."""
+    """Make a smaller, dense, faster model of the same family from a model and some texts, pictures or clips."""
     with bars() as advance:
         from infoprune.jobs.cut import Sources
         from infoprune.jobs.export import Graphs
@@ -110,12 +110,13 @@ def _cut(
 
 def _announce(preview: "Preview") -> None:
     from infoprune.reports.render import kept_in_words, loading
+    from infoprune.tasks.table import reads_of
 
     console = stdout()
     kept = kept_in_words(preview.kept) if preview.kept else "what the budget allows"
+    reads = reads_of(preview.task)
+    tokens = f" ({preview.tokens:,} tokens)" if reads == "texts" else ""
     console.print(
-        f"{preview.family} {preview.task}: keeps {kept}, "
-        f"chosen on {preview.texts:,} texts ({preview.tokens:,} tokens).",
-        soft_wrap=True,
+        f"{preview.family} {preview.task}: keeps {kept}, chosen on {preview.inputs:,} {reads}{tokens}.", soft_wrap=True
     )
     console.print(loading(preview.loads_in), soft_wrap=True)

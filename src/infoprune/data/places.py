@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from infoprune.data.media_folder import Media, holds, read_media_place
 from infoprune.data.tables import SUFFIXES, read_table
 from infoprune.errors import InputError
 from infoprune.sources.names import SCHEME, dataset_name, is_path
@@ -44,12 +45,13 @@ def places(given: Place | Sequence[Place]) -> list[Place]:
     return list({os.fspath(place): place for place in found}.values())
 
 
-def read_place(place: Place, split: str = "train") -> SourceTable:
+def read_place(place: Place, split: str = "train", media: Media | None = None) -> SourceTable:
     """Read a file, a folder from `save_to_disk`, or a dataset of the hub.
 
     Args:
         place: Path, or owner/dataset with :configuration:split behind it where needed; a `Path` is always a path.
         split: Split to read where none is named and there are several.
+        media: What the rows hold, "pictures" or "clips"; None means texts.
 
     Raises:
         InputError: It cannot be read.
@@ -62,14 +64,31 @@ def read_place(place: Place, split: str = "train") -> SourceTable:
         return rows_of_folder(*saved, split)
     name = dataset_name(text) if isinstance(place, str) else None
     if name is None or (not text.startswith(SCHEME) and text.endswith(SUFFIXES)):
-        return SourceTable(text, read_table(Path(place)), {})
+        return _local(text, split, media)
     if is_path(text):
         if "/" in text and not Path(text).exists():
             raise InputError(
                 f"{text}: no such file; expected a data file; check the path, or write {SCHEME}{text} if it is a "
                 "dataset on the hub"
             )
-        return SourceTable(text, read_table(Path(place)), {})
+        return _local(text, split, media)
     from infoprune.sources.rows import rows_on_hub
 
-    return rows_on_hub(name, split)
+    return rows_on_hub(name, split, media=media is not None)
+
+
+def _local(text: str, split: str, media: Media | None) -> SourceTable:
+    """Read a file or a folder of files."""
+    path = Path(text)
+    if media is not None:
+        return read_media_place(path, media, split)
+    for each in _MEDIA:
+        if holds(path, each):
+            raise InputError(
+                f"{text} holds {each}, but the model reads texts, expected e.g. a csv file; pass texts, or a model of "
+                f"{each}"
+            )
+    return SourceTable(text, read_table(path), {})
+
+
+_MEDIA: tuple[Media, ...] = ("pictures", "clips")

@@ -1,16 +1,21 @@
 """Texts: read texts, second texts and labels from files and datasets."""
 
-import math
-import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from infoprune.data.columns import (
+    Table,
+    column_named,
+    given_as,
+    labels_in,
+    names_of_columns,
+    remedy_for,
+    strings_in,
+)
 from infoprune.data.places import Place, places, read_place
 from infoprune.errors import InputError
 from infoprune.sources.table import SourceTable
-
-Table = Mapping[str, list[object]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def _check_strings(source: str, name: str, column: object) -> None:
         raise InputError(f"{source}: one {name} was given in place of several, expected a tuple of them; pass a tuple")
     for number, value in enumerate(column if isinstance(column, Sequence) else (), start=1):
         if not isinstance(value, str):
-            raise InputError(f"{source}: {name} {number} {_given(value)}, expected a text; {_remedy(value)}")
+            raise InputError(f"{source}: {name} {number} {given_as(value)}, expected a text; {remedy_for(value)}")
         if not value.isascii() and not _encodes(value):
             raise InputError(
                 f"{source}: {name} {number} holds half of a surrogate pair, expected Unicode text; remove the half, "
@@ -73,20 +78,6 @@ def _encodes(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _given(value: object) -> str:
-    return "is null" if _missing(value) else f"holds {value!r:.40} ({type(value).__name__})"
-
-
-def _missing(value: object) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _remedy(value: object) -> str:
-    if isinstance(value, list | tuple | dict):
-        return "join it to one text, e.g. with tokenizer.apply_chat_template for messages"
-    return "fill or remove the row" if _missing(value) else "write it as a text, in quotes"
 
 
 def read_texts(
@@ -145,15 +136,15 @@ def _read(rows: SourceTable, columns: _Wanted) -> TextData:
     name = _text_column(table, source, columns.text, {columns.text_pair, label, "label"})
     if columns.text is None:
         _warn_no_header(table, source, name)
-    texts = _strings(table, source, name)
+    texts = strings_in(table, source, name)
     pairs = None
     if columns.text_pair is not None:
-        pairs = _strings(table, source, _named(table, source, columns.text_pair, "text_pair"))
+        pairs = strings_in(table, source, column_named(table, source, columns.text_pair, "text_pair"))
     required = columns.need_labels or label is not None
     if not required and "label" not in table:
         return TextData(texts, pairs, None, source)
-    name = _named(table, source, label or "label", "label")
-    return TextData(texts, pairs, _labels(table, source, name, required), source, rows.classes.get(name))
+    name = column_named(table, source, label or "label", "label")
+    return TextData(texts, pairs, labels_in(table, source, name, required), source, rows.classes.get(name))
 
 
 def _joined_data(parts: Sequence[TextData]) -> TextData:
@@ -173,15 +164,9 @@ def _joined_data(parts: Sequence[TextData]) -> TextData:
     )
 
 
-def _named(table: Table, source: str, name: str, argument: str) -> str:
-    if name not in table:
-        raise InputError(f"{source}: no column {name!r}, there are {_names(table)}; pass one of them as `{argument}`")
-    return name
-
-
 def _text_column(table: Table, source: str, text: str | None, others: set[str | None]) -> str:
     if text is not None:
-        return _named(table, source, text, "text")
+        return column_named(table, source, text, "text")
     for name in ("text", "sentence"):
         if name in table:
             return name
@@ -190,7 +175,7 @@ def _text_column(table: Table, source: str, text: str | None, others: set[str | 
         header = "; the first line must be a header" if _has_header(source) and any(map(_is_prose, table)) else ""
         raise InputError(
             f"{source}: no column 'text' or 'sentence' and {len(candidates)} other columns of texts among "
-            f"{_names(table)}, expected one{header}; pass the column as `text`"
+            f"{names_of_columns(table)}, expected one{header}; pass the column as `text`"
         )
     return candidates[0]
 
@@ -236,40 +221,3 @@ def _is_number(value: str) -> bool:
     except ValueError:
         return not value
     return True
-
-
-def _strings(table: Table, source: str, column: str) -> tuple[str, ...]:
-    strings: list[str] = []
-    for number, given in enumerate(table[column], start=1):
-        value = _joined(given) if isinstance(given, list) and all(isinstance(each, str) for each in given) else given
-        if not isinstance(value, str):
-            raise InputError(
-                f"{source}: row {number} {_given(value)} in column {column!r}, expected a text; {_remedy(value)}"
-            )
-        strings.append(value)
-    return tuple(strings)
-
-
-def _labels(table: Table, source: str, column: str, required: bool) -> tuple[str, ...] | None:
-    labels: list[str] = []
-    for number, value in enumerate(map(_joined, table[column]), start=1):
-        if value == "" or _missing(value):
-            if not required:
-                # Calibration needs only texts, so partly labelled files are accepted.
-                return None
-            raise InputError(f"{source}: row {number} has no label in column {column!r}; fill or remove the row")
-        labels.append(_label(value))
-    return tuple(labels)
-
-
-def _joined(value: object) -> object:
-    """Join a list of words, or of their tags, to one text."""
-    return " ".join(map(str, value)) if isinstance(value, list) and value else value
-
-
-def _label(value: object) -> str:
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", str(value).strip())
-
-
-def _names(table: Table) -> str:
-    return ", ".join(map(repr, table))

@@ -26,12 +26,12 @@ from infoprune.training.distill import (
     Distillation,
     check_classes,
     freezes_embeddings,
-    hold_out,
     mean_divergence,
     one,
     replacement_for,
 )
 from infoprune.training.distillation_loss import DistillationLoss
+from infoprune.training.hold_out import hold_out
 from infoprune.training.trainer import Group, TrainingSettings, embeddings_of, freeze, train
 
 RATE = 5e-4

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.checkpoint import load
-from infoprune.data.texts import TextData
+from infoprune.data.media import Data, MediaData
 from infoprune.errors import InputError
 from infoprune.files.model_folder import read_config
 from infoprune.jobs.inputs import (
+    Batches,
     Columns,
     Packing,
     StrPath,
@@ -28,7 +29,8 @@ from infoprune.jobs.inputs import (
     stage,
 )
 from infoprune.jobs.models import chosen_task, open_tokenizer
-from infoprune.jobs.tasks import targets
+from infoprune.jobs.preprocessors import open_image_processor
+from infoprune.jobs.tasks import eval_batches_of, read
 from infoprune.measuring.measure import count_bytes, example_batch
 from infoprune.pipeline.clock import StageProgress
 from infoprune.serving.bench import Evaluated, Timed, common_config, evaluate_models, time_models
@@ -36,6 +38,7 @@ from infoprune.serving.memory import peak_memory
 from infoprune.serving.onnx_model import SUFFIX, OnnxModel, extra
 from infoprune.sources.models import model_folder
 from infoprune.statistics.padding import use_padding_of
+from infoprune.tasks.table import Task
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,11 @@ class Load:
 
 @dataclass(frozen=True)
 class EvalTexts:
-    """Texts on which classifiers are scored and compared.
+    """Texts or pictures on which classifiers are scored and compared.
 
     Args:
-        eval: Evaluation texts, with labels or without.
-        columns: Columns of the texts.
+        eval: Evaluation texts or pictures, with labels or without.
+        columns: Their columns.
         packing: Batch size and length.
     """
 
@@ -127,7 +130,7 @@ def bench_models(
     Args:
         paths: Folders of dense or pruned models, names of models on the hub, and .onnx files.
         work: Batches, lengths and rounds.
-        eval_texts: Texts on which the models are scored; needs a folder with a tokenizer among the models.
+        eval_texts: Texts or pictures on which the models are scored; needs a folder of a model among the models.
         device: Device of PyTorch: "auto", "cpu", "cuda", "mps"; with .onnx files all models run on the CPU.
         progress: Called with (stage, done, of).
 
@@ -153,15 +156,16 @@ def bench_models(
             raise InputError(
                 "`eval` needs a tokenizer, expected a folder among the models; add the folder that was exported"
             )
-        chosen_task(places[folder], "classification")
-        texts = eval_texts.columns.read(eval_texts.eval, split="validation", progress=progress)
+        task = chosen_task(places[folder])
+        task = task if task.truth == "labels" else chosen_task(places[folder], "classification")
+        texts = read(task, eval_texts.columns, eval_texts.eval, scored=True, split="validation", progress=progress)
     with _threads(work.threads) as threads:
         models = {name: open_any(place, torch_device) for name, place in places.items()}
         evaluated: list[Evaluated] = []
         if eval_texts is not None:
             evaluated = evaluate_models(
                 models,
-                _eval_batches(models, folder, places[folder], texts, eval_texts.packing),
+                _eval_batches(models, folder, places[folder], task, texts, eval_texts.packing),
                 progress=stage("evaluate", progress),
             )
         timed = time_models(models, work.shapes, repeats=work.repeats, progress=stage("time", progress))
@@ -192,14 +196,16 @@ def open_any(path: StrPath, device: torch.device) -> nn.Module:
 
 
 def _eval_batches(
-    models: Mapping[str, nn.Module], first: str, folder: StrPath, texts: TextData, packing: Packing
-) -> list[dict[str, Tensor]]:
+    models: Mapping[str, nn.Module], first: str, folder: StrPath, task: Task, data: Data, packing: Packing
+) -> Batches:
+    model = cast(PreTrainedModel, models[first])
+    if isinstance(data, MediaData):
+        return eval_batches_of(data, task, model, open_image_processor(folder), packing, 0)
     tokenizer = open_tokenizer(folder)
     for each in models.values():
         if isinstance(each, PreTrainedModel):
             use_padding_of(tokenizer, each)
-    model = cast(PreTrainedModel, models[first])
-    return packing.pack(texts, model, tokenizer, labels=targets(model, texts))
+    return eval_batches_of(data, task, model, tokenizer, packing, 0)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def collect_folder(
     texts = read(aim, columns, data, scored=False, progress=progress)
     model, tokenizer = open_model(folder, torch_device, aim)
     sample, _ = split_samples(texts, collection.samples, collection.seed)
-    batches = with_targets(model, share_of(inputs_of(sample, aim, model, tokenizer, packing)))
+    batches = with_targets(model, list(share_of(inputs_of(sample, aim, model, tokenizer, packing))))
     sites = find_sites(model, collection.structures)
     warn_few_tokens(sites, batches)
     statistics = collect(

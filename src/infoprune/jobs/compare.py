@@ -112,7 +112,7 @@ def compare_folder(
         missing = [key for key in grid.keys if (seed, *key) not in cells.found]
         if missing:
             sample, _ = split_samples(texts, sources.samples, seed)
-            seed_run = _SeedRun(dense, inputs_of(sample, aim, model, tokenizer, packing), seed, grid, progress)
+            seed_run = _SeedRun(dense, list(inputs_of(sample, aim, model, tokenizer, packing)), seed, grid, progress)
             for key in missing:
                 cells.add(seed_run.cell(*key))
                 if progress is not None:

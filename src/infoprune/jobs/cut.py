@@ -122,7 +122,7 @@ class Cut:
 
 def check_cut(cut: Cut, task: Task) -> None:
     """Raise InputError where a task does not support a cut."""
-    if cut.max_loss is not None and task.name != "classification":
+    if cut.max_loss is not None and task.name not in ("classification", "image-classification"):
         raise InputError(f"a largest loss was given for {task.name}, expected a classifier; pass `keep` or `budget`")
     if cut.distill is not None:
         check_distillable(task.name)

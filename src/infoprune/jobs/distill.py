@@ -6,7 +6,6 @@ from infoprune.checkpoint import check_writable, write_model
 from infoprune.errors import InputError
 from infoprune.files.folders import new_folder
 from infoprune.jobs.inputs import (
-    Batches,
     Columns,
     Packing,
     StrPath,
@@ -18,7 +17,7 @@ from infoprune.jobs.inputs import (
     unfinished,
 )
 from infoprune.jobs.models import chosen_task, embedding_length, open_model
-from infoprune.jobs.tasks import check_columns, eval_batches_of, inputs_of, read, targets
+from infoprune.jobs.tasks import check_columns, eval_batches_of, inputs_of, read
 from infoprune.pipeline.clock import StageProgress
 from infoprune.sources.models import model_folder
 from infoprune.tasks.compare import compare
@@ -93,9 +92,8 @@ def distill_folder(
     small, tokenizer = open_model(folder, torch_device, aim)
     check_writable(small, tokenizer)
     dense = with_tokens_of(open_model(teacher, torch_device, aim)[0], small)
-    batches: Batches
     if labelled:
-        batches = packing.pack(texts, small, tokenizer, labels=targets(small, texts))
+        batches = eval_batches_of(texts, aim, small, tokenizer, packing, seed)
     else:
         batches = inputs_of(texts, aim, small, tokenizer, packing)
     eval_batches = None if eval_texts is None else eval_batches_of(eval_texts, aim, small, tokenizer, packing, seed)

@@ -10,39 +10,31 @@ import torch
 from transformers import PreTrainedModel
 
 from infoprune.data.batches import sampled
-from infoprune.data.texts import TextData
 from infoprune.errors import InputError
 from infoprune.files.folders import new_folder
+from infoprune.jobs.builtin import builtin
 from infoprune.jobs.inputs import Batches, Columns, Packing, StrPath, Texts, check_positive
 from infoprune.jobs.models import chosen_task, open_model
-from infoprune.jobs.tasks import inputs_of
+from infoprune.jobs.tasks import inputs_of, read
 from infoprune.pipeline.clock import StageProgress
 from infoprune.serving.export import FOLDER, Exported, check_file, check_task, export, write_graphs
 from infoprune.sources.models import model_folder
 from infoprune.tasks.sentence import read_sentence_folder
 from infoprune.tasks.table import Task
 
-TEXTS = (
-    "Yes.",
-    "A short sentence of no importance.",
-    "The film is long, the plot is thin, and the music comes in whenever somebody has to be moved.",
-    "Please tell me where my parcel is: it should have come on Tuesday, and nobody answers the phone.",
-    "An open window lets in the noise of the street. " * 8,
-)
-"""Texts on which a graph is compared where no data are given: from one word to a hundred."""
 COMPARED = 8
 """Batches on which the graphs of a model that was just pruned are compared."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Texts on which a graph is compared with PyTorch.
+    """Texts or pictures on which a graph is compared with PyTorch.
 
     Args:
-        data: The texts; by default a few built-in sentences.
-        columns: Columns of the texts.
-        packing: Batch size and length; by default 4 texts per batch.
-        samples: Number of texts to sample.
+        data: The texts or pictures; by default a few built-in ones.
+        columns: Their columns.
+        packing: Batch size and length; by default 4 inputs per batch.
+        samples: Number of inputs to sample.
         seed: Seed of that sample.
 
     Raises:
@@ -59,12 +51,14 @@ class Compared:
         check_positive("samples", self.samples)
 
     def open(self, folder: Path, task: Task) -> tuple[PreTrainedModel, Batches]:
-        """Load the model in a folder, and make batches of the texts for it."""
-        builtin = TextData(TEXTS, None, None, "the built-in texts")
-        texts = builtin if self.data is None else self.columns.read(self.data, labels=False, split="validation")
-        texts = texts.among(sampled(len(texts), self.samples, self.seed))
-        model, tokenizer = open_model(folder, torch.device("cpu"), task)
-        return model, inputs_of(texts, task, model, tokenizer, self.packing)
+        """Load the model in a folder, and make batches of the texts or pictures for it."""
+        if self.data is None:
+            data = builtin(task.reads)
+        else:
+            data = read(task, self.columns, self.data, scored=False, split="validation")
+        data = data.among(sampled(len(data), self.samples, self.seed))
+        model, preprocessor = open_model(folder, torch.device("cpu"), task)
+        return model, list(inputs_of(data, task, model, preprocessor, self.packing))
 
 
 def export_folder(
@@ -76,12 +70,12 @@ def export_folder(
     force: bool = False,
     progress: StageProgress | None = None,
 ) -> Exported:
-    """Write the dense or pruned model in a folder as one .onnx file, compared with PyTorch on real texts.
+    """Write the dense or pruned model in a folder as one .onnx file, compared with PyTorch on real inputs.
 
     Args:
         folder: Folder with the model and its tokenizer, or name of a model on the hub.
         file: The .onnx file; it is written completely or not at all.
-        texts: Texts to compare on; by default a few built-in sentences.
+        texts: Texts or pictures to compare on; by default a few built-in ones.
         int8: Whether to quantise weights and activations to 8 bits.
         force: Whether to replace `file` if it exists.
         progress: Called with (stage, done, of).
@@ -104,14 +98,14 @@ def export_folder(
 def export_inside(
     folder: StrPath, *, texts: Compared | None = None, int8: bool = False, force: bool = False
 ) -> tuple[Exported, ...]:
-    """Write the model in a folder as onnx/model.onnx inside it, compared with PyTorch on real texts.
+    """Write the model in a folder as onnx/model.onnx inside it, compared with PyTorch on real inputs.
 
     Optimum, sentence-transformers, Text Embeddings Inference and transformers.js look for graphs there. An
     encoder-decoder becomes onnx/encoder_model.onnx and onnx/decoder_model_merged.onnx.
 
     Args:
         folder: Folder with the model and its tokenizer; its other files do not change.
-        texts: Texts to compare on; by default a few built-in sentences.
+        texts: Texts or pictures to compare on; by default a few built-in ones.
         int8: Whether to write onnx/model_quantized.onnx, with 8-bit weights and activations, as well.
         force: Whether to replace the folder onnx if it exists.
 

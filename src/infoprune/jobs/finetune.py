@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
 
 from infoprune.checkpoint import check_writable, save
+from infoprune.errors import InputError
 from infoprune.files.model_folder import read_config
 from infoprune.files.modules import transformer_folder
 from infoprune.jobs.inputs import (
@@ -17,11 +22,19 @@ from infoprune.jobs.inputs import (
     device_named,
     stage,
 )
+from infoprune.jobs.media import media_batches
 from infoprune.jobs.models import open_tokenizer
+from infoprune.jobs.preprocessors import open_image_processor, try_image_processor
+from infoprune.jobs.tasks import check_columns, targets
+from infoprune.loading.opening import config_in
+from infoprune.measuring.measure import takes_sound
 from infoprune.pipeline.clock import StageProgress
 from infoprune.sources.models import model_folder
+from infoprune.tasks.evaluate import Progress
+from infoprune.tasks.table import task_named
 from infoprune.training.finetune import finetune
-from infoprune.training.heads import with_head
+from infoprune.training.finetune_pictures import finetune_pictures
+from infoprune.training.heads import reads_pictures, with_head
 
 LONGEST = 128
 """Default limit of the tokens of a training text."""
@@ -43,15 +56,15 @@ def finetune_folder(
     started: Callable[[str], None] | None = None,
     progress: StageProgress | None = None,
 ) -> dict[str, float]:
-    """Train a classifier on labelled texts and write it as a new folder; the size of a pruned model does not change.
+    """Train a classifier on labelled texts or pictures and write it as a new folder; a pruned model keeps its size.
 
-    A classifier that knows all labels is trained further; any other model of texts gets a new head for them.
+    A classifier that knows all labels is trained further; any other model gets a new head for them.
 
     Args:
         folder: Folder with a model, pruned or not, and its tokenizer, or name of a model on the hub.
         out: New folder.
-        data: Texts with labels.
-        eval: Texts with labels on which the trained model is scored.
+        data: Texts or pictures with labels.
+        eval: Texts or pictures with labels on which the trained model is scored.
         columns: Columns of both.
         packing: Batch size and length; by default at most 128 tokens.
         epochs: Passes over the data.
@@ -80,6 +93,15 @@ def finetune_folder(
     folder = model_folder(folder, progress=progress)
     check_apart(out, folder, force=True)
     read_config(transformer_folder(folder))
+    config = config_in(transformer_folder(folder))
+    if takes_sound(config):
+        raise InputError(
+            f"{folder} is a model of speech, which is not trained here, expected one of texts or pictures; train it "
+            "with transformers"
+        )
+    if reads_pictures(config):
+        how = Fit(epochs, learning_rate, seed, started, stage("train", progress))
+        return _on_pictures(folder, out, data, eval, columns, packing, how, torch_device, force=force)
     train = columns.read(data, need_labels=True, progress=progress)
     valid = None
     if eval is not None:
@@ -105,4 +127,58 @@ def finetune_folder(
         progress=stage("train", progress),
     )
     save(model, out, tokenizer, force=force)
+    return metrics
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Length, learning rate and seed of a training on pictures, and what is told of it."""
+
+    epochs: float
+    learning_rate: float
+    seed: int
+    started: Callable[[str], None] | None
+    progress: Progress | None
+
+
+def _on_pictures(
+    folder: StrPath,
+    out: StrPath,
+    data: Texts,
+    eval: Texts | None,
+    columns: Columns,
+    packing: Packing,
+    fit: Fit,
+    device: torch.device,
+    *,
+    force: bool,
+) -> dict[str, float]:
+    task = task_named("image-classification")
+    check_columns(task, columns)
+    train = columns.read_media(data, "pictures", need_labels=True)
+    valid = None if eval is None else columns.read_media(eval, "pictures", need_labels=True, split="validation")
+    processor = open_image_processor(folder)
+    headed = with_head(Path(folder), train.labels or (), seed=fit.seed)
+    model = headed.model
+    check_writable(model, processor)
+    model.to(device)  # type: ignore[arg-type]
+    try_image_processor(folder, model, processor)
+    one = Packing(batch_size=1)
+    pictures = media_batches(train, task, model, processor, one, targets(model, train))
+    eval_batches = None
+    if valid is not None:
+        eval_batches = media_batches(valid, task, model, processor, packing, targets(model, valid))
+    if fit.started is not None:
+        fit.started(headed.origin)
+    metrics = finetune_pictures(
+        model,
+        pictures,
+        eval_batches=eval_batches,
+        epochs=fit.epochs,
+        learning_rate=fit.learning_rate,
+        batch_size=packing.size(),
+        seed=fit.seed,
+        progress=fit.progress,
+    )
+    save(model, out, processor, force=force)
     return metrics

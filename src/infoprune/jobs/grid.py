@@ -11,7 +11,7 @@ from pathlib import Path
 from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget, Keep
-from infoprune.data.texts import TextData
+from infoprune.data.media import Data, MediaData
 from infoprune.errors import InputError
 from infoprune.jobs.cut import Sources
 from infoprune.jobs.inputs import Packing, check_positive
@@ -117,10 +117,15 @@ class CellStore:
         return [self.found[key] for key in keys if key in self.found]
 
 
-def digest_of(model: PreTrainedModel, texts: TextData, eval_texts: TextData, sources: Sources, packing: Packing) -> str:
+def digest_of(model: PreTrainedModel, texts: Data, eval_texts: Data, sources: Sources, packing: Packing) -> str:
     """Return a digest of the inputs of a run, so that it resumes only from its own cells."""
     digest = hashlib.sha256(f"{type(model).__name__} {sources.samples} {packing}".encode())
     for data in (texts, eval_texts):
+        if isinstance(data, MediaData):
+            digest.update(repr((data.labels, data.transcripts)).encode())
+            for item in data.items:
+                digest.update(item.load())
+            continue
         digest.update(repr((data.texts, data.pairs, data.labels)).encode())
     for name, tensor in model.named_parameters():
         digest.update(f"{name} {tuple(tensor.shape)} {float(tensor.detach().double().sum())!r}".encode())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -15,6 +16,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.data.batches import check_room, default_max_length, make_batches
+from infoprune.data.media import MediaData, read_media
+from infoprune.data.media_folder import Media
 from infoprune.data.places import places
 from infoprune.data.texts import TextData, read_texts
 from infoprune.errors import InputError
@@ -59,15 +62,52 @@ class Columns:
             progress: Called with (stage, done, of) where a dataset has to be fetched.
         """
         label = self.label if labels else None
-        step = progress if any(not os.path.lexists(place) for place in places(path)) else None
-        if step is not None:
-            step("texts", 0, 1)
-        found = read_texts(
-            path, text=self.text, text_pair=self.text_pair, label=label, need_labels=need_labels, split=split
-        )
-        if step is not None:
-            step("texts", 1, 1)
-        return found
+        with _fetching(path, "texts", progress):
+            return read_texts(
+                path, text=self.text, text_pair=self.text_pair, label=label, need_labels=need_labels, split=split
+            )
+
+    def read_media(
+        self,
+        path: Texts,
+        media: Media,
+        *,
+        labels: bool = True,
+        need_labels: bool = False,
+        split: str = "train",
+        progress: StageProgress | None = None,
+    ) -> MediaData:
+        """Read pictures or clips, and with `labels` their labels or transcripts where there are any.
+
+        Args:
+            path: The pictures or clips, see `read_media`.
+            media: What the model reads.
+            labels: Whether the column of the labels is read.
+            need_labels: Whether missing labels or transcripts are an error.
+            split: Split of a dataset where none is named.
+            progress: Called with (stage, done, of) where a dataset has to be fetched.
+        """
+        with _fetching(path, media, progress):
+            return read_media(
+                path,
+                media,
+                label=self.label if labels else None,
+                transcript=self.text,
+                need_labels=need_labels,
+                need_transcripts=need_labels,
+                split=split,
+            )
+
+
+@contextmanager
+def _fetching(path: Texts, what: str, progress: StageProgress | None) -> Iterator[None]:
+    """Report a stage around reading where a dataset has to be fetched."""
+    step = progress if any(not os.path.lexists(place) for place in places(path)) else None
+    if step is not None:
+        step(what, 0, 1)
+    yield
+    if step is not None:
+        step(what, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,17 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.checkpoint import load
+from infoprune.checkpoint import Preprocessor, load
 from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError, reason_of
 from infoprune.files.model_folder import CONFIG, only_class, read_config
 from infoprune.jobs.inputs import StrPath
+from infoprune.jobs.preprocessors import (
+    open_image_processor,
+    open_processor,
+    try_image_processor,
+    try_processor,
+)
 from infoprune.loading.opening import config_in
 from infoprune.measuring.measure import device_of, example_batch
 from infoprune.statistics.answer import pool_by
@@ -67,12 +73,24 @@ def chosen_task(folder: StrPath, name: str | None = None) -> Task:
     return wanted
 
 
-def open_model(folder: StrPath, device: torch.device, task: Task) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a dense or pruned model and its tokenizer.
+def open_model(folder: StrPath, device: torch.device, task: Task) -> tuple[PreTrainedModel, Preprocessor]:
+    """Load a dense or pruned model and its tokenizer, or its image processor or processor.
 
     Raises:
         InputError: They cannot be loaded.
     """
+    if task.reads == "pictures":
+        processor = open_image_processor(folder)
+        model = load(folder)
+        model.to(device)  # type: ignore[arg-type]
+        try_image_processor(folder, model, processor)
+        return model, processor
+    if task.reads == "clips":
+        processor = open_processor(folder)
+        model = load(folder)
+        model.to(device)  # type: ignore[arg-type]
+        try_processor(folder, model, processor)
+        return model, processor
     sentence = read_sentence_folder(folder)
     source = folder if sentence is None else sentence.transformer
     tokenizer = open_tokenizer(source)

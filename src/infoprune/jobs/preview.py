@@ -22,20 +22,20 @@ from infoprune.tasks.table import task_of
 
 @dataclass(frozen=True)
 class Preview:
-    """Model, texts and sizes of a cut before the work begins.
+    """Model, inputs and sizes of a cut before the work begins.
 
     Args:
         family: The model_type.
         task: Task of the model.
-        texts: Number of texts by which the units are chosen.
-        tokens: Number of their tokens, without padding.
+        inputs: Number of inputs by which the units are chosen.
+        tokens: Number of their tokens, without padding; of pictures and clips, whose tokens the model makes, as many.
         kept: (units kept, of) for every site that will be cut; empty where a budget or a search determines it.
         loads_in: "transformers" or "infoprune": what has to be imported to load the result.
     """
 
     family: str
     task: str
-    texts: int
+    inputs: int
     tokens: int
     kept: dict[str, tuple[int, int]]
     loads_in: str
@@ -59,7 +59,7 @@ def preview(model: PreTrainedModel, batches: Batches, cut: Cut, given: Statistic
     return Preview(
         family=model.config.model_type,
         task=task_of(model),
-        texts=inputs if given is None else given.inputs,
+        inputs=inputs if given is None else given.inputs,
         tokens=tokens if given is None else given.tokens,
         kept=kept,
         loads_in=opens_in(model, cut),

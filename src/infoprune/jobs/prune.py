@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from infoprune.budgets.budget import Budget
 from infoprune.checkpoint import check_writable, write_model
-from infoprune.data.texts import TextData
+from infoprune.data.media import Data
 from infoprune.errors import InputError
 from infoprune.files.folders import new_folder
 from infoprune.files.model_folder import PLAN
@@ -22,6 +22,7 @@ from infoprune.jobs.models import check_family, chosen_task, embedding_length, o
 from infoprune.jobs.preview import Preview, preview
 from infoprune.jobs.reload import check_reload
 from infoprune.jobs.report import REPORT
+from infoprune.jobs.samples import looked_at
 from infoprune.jobs.tasks import check_columns, inputs_of, read, split_samples
 from infoprune.jobs.vocabulary import EvalBatches, Start, alone, eval_batches_for, from_dense, of_dense, start
 from infoprune.pipeline.clock import StageProgress
@@ -37,6 +38,7 @@ from infoprune.reports.page import page
 from infoprune.reports.picture import plot_sizes
 from infoprune.reports.render import SIZES, markdown
 from infoprune.reports.report import SENTENCE_TRANSFORMERS, TRANSFORMERS, Report, compared, timed
+from infoprune.reports.samples import Samples
 from infoprune.sources.models import model_folder, name_on_hub
 from infoprune.statistics.statistics import Statistics
 from infoprune.tasks.compare import compare
@@ -111,7 +113,7 @@ def prune_folder(
     sample, rest = split_samples(texts, sources.samples, cut.seed)
     if eval_texts is None and cut.distill is None and not plan_only:
         eval_texts = rest
-    batches = share_of(inputs_of(sample, aim, model, tokenizer, packing))
+    batches = list(share_of(inputs_of(sample, aim, model, tokenizer, packing)))
     training = None
     # Training after the only round does not change the plan.
     if cut.distill is not None and not (plan_only and cut.settings.rounds == 1):
@@ -130,6 +132,7 @@ def prune_folder(
         return result.report
     report = _timed(result, begin.dense, cut.budget, progress)
     report = _compared(report, begin.dense, result.model, eval_batches, progress)
+    report, samples = looked_at(report, eval_texts, aim, begin.dense, result.model, tokenizer, packing)
     report = replace(
         report,
         base_model=name_on_hub(folder),
@@ -141,13 +144,13 @@ def prune_folder(
             check_reload(draft, result.model, batches[0])
         if sentence is not None:
             sentence.write_beside(draft, embedding_length(result.model))
-        _write_report(report, draft, read_origin(folder), Path(out).name)
+        _write_report(report, draft, read_origin(folder), Path(out).name, samples)
         graphs.write(result.model, draft, batches)
     forget_unfinished(out)
     return report
 
 
-def _texts(sources: Sources, task: Task, cut: Cut, progress: StageProgress | None) -> tuple[TextData, TextData | None]:
+def _texts(sources: Sources, task: Task, cut: Cut, progress: StageProgress | None) -> tuple[Data, Data | None]:
     """Read the calibration texts, and the evaluation texts if there are any."""
     texts = read(task, sources.columns, sources.data, scored=False, progress=progress)
     if sources.eval is not None:
@@ -162,10 +165,10 @@ def _texts(sources: Sources, task: Task, cut: Cut, progress: StageProgress | Non
     return texts, None
 
 
-def _write_report(report: Report, folder: Path, origin: Origin, name: str) -> None:
+def _write_report(report: Report, folder: Path, origin: Origin, name: str, samples: Samples) -> None:
     (folder / REPORT).write_text(report.to_json() + "\n", encoding="utf-8")
     (folder / "report.md").write_text(markdown(report, name), encoding="utf-8")
-    (folder / "report.html").write_text(page(report, name), encoding="utf-8")
+    (folder / "report.html").write_text(page(report, name, samples), encoding="utf-8")
     (folder / CARD).write_text(card(report, origin, name), encoding="utf-8")
     plot_sizes(report.kept, folder / SIZES)
 
@@ -254,4 +257,6 @@ def _compared(
         if progress is not None:
             progress("evaluate", done, of)
 
-    return compared(report, compare(dense, small, eval_batches.dense, translated=eval_batches.small, progress=step))
+    same = eval_batches.small is eval_batches.dense
+    translated = None if same else eval_batches.small
+    return compared(report, compare(dense, small, eval_batches.dense, translated=translated, progress=step))

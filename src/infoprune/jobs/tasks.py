@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from infoprune.checkpoint import Preprocessor
 from infoprune.data.batches import label_ids, label_numbers, label_rows, sampled
-from infoprune.data.texts import TextData
+from infoprune.data.media import Data, MediaData
 from infoprune.errors import InputError
 from infoprune.jobs.inputs import Batches, Columns, Packing, Texts
+from infoprune.jobs.media import media_batches
 from infoprune.pipeline.clock import StageProgress
 from infoprune.statistics.calibration import with_targets
 from infoprune.tasks.table import Task
 from infoprune.tasks.targets import with_masks, with_tags, with_texts
 
 
-def targets(
-    model: PreTrainedModel, data: TextData
-) -> Sequence[int] | Sequence[float] | Sequence[Sequence[float]] | None:
-    """Return the correct answer of a classifier for each text; None where the data has no labels.
+def targets(model: PreTrainedModel, data: Data) -> Sequence[int] | Sequence[float] | Sequence[Sequence[float]] | None:
+    """Return the correct answer of a classifier for each input; None where the data has no labels.
 
     Raises:
         InputError: A label is unknown to the model.
@@ -39,6 +40,13 @@ def targets(
 
 def check_columns(task: Task, columns: Columns) -> None:
     """Raise InputError where the columns do not match the task."""
+    if columns.text is not None and task.reads == "pictures":
+        raise InputError(f"`text` is {columns.text!r}, but {task.name} reads pictures; leave `text` out")
+    if task.reads == "clips" and columns.text_pair is not None:
+        raise InputError(
+            f"`text_pair` is {columns.text_pair!r}, but {task.name} reads clips; pass the column of the transcripts as "
+            "`text`"
+        )
     if columns.label is not None and task.truth not in ("labels", "tags"):
         raise InputError(f"`label` is {columns.label!r}, but {task.name} reads no labels; leave `label` out")
     if task.name == "question-answering" and columns.text_pair is None:
@@ -47,9 +55,8 @@ def check_columns(task: Task, columns: Columns) -> None:
             "pass the columns of question and context as `text` and `text_pair`"
         )
     if columns.text_pair is not None and task.name not in PAIRED:
-        raise InputError(
-            f"`text_pair` is {columns.text_pair!r}, but {task.name} reads one text per input; leave `text_pair` out"
-        )
+        what = "one text per input" if task.reads == "texts" else task.reads
+        raise InputError(f"`text_pair` is {columns.text_pair!r}, but {task.name} reads {what}; leave `text_pair` out")
 
 
 PAIRED = ("classification", "question-answering", "seq2seq")
@@ -64,20 +71,20 @@ def read(
     needed: bool = False,
     split: str = "train",
     progress: StageProgress | None = None,
-) -> TextData:
-    """Read texts, with the labels or targets of the task.
+) -> Data:
+    """Read texts, pictures or clips, with the labels or targets of the task.
 
     Args:
         task: Task that decides which columns are read.
         columns: Names of the columns.
-        path: The texts.
+        path: The texts, pictures or clips.
         scored: Whether to read the labels, if the task has any.
-        needed: Whether texts without the labels or targets are an error.
+        needed: Whether inputs without the labels or targets are an error.
         split: Split of a dataset where none is named.
         progress: Called with (stage, done, of) where a dataset has to be fetched.
 
     Raises:
-        InputError: The texts cannot be read, or lack a column.
+        InputError: They cannot be read, or lack a column.
     """
     labelled = task.truth in ("labels", "tags")
     if needed and task.truth == "none":
@@ -88,16 +95,21 @@ def read(
         raise InputError(
             "seq2seq is scored on target texts; pass their column as `text_pair`, or a model to compare as `against`"
         )
+    if task.reads != "texts":
+        return columns.read_media(
+            path, task.reads, labels=scored, need_labels=needed, split=split, progress=progress
+        ).scored(scored)
     data = columns.read(
         path, labels=scored and labelled, need_labels=needed and labelled, split=split, progress=progress
     )
     return data if scored and labelled else replace(data, labels=None)
 
 
-def inputs_of(
-    data: TextData, task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, packing: Packing
-) -> Batches:
-    """Make batches of all texts without labels, for calibration and training."""
+def inputs_of(data: Data, task: Task, model: PreTrainedModel, preprocessor: Preprocessor, packing: Packing) -> Batches:
+    """Make batches of all inputs without labels, for calibration and training; those of pictures are lazy."""
+    if isinstance(data, MediaData):
+        return media_batches(data, task, model, preprocessor, packing)
+    tokenizer = cast(PreTrainedTokenizerBase, preprocessor)
     if task.truth == "targets" and data.pairs is not None:
         size, length = packing.size(task), packing.length(model, tokenizer)
         batches = with_texts(data, tokenizer, model.config, batch_size=size, max_length=length)
@@ -106,9 +118,13 @@ def inputs_of(
 
 
 def eval_batches_of(
-    data: TextData, task: Task, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, packing: Packing, seed: int
+    data: Data, task: Task, model: PreTrainedModel, preprocessor: Preprocessor, packing: Packing, seed: int
 ) -> Batches:
-    """Make evaluation batches of all texts, with the correct answers where they are known."""
+    """Make evaluation batches of all inputs, with the correct answers where they are known."""
+    if isinstance(data, MediaData):
+        labels = targets(model, data) if task.truth == "labels" else None
+        return media_batches(data, task, model, preprocessor, packing, labels)
+    tokenizer = cast(PreTrainedTokenizerBase, preprocessor)
     if task.truth == "tags" and data.labels is not None:
         size, length = packing.size(task), packing.length(model, tokenizer)
         tagged = with_tags(data, tokenizer, model.config, batch_size=size, max_length=length)
@@ -121,8 +137,8 @@ def eval_batches_of(
     return with_targets(model, batches)
 
 
-def split_samples(data: TextData, samples: int, seed: int) -> tuple[TextData, TextData | None]:
-    """Return the sampled texts, and as many of the others, if there are any."""
+def split_samples(data: Data, samples: int, seed: int) -> tuple[Data, Data | None]:
+    """Return the sampled inputs, and as many of the others, if there are any."""
     rows = sampled(len(data), len(data), seed)
     rest = sorted(rows[samples : 2 * samples])
     return data.among(rows[:samples]), data.among(rest) if rest else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from typing import cast
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.budgets.budget import Budget
-from infoprune.data.texts import TextData
+from infoprune.checkpoint import Preprocessor
+from infoprune.data.media import Data, MediaData
 from infoprune.jobs.cut import Cut
 from infoprune.jobs.inputs import Batches, Packing
 from infoprune.jobs.preview import opens_in
@@ -31,7 +33,7 @@ class Start:
 
     Args:
         dense: Model as loaded; the result is compared with it.
-        words: Its tokenizer.
+        words: Its tokenizer; for pictures, which have no vocabulary, its image processor.
         model: The same model, or one with fewer tokens.
         tokenizer: Tokenizer of `model`.
         seconds: Duration of the cut of the vocabulary.
@@ -40,9 +42,9 @@ class Start:
     """
 
     dense: PreTrainedModel
-    words: PreTrainedTokenizerBase
+    words: Preprocessor
     model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Preprocessor
     seconds: float = 0.0
     missing: float | None = None
 
@@ -59,8 +61,8 @@ class Start:
 
 def start(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    texts: TextData,
+    preprocessor: Preprocessor,
+    texts: Data,
     cut: Cut,
     packing: Packing,
     samples: int,
@@ -69,8 +71,9 @@ def start(
 
     Token remapping measures the output Fisher information on `samples` of the texts, those by which units are chosen.
     """
-    if cut.tokens is None:
-        return Start(model, tokenizer, model, tokenizer)
+    if cut.tokens is None or isinstance(texts, MediaData):
+        return Start(model, preprocessor, model, preprocessor)
+    tokenizer = cast(PreTrainedTokenizerBase, preprocessor)
     began = time.perf_counter()
     dropped = cut.dropped_tokens or default_for(model, opens_in(model, cut))
     batches = None
@@ -96,17 +99,18 @@ class EvalBatches:
     small: Batches = ()
 
 
-def eval_batches_for(eval_texts: TextData, task: Task, start: Start, packing: Packing, seed: int) -> EvalBatches:
+def eval_batches_for(eval_texts: Data, task: Task, start: Start, packing: Packing, seed: int) -> EvalBatches:
     """Make evaluation batches for both models, with labels where there are any."""
-    if not start.renumbered:
+    if not start.renumbered or isinstance(eval_texts, MediaData):
         batches = eval_batches_of(eval_texts, task, start.dense, start.words, packing, seed)
         return EvalBatches(batches, batches)
     # Sorted by characters, since the two models split the texts into different tokens.
     rows = eval_texts.among(sorted(range(len(eval_texts)), key=lambda row: len(eval_texts.texts[row])))
     labels = targets(start.dense, rows)
+    words, kept = (cast(PreTrainedTokenizerBase, each) for each in (start.words, start.tokenizer))
     return EvalBatches(
-        packing.pack(rows, start.dense, start.words, labels=labels, sort=False),
-        packing.pack(rows, start.model, start.tokenizer, labels=labels, sort=False),
+        packing.pack(rows, start.dense, words, labels=labels, sort=False),
+        packing.pack(rows, start.model, kept, labels=labels, sort=False),
     )
 
 

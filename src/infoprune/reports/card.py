@@ -9,6 +9,7 @@ from huggingface_hub import ModelCardData
 from infoprune.reports.origin import Origin
 from infoprune.reports.render import FOLDER, markdown
 from infoprune.reports.report import SENTENCE_TRANSFORMERS, Report
+from infoprune.tasks.table import reads_of
 
 PIPELINES = {
     "classification": "text-classification",
@@ -88,12 +89,13 @@ def _link(name: str) -> str:
 
 
 def _advice(report: Report) -> str:
+    reads = reads_of(report.task)
     lines = [
-        f"Units were chosen and re-fitted on {report.samples:,} texts; on different texts the loss may be larger. "
-        "Compare it with the dense model on your own texts: `infoprune bench DENSE PRUNED --eval FILE`.",
+        f"Units were chosen and re-fitted on {report.samples:,} {reads}; on different {reads} the loss may be larger. "
+        f"Compare it with the dense model on your own {reads}: `infoprune bench DENSE PRUNED --eval FILE`.",
         "It inherits the licence, the abilities and the biases of the dense model. Means over all inputs can hide "
         "losses in rare classes: check the classes that matter to you.",
     ]
     if not report.pruned.metrics and report.agreement is None and report.correlation is None:
-        lines.append("It was not evaluated: no evaluation texts were given (`--eval`).")
+        lines.append(f"It was not evaluated: no evaluation {reads} were given (`--eval`).")
     return "\n".join(f"- {line}" for line in lines)

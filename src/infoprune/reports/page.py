@@ -21,6 +21,8 @@ from infoprune.reports.render import (
     unit_name,
 )
 from infoprune.reports.report import Report
+from infoprune.reports.samples import Samples
+from infoprune.tasks.table import reads_of
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,13 @@ class Panel:
     bars: tuple[Bar, ...]
 
 
-def page(report: Report, name: str = FOLDER) -> str:
-    """Return the text of report.html: table, units kept in every layer, losses in nats and their curves.
+def page(report: Report, name: str = FOLDER, samples: Samples | None = None) -> str:
+    """Return the text of report.html: table, units kept in every layer, losses in nats and their curves, samples.
 
     Args:
         report: Report of the prune.
         name: Name of the folder in the code that opens it.
+        samples: Evaluation inputs with the answers of both models.
 
     Examples:
         >>> page(report)[:15]
@@ -69,6 +72,8 @@ def page(report: Report, name: str = FOLDER) -> str:
         still=None if report.kl is None else math.exp(-max(report.kl, 0.0)),
         summary=summary(report),
         opening=opening(report, name),
+        samples=samples or Samples(),
+        reads=reads_of(report.task),
     )
 
 

@@ -9,15 +9,22 @@ from rich.table import Table
 from infoprune.measuring.measure import Latency
 from infoprune.reports.report import SENTENCE_TRANSFORMERS, Report
 from infoprune.tasks.compare import OVERLAP
-from infoprune.tasks.table import TASKS
+from infoprune.tasks.table import TASKS, Reads, reads_of
 
-SHARES = ("accuracy", "macro_f1", "micro_f1", "agreement", OVERLAP)
+SHARES = ("accuracy", "macro_f1", "micro_f1", "agreement", OVERLAP, "word_error_rate", "same_words")
 """Metrics between 0 and 1 that are printed in per cent."""
 
 _PREFIXES = ("", " k", " M", " G", " T", " P", " E")
 
 SIZES = "sizes.png"
 """File name of the picture of kept units, beside report.md."""
+
+PREPROCESSORS: dict[Reads, tuple[str, str]] = {
+    "texts": ("tokenizer", "AutoTokenizer"),
+    "pictures": ("processor", "AutoImageProcessor"),
+    "clips": ("processor", "AutoProcessor"),
+}
+"""Variable and class by which the code that opens a folder opens what prepares its inputs."""
 
 FOLDER = "folder"
 """Name of the folder in the code that opens it, where none is given."""
@@ -118,11 +125,12 @@ def opening(report: Report, name: str = FOLDER) -> str:
     if report.library == SENTENCE_TRANSFORMERS:
         lines += ["from sentence_transformers import SentenceTransformer", "", f'model = SentenceTransformer("{name}")']
     elif served:
+        variable, preprocessor = PREPROCESSORS[reads_of(report.task)]
         lines += [
-            f"from transformers import {auto}, AutoTokenizer",
+            f"from transformers import {auto}, {preprocessor}",
             "",
             f'model = {auto}.from_pretrained("{name}")',
-            f'tokenizer = AutoTokenizer.from_pretrained("{name}")',
+            f'{variable} = {preprocessor}.from_pretrained("{name}")',
         ]
     else:
         lines += [f"from transformers import {auto}", "", f'model = {auto}.from_pretrained("{name}")']

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from infoprune.errors import InputError
-from infoprune.measuring.measure import Latency, example_batch, summarise, time_rounds
+from infoprune.measuring.measure import Latency, example_batch, example_length, summarise, time_rounds
 from infoprune.structure.positions import position_limit
 from infoprune.tasks.compare import between
 from infoprune.tasks.evaluate import Evaluation, Progress, evaluate
@@ -60,7 +60,7 @@ def time_models(
     repeats: int = 20,
     progress: Progress | None = None,
 ) -> list[Timed]:
-    """Time models side by side in alternating runs, on random tokens without padding.
+    """Time models side by side in alternating runs, on random inputs without padding.
 
     Args:
         models: Models by name: PyTorch models with a config, and `OnnxModel`s.
@@ -86,6 +86,8 @@ def time_models(
                     f"pass `length={positions}`"
                 )
     rows = []
+    # Pictures have as many tokens as patches, whatever length is asked for.
+    shapes = list(dict.fromkeys((inputs, example_length(config, tokens)) for inputs, tokens in shapes))
     for done, (inputs, tokens) in enumerate(shapes, start=1):
         times = time_rounds(list(models.values()), example_batch(config, inputs, tokens), repeats=repeats)
         for name, taken in zip(models, times, strict=True):

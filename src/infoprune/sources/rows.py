@@ -18,6 +18,7 @@ from huggingface_hub import HfFileSystem
 from huggingface_hub.errors import HfHubHTTPError
 
 from infoprune.errors import InputError
+from infoprune.sources.media_rows import is_media, media_of, undecoded_media
 from infoprune.sources.names import DatasetName, Repository
 from infoprune.sources.refusals import address, gated, no_revision, not_found, reason, refusals, unreachable
 from infoprune.sources.table import SourceTable
@@ -30,6 +31,9 @@ MOST_ROWS = 100_000
 
 BUFFER = 10_000
 """Rows among which they are shuffled, since many datasets are sorted by label."""
+
+MOST_MEDIA, MEDIA_BUFFER = 4_096, 512
+"""The same where rows hold pictures or clips, which take a thousand times the memory."""
 
 INSTEAD = {"validation": ("valid", "dev", "test")}
 """Splits that are read where the wanted one is missing."""
@@ -61,12 +65,13 @@ def rows_of_folder(folder: Path, split: str | None, wanted: str = "train") -> So
     return _rows(str(folder), found)
 
 
-def rows_on_hub(name: DatasetName, wanted: str = "train") -> SourceTable:
+def rows_on_hub(name: DatasetName, wanted: str = "train", *, media: bool = False) -> SourceTable:
     """Read a dataset of the hub; scripts are never run.
 
     Args:
         name: Name of the dataset, with a configuration and a split if they are given.
         wanted: Split that is read where none is named and there are several.
+        media: Whether pictures and clips are needed.
 
     Raises:
         InputError: There is no such dataset, configuration or split, no access to it, or its files cannot be read.
@@ -84,7 +89,7 @@ def rows_on_hub(name: DatasetName, wanted: str = "train") -> SourceTable:
     source = f"{source}:{split}"
     with _refused(name.repository):
         if _bytes(builder) > MOST_BYTES:
-            return _rows(source, _first_rows(builder, split, source))
+            return _rows(source, _first_rows(builder, split, source, media=media))
         builder.download_and_prepare()
         return _rows(source, builder.as_dataset(split=split))
 
@@ -177,18 +182,22 @@ def _bytes(builder: Any) -> int:  # noqa: ANN401
     return sum(system.info(place)["size"] for place in places if place.startswith("hf://"))
 
 
-def _first_rows(builder: Any, split: str, source: str) -> Dataset:  # noqa: ANN401
+def _first_rows(builder: Any, split: str, source: str, *, media: bool) -> Dataset:  # noqa: ANN401
     """Read some rows as they arrive: of files in shuffled order, and shuffled among those near them."""
     stream = builder.as_streaming_dataset(split=split)
     known = stream.features
     if known is not None:
-        stream = stream.select_columns([name for name, feature in known.items() if _is_read(feature)])
-    rows = list(stream.shuffle(seed=0, buffer_size=BUFFER).take(MOST_ROWS))
-    if len(rows) == MOST_ROWS:
+        wanted = [name for name, feature in known.items() if _is_read(feature) or (media and is_media(feature))]
+        stream = stream.select_columns(wanted)
+        for name, feature in undecoded_media(known).items():
+            stream = stream.cast_column(name, feature) if name in wanted else stream
+    most, buffer = (MOST_MEDIA, MEDIA_BUFFER) if media else (MOST_ROWS, BUFFER)
+    rows = list(stream.shuffle(seed=0, buffer_size=buffer).take(most))
+    if len(rows) == most:
         total = (builder.info.splits or {}).get(split)
         of = f"{total.num_examples:,} rows" if total is not None and total.num_examples else "more rows"
         warnings.warn(
-            f"{source} has {of}, of which {MOST_ROWS:,} are read; to choose others, save them with save_to_disk and "
+            f"{source} has {of}, of which {most:,} are read; to choose others, save them with save_to_disk and "
             "pass that folder",
             stacklevel=4,
         )
@@ -220,7 +229,10 @@ def _rows(source: str, dataset: Dataset) -> SourceTable:
         raise InputError(f"{source} has no rows, expected at least one; name another split")
     found = {name: _classes(feature) for name, feature in dataset.features.items()}
     return SourceTable(
-        source, _LazyColumns(dataset), {name: classes for name, classes in found.items() if classes is not None}
+        source,
+        _LazyColumns(dataset),
+        {name: classes for name, classes in found.items() if classes is not None},
+        media_of(dataset, source),
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from infoprune.data.lazy import LazyBatches
 from infoprune.errors import InputError
 from infoprune.statistics.calibration import FRAMES, Batch, with_frames
 from infoprune.statistics.padding import check_padding
@@ -32,12 +33,12 @@ _KNOWN = frozenset({*_INPUTS, *LIKE, *LIKE.values(), "position_ids"})
 _MADE_BY = "infoprune.make_batches(texts, tokenizer) makes them"
 
 
-def accept(model: nn.Module, batches: object, tokenizer: PreTrainedTokenizerBase | None = None) -> list[Batch]:
+def accept(model: nn.Module, batches: object, tokenizer: PreTrainedTokenizerBase | None = None) -> Sequence[Batch]:
     """Return batches as a list of dictionaries of tensors with what the model takes, and the labels.
 
     One batch may be given alone, and batches by a generator or a data loader; their values may be lists of equal
     length. What tokenizers add and the model does not take is left out. Where nothing has to be changed, the batches
-    themselves are returned.
+    themselves are returned. Lazy batches stay lazy, and are checked when they are made.
 
     Args:
         model: The model; what it takes is known of transformers models only.
@@ -54,6 +55,8 @@ def accept(model: nn.Module, batches: object, tokenizer: PreTrainedTokenizerBase
     """
     if isinstance(batches, str | Tensor) or not isinstance(batches, Iterable):
         raise InputError(f"batches are a {type(batches).__name__}, expected a list of dicts of tensors; {_MADE_BY}")
+    if isinstance(batches, LazyBatches):
+        return batches.then(lambda batch: dict(accept(model, batch)[0]))
     given = [batches] if isinstance(batches, Mapping) else list(batches)
     names = _names(model)
     found = [_tensors(batch, f"batch {number}", names, model) for number, batch in enumerate(given, start=1)]

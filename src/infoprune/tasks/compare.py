@@ -86,11 +86,13 @@ def compare(
     """
     check_values(dense, small)
     batches = accept(dense, batches)
-    translated = batches if translated is None else translated
+    others = None if translated is None else accept(small, translated)
     check_some(batches)
     tallies, near = (Tally(), Tally()), _Nearness()
     with evaluation_mode(dense, small), torch.inference_mode():
-        for done, (batch, other) in enumerate(zip(batches, accept(small, translated), strict=True), start=1):
+        for done, batch in enumerate(batches, start=1):
+            # One and the same batch: pictures would be read twice.
+            other = accept(small, batch)[0] if others is None else others[done - 1]
             most = min(inputs_at_once(dense, batch), inputs_at_once(small, other))
             for (_, one), (_, same) in zip(pieces(batch, most), pieces(other, most), strict=True):
                 pair = score_batch(dense, one), score_batch(small, same)

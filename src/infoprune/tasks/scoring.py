@@ -127,7 +127,7 @@ class Tally:
         if not len(truth):
             return {}
         loss, predicted = self.nats / len(truth), torch.cat(self.predicted).numpy()
-        if self.task in ("causal-lm", "seq2seq", "image-text-to-text"):
+        if self.task in ("causal-lm", "seq2seq", "speech-recognition", "image-text-to-text"):
             return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}  # JSON has no infinity
         accuracy = float(accuracy_score(truth.numpy(), predicted))
         if self.task == "masked-lm":

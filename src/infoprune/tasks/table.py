@@ -10,6 +10,7 @@ from torch import nn
 from infoprune.errors import InputError
 
 Truth = Literal["labels", "tags", "targets", "text", "none"]
+Reads = Literal["texts", "pictures", "clips"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Task:
             text), "text" (the text itself is the answer), or "none" where two models can only be compared.
         served: Whether the command line supports it; otherwise only Python does.
         vocabulary: Whether the model outputs logits over the vocabulary at every token.
+        reads: What the inputs are made of: texts, pictures, or clips of speech.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Task:
     truth: Truth
     served: bool = True
     vocabulary: bool = False
+    reads: Reads = "texts"
 
 
 TASKS = (
@@ -60,12 +63,18 @@ TASKS = (
         "speech-recognition",
         "AutoModelForSpeechSeq2Seq",
         ("WhisperForConditionalGeneration",),
-        "none",
-        served=False,
+        "text",
         vocabulary=True,
+        reads="clips",
     ),
     Task("seq2seq", "AutoModelForSeq2SeqLM", ("ForConditionalGeneration", "MTModel"), "targets", vocabulary=True),
-    Task("image-classification", "AutoModelForImageClassification", ("ForImageClassification",), "none", served=False),
+    Task(
+        "image-classification",
+        "AutoModelForImageClassification",
+        ("ForImageClassification",),
+        "labels",
+        reads="pictures",
+    ),
     Task("embedding", "AutoModel", ("Model", "ModelWithProjection"), "none"),  # last: other names end so as well
 )
 
@@ -78,6 +87,16 @@ def task_of_class(name: str) -> Task | None:
         'masked-lm'
     """
     return next((task for task in TASKS if name.endswith(task.endings)), None)
+
+
+def reads_of(name: str) -> Reads:
+    """Return what the models of a task read; texts where the name is of none.
+
+    Examples:
+        >>> reads_of("image-classification")
+        'pictures'
+    """
+    return next((task.reads for task in TASKS if task.name == name), "texts")
 
 
 def task_of(model: nn.Module) -> str:

@@ -50,7 +50,7 @@ def replaced_examples(
     steps: int,
     repeats: int,
     seed: int,
-) -> tuple[Sequence[Example] | ReplacedExamples, list[Example]]:
+) -> tuple[Sequence[Example] | ReplacedExamples, Sequence[Example]]:
     """Return augmented training examples, and held-out examples that are augmented once.
 
     Args:
@@ -62,7 +62,7 @@ def replaced_examples(
         seed: Seed of the replacements.
     """
     if how is None:
-        return examples, list(held_out)
+        return examples, held_out
     free = 1 + max(example["number"] for example in (*examples, *held_out))
     augmented = [{"number": free + i, "batch": how.of(one["batch"], seed)} for i, one in enumerate(held_out)]
     return ReplacedExamples(examples, how, steps, repeats, seed, free + len(augmented)), augmented

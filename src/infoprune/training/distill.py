@@ -24,6 +24,7 @@ from infoprune.structure.plain import on_plain_model
 from infoprune.tasks.table import check_distillable, task_of
 from infoprune.training.augmented_examples import Example, replaced_examples
 from infoprune.training.distillation_loss import DistillationLoss, sample
+from infoprune.training.hold_out import hold_out
 from infoprune.training.resume import hand_over, name_of, take_over
 from infoprune.training.trainer import HeldOut, TrainingSettings, embeddings_of, freeze, train
 
@@ -269,17 +270,6 @@ def check_classes(small: PreTrainedModel, dense: PreTrainedModel) -> None:
         )
 
 
-def hold_out(batches: Sequence[Batch], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Split batches into numbered training and held-out examples; a single batch is not split."""
-    number = min(len(batches) - 1, max(1, round(share * len(batches)))) if share else 0
-    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(seed)).tolist()
-    chosen = set(order[:number])
-    parts: tuple[list[Example], list[Example]] = ([], [])
-    for index, batch in enumerate(batches):
-        parts[index in chosen].append({"number": index, "batch": dict(batch)})
-    return parts
-
-
 def one(examples: list[Example]) -> Example:
     """Return the only example of a step: it is a batch already."""
     return examples[0]
@@ -290,9 +280,9 @@ def mean_divergence(distillation_loss: DistillationLoss, examples: Sequence[Exam
     if not examples:
         return None
     distillation_loss.eval()
-    inputs = [len(real_tokens(example["batch"])) for example in examples]
+    total, inputs = 0.0, 0
     with torch.no_grad():
-        total = sum(
-            float(distillation_loss(**example)["loss"]) * n for example, n in zip(examples, inputs, strict=True)
-        )
-    return total / sum(inputs)
+        for example in examples:
+            n = len(real_tokens(example["batch"]))
+            total, inputs = total + float(distillation_loss(**example)["loss"]) * n, inputs + n
+    return total / inputs

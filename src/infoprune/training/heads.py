@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
     PretrainedConfig,
@@ -27,6 +28,7 @@ from infoprune.loading.sizes import sizes_in
 from infoprune.training.trainer import quiet_transformers
 
 TEXTS, TOKENS = "ForSequenceClassification", "ForTokenClassification"
+PICTURES = "ForImageClassification"
 NAMED = 5
 """Names of classes that are listed."""
 
@@ -47,9 +49,9 @@ class Headed:
 def with_head(folder: str | Path, labels: Sequence[str], *, seed: int = 0) -> Headed:
     """Open a model as a classifier of the given labels; the sizes of a pruned one stay.
 
-    A classifier of tokens stays one, and reads its labels as tags, separated by spaces. Every other model becomes a
-    classifier of texts, or, where the labels are numbers with decimals, a model of one number. A head that knows all
-    labels is kept.
+    A classifier of tokens stays one, and reads its labels as tags, separated by spaces. A model of pictures becomes a
+    classifier of pictures, every other one a classifier of texts, or, where the labels are numbers with decimals, a
+    model of one number. A head that knows all labels is kept.
 
     Args:
         folder: Folder of a saved model, pruned or not.
@@ -67,7 +69,7 @@ def with_head(folder: str | Path, labels: Sequence[str], *, seed: int = 0) -> He
     read_config(path)
     config = config_in(path)
     own = only_class(config.architectures) or ""
-    ending = TOKENS if own.endswith(TOKENS) else TEXTS
+    ending = PICTURES if reads_pictures(config) else TOKENS if own.endswith(TOKENS) else TEXTS
     model_class = _class_with_head(path, config, own, ending)
     values = [tag for row in labels for tag in row.split()] if ending == TOKENS else list(labels)
     had = config.num_labels if own.endswith(ending) else None
@@ -81,6 +83,11 @@ def with_head(folder: str | Path, labels: Sequence[str], *, seed: int = 0) -> He
         torch.manual_seed(seed)
         model = read_model(path, model_class, config, new_head=True)
     return Headed(model, _origin(model, own, had, kept))
+
+
+def reads_pictures(config: PretrainedConfig) -> bool:
+    """Return whether the classifiers of a family read pictures."""
+    return type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
 
 def knows(config: PretrainedConfig, labels: Sequence[str]) -> bool:
@@ -105,7 +112,7 @@ def sorted_names(labels: Sequence[str]) -> list[str]:
     names = sorted(set(labels))
     if len(names) < 2:
         raise InputError(
-            f"the labels hold {len(names)} distinct value(s) {names}, expected two or more classes; pass texts of each"
+            f"the labels hold {len(names)} distinct value(s) {names}, expected two or more classes; pass inputs of each"
         )
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
 
@@ -122,11 +129,15 @@ def _are_measures(labels: Sequence[str]) -> bool:
 def _class_with_head(path: Path, config: PretrainedConfig, own: str, ending: str) -> type[PreTrainedModel]:
     if own.endswith(ending) and isinstance(found := getattr(transformers, own, None), type):
         return found
-    mapping = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING if ending == TOKENS else MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    mapping = {
+        TEXTS: MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        TOKENS: MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+        PICTURES: MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    }[ending]
     if type(config) not in mapping:
         raise InputError(
             f"{path} holds a {config.model_type} model, and transformers has no ...{ending} for it, expected a model "
-            "of texts that can be a classifier; pass another model"
+            "of texts or pictures that can be a classifier; pass another model"
         )
     classes: Any = mapping[type(config)]
     return classes[0] if isinstance(classes, tuple) else classes  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +98,7 @@ class Trained:
 
 def train(
     model: nn.Module,
-    examples: Sequence[Mapping[str, Any]] | Dataset | data.Dataset[Any],
+    examples: Sequence[Any] | Dataset | data.Dataset[Any],
     collate: Callable[[list[Any]], dict[str, Any]],
     settings: TrainingSettings,
     *,

@@ -69,9 +69,10 @@ ROWS = [
     row("report {report_cut_off}", "report.json is damaged", "prune again"),
     # Models that are not served
     pruned("mpt", "model type 'mpt' is not supported", "expected one of: albert", "add-a-family.md"),
-    pruned("vit", "ViTForImageClassification", "expected a model of texts", "infoprune.prune from Python"),
-    pruned("whisper", "WhisperForConditionalGeneration", "expected a model of texts", "infoprune.prune from Python"),
-    row("export {whisper} {out}.onnx", "WhisperForConditionalGeneration", "expected a model of texts"),
+    pruned("vit", "reviews.csv: no pictures in it", "expected a folder of pictures", "pass one of these"),
+    pruned("whisper", "reviews.csv: no clips in it", "expected a folder of clips", "pass one of these"),
+    row("export {vit} {out}.onnx", "has no image processor", "expected one beside the model", "save it there with"),
+    row("export {whisper} {out}.onnx", "the model is for speech-recognition", "run it in PyTorch"),
     row(
         "export {bert} {out}.gguf",
         "BertForSequenceClassification",

@@ -1,0 +1,140 @@
+"""Preprocessors: what turns pictures or clips into a model's inputs, opened beside the model and saved with the result.
+
+That of texts is the tokenizer, see `jobs/models.py`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoImageProcessor, AutoProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
+from infoprune.checkpoint import Preprocessor
+from infoprune.data.clips import features, speech_extra
+from infoprune.data.pictures import pillow, prepared
+from infoprune.errors import InputError, reason_of
+from infoprune.files.json_file import read_text
+from infoprune.jobs.inputs import StrPath
+from infoprune.measuring.measure import device_of
+from infoprune.structure.modes import evaluation_mode
+from infoprune.training.trainer import quiet_transformers
+
+PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
+
+
+def open_image_processor(folder: StrPath) -> Preprocessor:
+    """Load the image processor beside a model.
+
+    Raises:
+        InputError: Pillow is not installed, there is no image processor, or it cannot be read.
+    """
+    pillow()
+    _check_there(folder, "image processor", "AutoImageProcessor.from_pretrained(...).save_pretrained")
+    try:
+        with quiet_transformers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            processor: Preprocessor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # the errors of a broken processor depend on its class
+        raise InputError(
+            f"{folder}: the image processor cannot be read ({reason_of(error)}), expected one that fits the model; "
+            "save it again with its save_pretrained"
+        ) from error
+    return processor
+
+
+def try_image_processor(folder: StrPath, model: PreTrainedModel, processor: Any) -> None:  # noqa: ANN401
+    """Raise InputError where the model does not take the pictures that its image processor makes.
+
+    Args:
+        folder: Folder of both, for the message.
+        model: The model.
+        processor: Its image processor.
+    """
+    channels = channels_of(model)
+    mode = {1: "L", 4: "RGBA"}.get(channels, "RGB")
+    try:
+        pixels = prepared(processor, [pillow().new(mode, (40, 30))])
+        with evaluation_mode(model), torch.no_grad():
+            model(pixel_values=pixels.to(device_of(model), model.dtype))
+    except Exception as error:  # of the processor, or of any module of the model
+        raise InputError(
+            f"{folder}: the model does not take what its image processor makes of a picture ({reason_of(error)}), "
+            f"expected {channels} channels and a size that fits; correct {PREPROCESSOR}"
+        ) from None
+
+
+def open_processor(folder: StrPath) -> Preprocessor:
+    """Load the processor beside a model of speech: its feature extractor and its tokenizer.
+
+    Raises:
+        InputError: The extra [speech] is not installed, there is no processor, or it cannot be read.
+    """
+    for module in ("soundfile", "jiwer"):
+        speech_extra(module)
+    _check_there(folder, "processor", "AutoProcessor.from_pretrained(...).save_pretrained")
+    try:
+        with quiet_transformers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            processor: Preprocessor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+            if len(tokenizer_of(processor)) <= len(set(tokenizer_of(processor).all_special_ids)):
+                raise ValueError("its tokenizer knows no tokens but special ones")
+            rate_of(processor)
+    except Exception as error:  # the errors of a broken processor depend on its class
+        raise InputError(
+            f"{folder}: the processor cannot be read ({reason_of(error)}), expected a feature extractor and a "
+            "tokenizer that fit the model; save it again with its save_pretrained"
+        ) from error
+    return processor
+
+
+def try_processor(folder: StrPath, model: PreTrainedModel, processor: Any) -> None:  # noqa: ANN401
+    """Raise InputError where the model does not take the features that its feature extractor makes.
+
+    Args:
+        folder: Folder of both, for the message.
+        model: The model.
+        processor: Its processor.
+    """
+    try:
+        silence = torch.zeros(rate_of(processor)).numpy()
+        sound = features(processor.feature_extractor, [silence], rate_of(processor))
+        with evaluation_mode(model), torch.no_grad():
+            model.get_encoder()(sound.to(device_of(model), model.dtype))
+    except Exception as error:  # of the feature extractor, or of any module of the model
+        raise InputError(
+            f"{folder}: the model does not take what its feature extractor makes of a clip ({reason_of(error)}), "
+            f"expected as many mel bins and frames; correct {PREPROCESSOR}"
+        ) from None
+
+
+def tokenizer_of(processor: Any) -> PreTrainedTokenizerBase:  # noqa: ANN401
+    """Return the tokenizer of a processor."""
+    tokenizer: PreTrainedTokenizerBase = processor.tokenizer
+    return tokenizer
+
+
+def rate_of(processor: Any) -> int:  # noqa: ANN401
+    """Return the samples per second that a processor takes."""
+    return int(processor.feature_extractor.sampling_rate)
+
+
+def seconds_of(processor: Any) -> float:  # noqa: ANN401
+    """Return the seconds of a clip that a processor keeps."""
+    return float(processor.feature_extractor.n_samples / rate_of(processor))
+
+
+def channels_of(model: PreTrainedModel) -> int:
+    """Return the number of channels of the pictures that a model reads."""
+    return int(getattr(model.config, "num_channels", None) or 3)
+
+
+def _check_there(folder: StrPath, what: str, call: str) -> None:
+    file = next((file for name in (PREPROCESSOR, PROCESSOR) if (file := Path(folder) / name).is_file()), None)
+    if file is None:
+        raise InputError(
+            f"{folder} has no {what} ({PREPROCESSOR}), expected one beside the model; save it there with {call}"
+        )
+    read_text(file, f"save the {what} again")
