@@ -38,7 +38,7 @@ class OwnBias:
 
 
 @dataclass(frozen=True)
-class Selection:
+class OwnColumns:
     """Hook that gives an attention module the columns of its own heads.
 
     Args:
@@ -78,9 +78,9 @@ def keep_bias_heads(model: nn.Module, bias: SharedBias, kept: Int[Tensor, " k"])
     if len(kept) == 0:
         module._buffers.pop(BIAS_HEADS, None)
         return
-    selection = Selection(bias.argument, bias.columns if bias.table is None else 0)
-    if not bias.receivers and selection not in module._forward_pre_hooks.values():
-        module.register_forward_pre_hook(selection, with_kwargs=True)
+    hook = OwnColumns(bias.argument, bias.columns if bias.table is None else 0)
+    if not bias.receivers and hook not in module._forward_pre_hooks.values():
+        module.register_forward_pre_hook(hook, with_kwargs=True)
     beside = next(module.parameters()) if bias.table is None else model.get_parameter(f"{bias.table}.weight")
     index = kept.to(beside.device) if before is None else before[kept.to(before.device)]
     module.register_buffer(BIAS_HEADS, index)
