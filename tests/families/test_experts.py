@@ -18,6 +18,7 @@ from infoprune.pipeline.prune import prune
 from infoprune.ranking.criteria import ChannelInformation, Frequency, Magnitude, Random, Reap, Wanda
 from infoprune.ranking.rank import rank
 from infoprune.repairing.repair import repair
+from infoprune.serving.export import export
 from infoprune.statistics.archive import load_statistics, save_statistics
 from infoprune.statistics.collect import collect
 from infoprune.statistics.merge import merge_statistics
@@ -274,7 +275,7 @@ def test_the_repair_minimises_the_error_of_the_block():
     assert errors[0] < 1.01 * errors[1] < 0.9 * errors[2]
 
 
-def test_what_does_not_fit_is_refused():
+def test_what_does_not_fit_is_refused(tmp_path):
     model, batches = build("mixtral", torch.float32), inputs("mixtral")
     with pytest.raises(InputError, match=r"'wanda' has no score for layers.0.experts.*reap.*`criterion=information`"):
         prune(model, batches, criterion="wanda", keep=0.5)
@@ -284,4 +285,6 @@ def test_what_does_not_fit_is_refused():
         prune(model, batches, structures=["experts"], keep=0.1)
     with pytest.raises(InputError, match="has no score for"):
         rank(collect(model, batches, sites=sites_of(model)), Wanda())
+    with pytest.raises(InputError, match=r"MixtralForCausalLM, whose tokens choose experts.*run it in PyTorch"):
+        export(model, tmp_path / "model.onnx", batches)
     assert prune(model, batches, structures=["experts"], criterion="reap", keep=0.5).report.nats_lost is None

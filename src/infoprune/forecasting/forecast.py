@@ -80,8 +80,8 @@ def forecast(
     sites = find_sites(model, structures)
     if any(site.routing is not None for site in find_sites(model)):
         raise InputError(
-            f"a {model.config.model_type} has experts, which a forecast does not support yet, expected a model "
-            "without; leave out the forecast and `memory`"
+            f"a model of type {model.config.model_type!r} has experts, which a forecast does not support yet, expected "
+            "one without; prune without a forecast, and leave `memory` out"
         )
     stream = next((site.structure for site in sites if site.streams), None)
     if stream is not None:

@@ -39,6 +39,7 @@ from infoprune.reports.picture import plot_sizes
 from infoprune.reports.render import SIZES, markdown
 from infoprune.reports.report import SENTENCE_TRANSFORMERS, TRANSFORMERS, Report, compared, timed
 from infoprune.reports.samples import Samples
+from infoprune.serving.export import check_without_experts
 from infoprune.sources.models import model_folder, name_on_hub
 from infoprune.statistics.statistics import Statistics
 from infoprune.tasks.compare import compare
@@ -108,6 +109,8 @@ def prune_folder(
     given = sources.given()
     opened = open_model(folder, torch_device, aim)
     check_writable(*opened)
+    if graphs.onnx:
+        check_without_experts(opened[0])
     begin = start(*opened, texts, cut, packing, sources.samples)
     model, tokenizer = begin.model, begin.tokenizer
     sample, rest = split_samples(texts, sources.samples, cut.seed)

@@ -10,7 +10,7 @@ that are gone did for these tokens. What lies inside the experts stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from infoprune.repairing.ridge import FOLDS, Samples, Sums, sums_by_fold
 from infoprune.statistics.precision import exact
+from infoprune.statistics.products import wide
 from infoprune.statistics.record_routes import answer_of_expert, router_logits, routing_at
 from infoprune.statistics.routes import routing_weights
 from infoprune.structure.linear import LinearMap
@@ -51,9 +52,8 @@ def refit_experts(
     Returns:
         What they give in sum then, batch by batch.
     """
-    routing = routing_at(site)
     reads = [_weights(model, site, x) for x, _, _ in samples]
-    given = [exact(y) for y in outputs]
+    given = [wide(y).clone() for y in outputs]
     identity = _identity(outputs[0])
     maps = [exact(identity.weight) for _ in range(site.units)]
     for expert in [*range(site.units)] * SWEEPS:
@@ -61,17 +61,30 @@ def refit_experts(
             _answers(model, site, x, weights[..., expert], expert)
             for (x, _, _), weights in zip(samples, reads, strict=True)
         ]
-        left: list[Samples] = [
-            (answer, target - (y - answer @ maps[expert].T), weight * (weights[..., expert] > 0))
-            for answer, (_, target, weight), y, weights in zip(answers, samples, given, reads, strict=True)
-        ]
+        left = _left(samples, given, [weights[..., expert] > 0 for weights in reads], answers, maps[expert])
         new = fit(sums_by_fold(left, firsts, maps[expert], FOLDS), identity)
-        given = [y + answer @ (new - maps[expert]).T for y, answer in zip(given, answers, strict=True)]
+        for y, weights, answer in zip(given, reads, answers, strict=True):
+            y[weights[..., expert] > 0] += answer @ (new - maps[expert]).T.to(answer)
         maps[expert] = new
-    for name, axis in routing.outputs:
+    for name, axis in routing_at(site).outputs:
         for expert, entry in enumerate(model.get_parameter(name).detach()):
             entry.copy_(torch.tensordot(maps[expert], exact(entry), ([1], [axis])).movedim(0, axis))
     return [y.to(before.dtype) for y, before in zip(given, outputs, strict=True)]
+
+
+def _left(
+    samples: Sequence[Samples],
+    given: Sequence[Tensor],
+    reads: Sequence[Tensor],
+    answers: Sequence[Tensor],
+    present: Float[Tensor, "n n"],
+) -> Iterator[Samples]:
+    """Yield the regression of one expert, batch by batch: what the others leave to it of the tokens that read it."""
+    for (_, target, weight), y, mask, answer in zip(samples, given, reads, answers, strict=True):
+        own, rest = torch.zeros_like(y), target - y
+        own[mask] = answer
+        rest[mask] += (answer @ present.T.to(answer)).to(rest)
+        yield own, rest, weight * mask
 
 
 def _weights(model: nn.Module, site: Site, x: Float[Tensor, "batch length n"]) -> Float[Tensor, "batch length experts"]:
@@ -87,12 +100,10 @@ def _answers(
     x: Float[Tensor, "batch length n"],
     weights: Float[Tensor, "batch length"],
     expert: int,
-) -> Float[Tensor, "batch length n"]:
-    """Return the weighted answers of an expert, zero for tokens that do not read it."""
+) -> Float[Tensor, "t n"]:
+    """Return the weighted answers of an expert to the tokens that read it."""
     reads = weights > 0
-    found = torch.zeros(x.shape, dtype=torch.float64, device=x.device)
-    found[reads] = exact(answer_of_expert(model, site, x[reads], expert)) * exact(weights[reads])[:, None]
-    return found
+    return wide(answer_of_expert(model, site, x[reads], expert)) * weights[reads][:, None].to(x.device)
 
 
 def _identity(like: Float[Tensor, "batch length n"]) -> LinearMap:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.families import FAMILIES
 from infoprune.files.drafts import draft_beside
 from infoprune.files.folders import check_place
 from infoprune.measuring.measure import count_bytes
@@ -95,8 +96,8 @@ def export(
         The file, its size, and the differences of its outputs from the model's.
 
     Raises:
-        InputError: The model is an encoder-decoder, the file exists, there are no batches, their tensors are neither
-            texts nor pictures, or the weights exceed 2 GB.
+        InputError: The model is an encoder-decoder or has experts, the file exists, there are no batches, their tensors
+            are neither texts nor pictures, or the weights exceed 2 GB.
         RuntimeError: The outputs of graph and model differ; nothing is written.
 
     Examples:
@@ -175,8 +176,19 @@ def check_task(name: str, *, one_file: bool = False) -> None:
         extra(module)
 
 
+def check_without_experts(model: PreTrainedModel) -> None:
+    """Raise InputError where a router chooses among experts: ONNX has no product for that."""
+    family = FAMILIES.get(model.config.model_type)
+    if family is not None and any(row.experts for row in family.sites):
+        raise InputError(
+            f"the model is a {type(model).__name__}, whose tokens choose experts, expected one without experts: ONNX "
+            "cannot express it; run it in PyTorch"
+        )
+
+
 def check_comparable(model: PreTrainedModel, batches: Sequence[Batch]) -> None:
-    """Raise InputError where there is nothing to compare on, or the weights do not fit into a file."""
+    """Raise InputError where there is nothing to compare on, or the model cannot be a graph."""
+    check_without_experts(model)
     if not batches:
         raise InputError("`batches` is empty, expected real inputs to compare on; see infoprune.make_batches")
     odd = [name for batch in batches for name, x in batch.items() if name != "labels" and x.ndim not in (2, 4)]
