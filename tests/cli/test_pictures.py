@@ -9,6 +9,7 @@ import torch
 from rows import write_rows
 from tiny_vit import CLASSES, build_image_processor, build_vit, save_vit, write_pictures
 from transformers import AutoImageProcessor
+from zoo import build
 
 import infoprune
 
@@ -184,3 +185,24 @@ def test_a_missing_or_wrong_image_processor(refused, vit, photos, out):
 def test_pillow_is_asked_for_by_name(refused, vit, photos, out, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
     refused("prune", vit, out, "--data", photos, words=["Pillow is not installed", "pip install pillow"])
+
+
+@pytest.mark.parametrize("model_type", ["vit", "dinov2", "clip_vision_model", "siglip_vision_model"])
+def test_models_without_a_head_embed_pictures(run, photos, tmp_path, model_type):
+    """Also the tower of pictures alone; the target is the embedding, and labels are not read."""
+    dense, out = tmp_path / "dense", tmp_path / "out"
+    auto = {"clip_vision_model": None, "siglip_vision_model": "SiglipVisionModel"}.get(model_type, "AutoModel")
+    build(model_type, dtype=torch.float32, auto=auto).save_pretrained(dense)
+    build_image_processor().save_pretrained(dense)
+    status, printed, err = run("prune", dense, out, "--data", photos, "--eval", photos, "--keep", "0.5")
+    assert (status, err) == (0, "")
+    report = json.loads((out / "report.json").read_text())
+    assert report["task"] == "image-embedding"
+    assert "image-feature-extraction" in (out / "README.md").read_text()
+    assert "data:image/jpeg" not in (out / "report.html").read_text(), "an embedding has no name to show"
+    scores = json.loads(run("evaluate", out, "--eval", photos, "--against", dense, "--json")[1])
+    assert scores["metrics"]["cosine"] == pytest.approx(report["agreement"])
+    assert 0 < report["agreement"] < 1
+    status, _, err = run("evaluate", out, "--eval", photos)
+    assert status == 2
+    assert "pass the model to compare it with as --against" in err

@@ -39,14 +39,14 @@ def looked_at(
 
     Args:
         report: Report of the cut.
-        data: Evaluation inputs; for texts, or without any, nothing is shown.
+        data: Evaluation inputs; for texts, without any, or where the answer has no name, nothing is shown.
         task: Task of the models.
         dense: Original model.
         small: Pruned model.
         preprocessor: What makes their inputs.
         packing: Batch size.
     """
-    if not isinstance(data, MediaData):
+    if not isinstance(data, MediaData) or task.truth == "none":
         return report, Samples()
     if task.reads == "pictures":
         return report, _pictures(data, task, dense, small, preprocessor, packing)

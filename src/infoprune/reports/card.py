@@ -24,6 +24,7 @@ PIPELINES = {
     "image-text-to-text": "image-text-to-text",
     "seq2seq": "text2text-generation",
     "embedding": "feature-extraction",
+    "image-embedding": "image-feature-extraction",
 }
 SIMILARITY = "sentence-similarity"
 """What the hub names the task of sentence-transformers."""

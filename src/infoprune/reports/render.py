@@ -229,7 +229,7 @@ def cost_rows(report: Report) -> list[Row]:
         known = "" if before is None else metric(name, before)
         rows.append((name.replace("_", " "), known, metric(name, after), _difference(name, before, after)))
     if report.agreement is not None:
-        name = "cosine" if report.task == "embedding" else "agreement"
+        name = "cosine" if report.task in ("embedding", "image-embedding") else "agreement"
         rows.append((name, "", metric(name, report.agreement), ""))
     if report.kl is not None:
         rows.append(("KL (nats)", "", f"{report.kl:.4f}", ""))

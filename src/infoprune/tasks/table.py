@@ -37,6 +37,18 @@ class Task:
     reads: Reads = "texts"
 
 
+PICTURE_MODELS = (
+    "ViTModel",
+    "DeiTModel",
+    "Dinov2Model",
+    "Dinov2WithRegistersModel",
+    "DINOv3ViTModel",
+    "CLIPVisionModel",
+    "CLIPVisionModelWithProjection",
+    "SiglipVisionModel",
+)
+"""Classes without a head that read pictures alone."""
+
 TASKS = (
     Task(
         "audio-classification",
@@ -54,6 +66,7 @@ TASKS = (
         served=False,
         vocabulary=True,
     ),
+    Task("image-embedding", "AutoModel", PICTURE_MODELS, "none", reads="pictures"),
     Task("classification", "AutoModelForSequenceClassification", ("ForSequenceClassification",), "labels"),
     Task("token-classification", "AutoModelForTokenClassification", ("ForTokenClassification",), "tags"),
     Task("question-answering", "AutoModelForQuestionAnswering", ("ForQuestionAnswering",), "none"),
