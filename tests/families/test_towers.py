@@ -7,6 +7,7 @@ from zoo import answers, build, cast, inputs
 
 from infoprune.data.texts import TextData
 from infoprune.errors import InputError
+from infoprune.measuring.measure import count_flops, example_batch
 from infoprune.statistics.answer import embeds, pool_by, read_answer
 from infoprune.statistics.calibration import real_tokens
 from infoprune.statistics.collect import collect
@@ -45,6 +46,7 @@ def test_a_classifier_has_the_tower_of_pictures_alone(tmp_path):
     assert {site.stack for site in find_sites(model)} == {"pictures"}
     small = apply_plan(model, plan_for(model, even(model)))
     assert relative(answers(small, batches), answers(masked(model, plan_for(model, even(model))), batches)) < 1e-12
+    assert count_flops(small, example_batch(model.config)) < count_flops(model, example_batch(model.config))
     small.save_pretrained(tmp_path)
     assert torch.equal(
         answers(type(model).from_pretrained(tmp_path, dtype="auto").eval(), batches), answers(small, batches)

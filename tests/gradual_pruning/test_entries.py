@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import logits_of, make_batches
 from torch.testing import assert_close
-from zoo import FORMS, build, cast, inputs
+from zoo import FORMS, answers, build, cast, inputs
 
 from infoprune.gradual_pruning.entries import Entries
 from infoprune.gradual_pruning.table import TRAINED
@@ -52,9 +52,9 @@ def test_zeros_in_the_weights_do_what_the_masks_did(model_type):
     batches = cast(inputs(model_type), model.dtype)
     entries.narrow(0.4, settled=True)
     with torch.no_grad():
-        masked = [model(**batch)["logits"] for batch in batches]
+        masked = answers(model, batches)
         entries.finish()
-        assert_close([model(**batch)["logits"] for batch in batches], masked, rtol=0, atol=0)
+        assert_close(answers(model, batches), masked, rtol=0, atol=0)
     for path, weight in before.items():
         assert torch.equal(model.get_submodule(path).weight.detach(), weight * best(weight.abs(), 0.4))
 

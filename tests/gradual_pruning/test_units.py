@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import make_batches, normal
 from torch.testing import assert_close
-from zoo import FORMS, build, cast, inputs
+from zoo import FORMS, answers, build, cast, inputs
 
 from infoprune.gradual_pruning.hard_concrete import open_probability
 from infoprune.gradual_pruning.table import TRAINED, TrainedMethod
@@ -18,7 +18,7 @@ MAGNITUDE, GATES = TRAINED["structured-magnitude"], TRAINED["l0"]
 
 def logits(model, model_type):
     with torch.no_grad():
-        return [model(**batch)["logits"] for batch in cast(inputs(model_type), model.dtype)]
+        return [answers(model, [batch]) for batch in cast(inputs(model_type), model.dtype)]
 
 
 @pytest.mark.parametrize("model_type", [name for name in FORMS if name != "olmo2"])  # a norm of all heads

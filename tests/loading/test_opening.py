@@ -96,6 +96,8 @@ def test_every_family_with_every_structure(model_type, per_layer, tmp_path):
     assert {name: tensor.shape for name, tensor in built.state_dict().items()} == shapes
     assert torch.isfinite(answers(built, batches)).all()
     assert empty_model(tmp_path / "out").num_parameters() == small.num_parameters()
+    if type(model.config) not in AutoModel._model_mapping:
+        return
     bare = AutoModel.from_pretrained(tmp_path / "out")
     with torch.no_grad():
         assert all(torch.isfinite(bare(**batch)[0]).all() for batch in batches)

@@ -27,9 +27,9 @@ def count_quantity(model: PreTrainedModel, quantity: str, shape: tuple[int, int]
         pairs = config_of_pictures(model.config) not in (None, model.config)
         numbers = (1, 2, 3) if pairs else (1, 2)
         counts = [count_flops(model, example_batch(model.config, number, shape[1])) for number in numbers]
-        bend = counts[2] - 2 * counts[1] + counts[0] if pairs else 0
+        curvature = counts[2] - 2 * counts[1] + counts[0] if pairs else 0
         more = shape[0] - 1
-        return counts[0] + more * (counts[1] - counts[0]) + more * (more - 1) // 2 * bend
+        return counts[0] + more * (counts[1] - counts[0]) + more * (more - 1) // 2 * curvature
     return count_bytes(model) if quantity == "bytes" else count_parameters(model)
 
 

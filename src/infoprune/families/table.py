@@ -245,7 +245,7 @@ class Family:
         hidden_size: Residual stream; None where its coordinates cannot be cut.
         since: First release of transformers in which modules have these names, where infoprune supports older ones.
         reads: What the inputs are: "texts", "pictures", "sound" or several of them.
-        pictures: Tower that reads pictures, where `layers` read texts.
+        pictures: Tower that reads pictures, where `layers` read texts; it runs before them.
         embedding: Output of a model without a head that is its embedding; None where the last hidden states are pooled.
     """
 
@@ -266,8 +266,8 @@ class Family:
 
     @property
     def stacks(self) -> dict[str, Stack]:
-        """Stacks by the name that their sites begin with."""
-        named = {"layers": Stack(self.layers, self.sites), "decoder": self.decoder, "pictures": self.pictures}
+        """Stacks by the name that their sites begin with, in the order in which a pass runs them."""
+        named = {"pictures": self.pictures, "layers": Stack(self.layers, self.sites), "decoder": self.decoder}
         return {name: stack for name, stack in named.items() if stack is not None}
 
     @property

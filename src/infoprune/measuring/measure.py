@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -274,12 +275,16 @@ if "_grouped_mm" in dir(torch.ops.aten):  # torch 2.8 and newer
 
 
 def _inputs(model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a batch on the model's device, without labels; pictures and sound in the model's precision."""
+    """Return a batch on the model's device, without labels; pictures and sound in the model's precision.
+
+    A class with the tower of pictures alone takes no texts, though its config describes both.
+    """
     device, dtype = device_of(model), getattr(model, "dtype", None)
+    alone = "pixel_values" in batch and "input_ids" not in signature(model.forward).parameters
     return {
         name: tensor.to(device, dtype if tensor.is_floating_point() else None)
         for name, tensor in batch.items()
-        if name != "labels"
+        if name == "pixel_values" or (name != "labels" and not alone)
     }
 
 

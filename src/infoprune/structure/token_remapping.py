@@ -18,13 +18,15 @@ from infoprune.structure.offload import is_offloaded, present
 
 def why_not(model: PreTrainedModel) -> str | None:
     """Return the reason why tokens of a model cannot be remapped; None where they can."""
-    table = model.get_input_embeddings()
-    if not isinstance(table, nn.Embedding):
+    if count_rows(model) == 0:
         return "it reads no tokens"
+    table: Any = model.get_input_embeddings()
     if model.config.is_encoder_decoder:
         return "it has a decoder, which generates tokens"
     if model.get_output_embeddings() is not None:
         return "it has an output layer over the same tokens"
+    if model.config.get_text_config() is not model.config:
+        return "its tokens are those of a model within it"
     sharing = (module for module in model.modules() if any(p is table.weight for p in module._parameters.values()))
     other = next((module for module in sharing if not isinstance(module, nn.Embedding)), None)
     return None if other is None else f"its embedding table is the weight of a {type(other).__name__} as well"
