@@ -1,9 +1,12 @@
 """A tiny Whisper with its processor, and clips of noise with transcripts."""
 
 import numpy
+import pytest
 import soundfile
 import torch
+import transformers
 import zoo
+from packaging.version import Version
 from rows import write_rows
 from transformers import WhisperFeatureExtractor, WhisperProcessor, WhisperTokenizer
 
@@ -32,6 +35,8 @@ def build_whisper():
 
 def save_whisper(folder):
     """A folder with the model and its processor, as from `save_pretrained`."""
+    if Version(transformers.__version__) < Version("5"):
+        pytest.skip("this tokenizer is made in memory, which needs transformers 5")
     build_whisper().save_pretrained(folder)
     tokenizer = WhisperTokenizer(vocab=VOCABULARY, merges=[])
     tokenizer.add_special_tokens({"additional_special_tokens": list(SPECIAL[1:])})

@@ -40,7 +40,7 @@ def test_a_table_with_peak_memory(run, saved_bert):
     shape = ("--batch-size", "2", "--length", "8", "--repeats", "2", "--device", "cpu")
     status, printed, err = run("bench", saved_bert, *shape)
     assert (status, err) == (0, "")
-    for word in ("2 x 8", "latency", "texts/s", "speed-up", "1.00x (1.00 to 1.00)", "peak memory", "MB", "kB"):
+    for word in ("2 x 8", "latency", "inputs/s", "speed-up", "1.00x (1.00 to 1.00)", "peak memory", "MB", "kB"):
         assert word in printed
 
 

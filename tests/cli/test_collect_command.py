@@ -21,7 +21,7 @@ def collected(run, saved_bert, reviews, tmp_path):
     folder = tmp_path / "statistics"
     status, printed, err = run("collect", saved_bert, folder, "--data", reviews)
     assert (status, err) == (0, "")
-    assert "4 sites, 72 texts, " in printed
+    assert "4 sites, 72 inputs, " in printed
     return folder
 
 

@@ -13,7 +13,7 @@ from infoprune.cli import app, main
 
 GUIDES = sorted((Path(__file__).parents[2] / "docs" / "guides").glob("*.md"))
 FENCE = re.compile(r"(?P<marker><!-- not run: [^\n]*-->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
-SLOW = {"classifier", "scale", "serving", "translation"}
+SLOW = {"classifier", "pictures-and-speech", "scale", "serving", "translation"}
 
 
 def blocks(page):

@@ -44,6 +44,6 @@ def collect_command(
     from infoprune.reports.render import human
 
     console = stdout()
-    sizes = f"{len(found.sites)} sites, {found.inputs:,} texts, {found.tokens:,} tokens, {human(found.bytes, 'B')}"
+    sizes = f"{len(found.sites)} sites, {found.inputs:,} inputs, {found.tokens:,} tokens, {human(found.bytes, 'B')}"
     console.print(sizes, soft_wrap=True)
     console.print(f"Written to {out}.", soft_wrap=True, markup=False)

@@ -51,7 +51,7 @@ ROWS = [
     row("evaluate {tagger} --eval {texts}", "no column 'label'", "there are 'text'", "--label"),
     row("finetune {bert} {out} --data {texts}", "no column 'label'", "there are 'text'", "--label"),
     row("finetune {bert} {out} --data {some_labels}", "row 2 has no label", "fill or remove the row"),
-    row("finetune {base} {out} --data {one_label}", "['1']", "expected two or more classes", "pass texts of each"),
+    row("finetune {base} {out} --data {one_label}", "['1']", "expected two or more classes", "pass inputs of each"),
     # What a score needs
     row("evaluate {embedder} --eval {texts}", "no score of its own", "--against DIR"),
     row("evaluate {translator} --eval {texts}", "scored on target texts", "--text-pair", "--against"),
