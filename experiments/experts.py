@@ -123,9 +123,9 @@ def held_out(kind: str, split: str) -> Batches:
 def write_page(rows: list[dict]) -> None:
     """Write the table of docs/research/experts.md."""
     lines = [
-        "| experts that stay | criterion | experts of a layer | re-fit | KL (nats per token) | lowest to highest "
-        "| reviews, news, code | same next token | loss | parameters | a token reads |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| experts that stay | criterion | experts of a layer | re-fit | seeds | KL (nats per token) "
+        "| lowest to highest | reviews, news, code | same next token | loss | parameters | a token reads |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for keep in sorted({row["keep"] for row in rows}, reverse=True):
         found = []
@@ -136,11 +136,12 @@ def write_page(rows: list[dict]) -> None:
                 found.append((fmean(row["kl"] for row in same), way, same))
         for kl, way, same in sorted(found, key=lambda each: each[0]):
             kls = [row["kl"] for row in same]
-            kinds = ", ".join(f"{fmean(row[f'kl_{kind}'] for row in same):.2f}" for kind in KINDS)
+            kinds = ", ".join(f"{fmean(row[f'kl_{kind}'] for row in same):.3f}" for kind in KINDS)
             fewest, most = min(min(row["kept"]) for row in same), max(max(row["kept"]) for row in same)
             sizes = f"{fewest}" if way["sizes"] == "equal" else f"{fewest} to {most}"
             lines.append(
-                f"| {keep:.0%} | {way['criterion']} | {sizes} | {'yes' if way['repair'] else 'no'} | {kl:.4f} "
+                f"| {keep:.0%} | {way['criterion']} | {sizes} | {'yes' if way['repair'] else 'no'} "
+                f"| {len(same)} | {kl:.4f} "
                 f"| {min(kls):.4f} to {max(kls):.4f} | {kinds} | {fmean(row['agreement'] for row in same):.1%} "
                 f"| {fmean(row['loss'] for row in same):.3f} | {fmean(row['parameters'] for row in same):.1%} "
                 f"| {fmean(row['active'] for row in same):.1%} |"

@@ -243,7 +243,7 @@ def test_layers_may_keep_other_numbers(model_type, tmp_path):
 
 def test_active_parameters_are_those_of_a_model_with_as_many_experts(model_type):
     model = build(model_type)
-    small = build(model_type, **{find_sites(model, ["experts"])[0].config[0].name: 2})
+    small = build(model_type, num_experts=2, num_local_experts=2, n_routed_experts=2)
     rows = sum(model.get_parameter(name)[0].numel() for site in sites_of(model) for name in site.routing.parameters[:1])
     rows += sum(1 for site in sites_of(model) for name in site.routing.parameters if name.endswith("router.bias"))
     assert count_active_parameters(model) == sum(each.numel() for each in small.parameters()) + 2 * rows
@@ -251,7 +251,7 @@ def test_active_parameters_are_those_of_a_model_with_as_many_experts(model_type)
 
 
 def test_a_prune_by_default_has_half_of_the_parameters():
-    model, batches = build("mixtral", torch.float32, num_local_experts=8), inputs("mixtral")
+    model, batches = build("mixtral", torch.float32, num_experts=8, num_local_experts=8), inputs("mixtral")
     report = prune(model, batches).report
     assert report.pruned.parameters <= 0.5 * report.dense.parameters
     assert report.pruned.active_parameters <= report.pruned.parameters
