@@ -132,7 +132,7 @@ def write_page(rows: list[dict]) -> None:
         "these texts gain at least half as much as the others. With few tokens only few layers pass.",
         f"With fewer than {PER_INPUT} tokens for every input of a layer the repair does not re-fit neurons by default,",
         "since a classifier gains little for twice the time. A small translator and an embedding model gain with fewer",
-        "tokens already (`Settings(neurons=True)`). For embeddings, 1 - cosine stands in place of KL.",
+        "tokens already (`Settings(neurons=True)`). For embeddings, 1 - cosine replaces KL.",
         "The seconds are of one run on a shared two-core machine and are approximate.",
         "",
         "Made by `python -m experiments.neurons`.",

@@ -194,7 +194,7 @@ def test_models_without_a_head_embed_pictures(run, photos, tmp_path, model_type)
     auto = {"clip_vision_model": None, "siglip_vision_model": "SiglipVisionModel"}.get(model_type, "AutoModel")
     build(model_type, dtype=torch.float32, auto=auto).save_pretrained(dense)
     build_image_processor().save_pretrained(dense)
-    status, printed, err = run("prune", dense, out, "--data", photos, "--eval", photos, "--keep", "0.5")
+    status, _, err = run("prune", dense, out, "--data", photos, "--eval", photos, "--keep", "0.5")
     assert (status, err) == (0, "")
     report = json.loads((out / "report.json").read_text())
     assert report["task"] == "image-embedding"

@@ -53,11 +53,22 @@ QWEN3_MOE = replace(
     models="Qwen3-30B-A3B, Qwen3-Coder-30B-A3B",
     sites=(HEADS, replace(QWEN_EXPERTS, config=EXPERTS.config)),
 )
-# queries and keys of all heads pass through one norm, so the heads stay
-OLMOE = replace(QWEN2_MOE, model_type="olmoe", models="OLMoE-1B-7B", sites=(QWEN_EXPERTS,))
+OLMOE = replace(
+    QWEN2_MOE,
+    model_type="olmoe",
+    models="OLMoE-1B-7B",
+    sites=(
+        replace(
+            HEADS,
+            vectors=("self_attn.q_norm.weight", "self_attn.k_norm.weight"),
+            config=(),  # the norms of a stock model have the hidden size
+        ),
+        QWEN_EXPERTS,
+    ),
+)
 # the heads share a compressed key and value, so they stay
 DEEPSEEK_V2 = replace(
-    OLMOE,
+    QWEN2_MOE,
     model_type="deepseek_v2",
     models="DeepSeek-V2-Lite, DeepSeek-Coder-V2-Lite",
     sites=(
@@ -77,12 +88,12 @@ DEEPSEEK_V2 = replace(
     requires=(("topk_method", "greedy"),),  # else the router chooses among groups of equal size
     since="5.23.0",  # in 5.0.0 the router is a linear module; releases in between were not tried
 )
-# every head has an attention sink of its own, so the heads stay
 GPT_OSS = replace(
     MIXTRAL,
     model_type="gpt_oss",
     models="gpt-oss-20b, gpt-oss-120b",
     sites=(
+        replace(HEADS, vectors=("self_attn.sinks",)),
         replace(
             EXPERTS,
             attributes=(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from infoprune.measuring.measure import device_of
 from infoprune.statistics.calibration import model_inputs
-from infoprune.structure.scale import scale_of
+from infoprune.structure.scale import output_scale
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Lockstep:
 
     def _hooks(self, point: PausePoint) -> Iterator[torch.utils.hooks.RemovableHandle]:
         """Register hooks that record the residual before the module and pause the pass after it."""
-        scale = scale_of(self._model, point.module, point.scale)
+        scale = output_scale(self._model, point.module, point.scale)
 
         def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             self._latest[id(getcurrent()), point.module] = inputs[0]

@@ -30,7 +30,7 @@ from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.modes import evaluation_mode, in_ordinary_mode
 from infoprune.structure.plain import on_plain_model
-from infoprune.structure.scale import scale_of
+from infoprune.structure.scale import output_scale
 from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites, sites_by_name
 
@@ -271,7 +271,7 @@ def _refit(
 
         outputs = refit_experts(model, step.experts, samples, [each.y for each in paused], firsts, fit_map)
         return [each.total - each.y + y for each, y in zip(paused, outputs, strict=True)]
-    scale = scale_of(model, step.module, step.scale)
+    scale = output_scale(model, step.module, step.scale)
     module = linear(model, step.module) if scale is None else linear(model, step.module).scaled(scale)
 
     def sum_samples(inputs: Sequence[Tensor]) -> list[Sums]:

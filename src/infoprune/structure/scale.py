@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from infoprune.structure.linear import linear
 
 
-def scale_of(model: nn.Module, module: str, scale: str | float | None) -> Float[Tensor, " o"] | None:
+def output_scale(model: nn.Module, module: str, scale: str | float | None) -> Float[Tensor, " o"] | None:
     """Return a factor for every output of a linear module; None where the output is added as it is.
 
     Args:
