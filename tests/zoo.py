@@ -80,7 +80,7 @@ def kinds():
     """Model types whose table is not that of another under another name: for what takes longer."""
     found = {}
     for name, family in FAMILIES.items():
-        found.setdefault(replace(family, model_type="", models="", since=None), name)
+        found.setdefault(replace(family, model_type="", models="", since=None, requires=()), name)
     return list(found.values())
 
 

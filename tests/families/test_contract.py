@@ -212,11 +212,11 @@ def test_compensation_brings_back_a_copy(family):
         assert float(removal.losses[: first + 1].sum()) < 1e-6 * float(removal.losses.sum())
 
 
-def test_repair_comes_nearer(family):
-    model, batches = build(family.model_type), long_inputs(family.model_type)
+def test_repair_comes_nearer(kind):
+    model, batches = build(kind.model_type), long_inputs(kind.model_type)
     plan = plan_for(model, even(model))
     small = apply_plan(model, plan)
-    if family.shared:
+    if kind.shared:
         with pytest.raises(InputError, match=r"several times in a pass.*`repair=False`"):
             repair(small, model, batches)
         with pytest.raises(InputError, match=r"several times in a pass.*`repair=False`"):
