@@ -30,13 +30,13 @@ KEEP = (0.5, 0.75)
 SEEDS = (0, 1, 2)
 SAMPLES = 96
 """Calibration pieces of each kind."""
-RIVALS = ("reap", "frequency", "random")
+BASELINES = ("reap", "frequency", "random")
 METHODS = (
     ("information", "own", True),
     ("information", "equal", True),
     ("information", "equal", False),
-    *((rival, "equal", False) for rival in RIVALS),
-    *((rival, "equal", True) for rival in RIVALS[:2]),
+    *((name, "equal", False) for name in BASELINES),
+    *((name, "equal", True) for name in BASELINES[:2]),
 )
 """(criterion, numbers of experts: equal in all layers or each layer's own, whether the experts are re-fitted)."""
 
