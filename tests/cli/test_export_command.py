@@ -31,7 +31,7 @@ def test_without_a_file_the_graph_is_where_servers_look(run, saved_bert):
     assert "pass --force" in err
     status, printed, err = run("export", saved_bert, "--force")
     assert (status, err) == (0, "")
-    for word in ("5 texts", "1 x 64", "largest difference", "agreement", "onnx/model.onnx"):
+    for word in ("5 inputs", "1 x 64", "largest difference", "agreement", "onnx/model.onnx"):
         assert word in printed
     assert [path.name for path in (saved_bert / "onnx").iterdir()] == ["model.onnx"]
     after = {path.name: path.read_bytes() for path in saved_bert.iterdir() if path.is_file()}

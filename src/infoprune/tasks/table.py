@@ -66,7 +66,6 @@ TASKS = (
         served=False,
         vocabulary=True,
     ),
-    Task("image-embedding", "AutoModel", PICTURE_MODELS, "none", reads="pictures"),
     Task("classification", "AutoModelForSequenceClassification", ("ForSequenceClassification",), "labels"),
     Task("token-classification", "AutoModelForTokenClassification", ("ForTokenClassification",), "tags"),
     Task("question-answering", "AutoModelForQuestionAnswering", ("ForQuestionAnswering",), "none"),
@@ -88,6 +87,7 @@ TASKS = (
         "labels",
         reads="pictures",
     ),
+    Task("image-embedding", "AutoModel", PICTURE_MODELS, "none", reads="pictures"),
     Task("embedding", "AutoModel", ("Model", "ModelWithProjection"), "none"),  # last: other names end so as well
 )
 
