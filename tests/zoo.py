@@ -128,6 +128,8 @@ def form(value, field=None):
 
 FORMS = list({form(family): name for name, family in reversed(FAMILIES.items())}.values())[::-1]
 """The first family with a table of each form, for laws that take longer and do not depend on names."""
+MASKABLE = [name for name in FORMS if not any(row.experts for row in FAMILIES[name].sites)]
+"""Those whose units can be masked in training."""
 each_form = pytest.mark.parametrize("family", FORMS, indirect=True)
 
 

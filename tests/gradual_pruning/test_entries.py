@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import logits_of, make_batches
 from torch.testing import assert_close
-from zoo import FORMS, answers, build, cast, inputs
+from zoo import MASKABLE, answers, build, cast, inputs
 
 from infoprune.gradual_pruning.entries import Entries
 from infoprune.gradual_pruning.table import TRAINED
@@ -44,7 +44,7 @@ def test_scores_feel_the_slope_times_the_weight_and_weights_that_are_gone_feel_n
         assert_close(weight.grad, masked.grad * best(own, 0.3), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("model_type", FORMS)
+@pytest.mark.parametrize("model_type", MASKABLE)
 def test_zeros_in_the_weights_do_what_the_masks_did(model_type):
     model = build(model_type)
     entries = Entries(model, MAGNITUDE)

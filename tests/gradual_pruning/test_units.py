@@ -1,11 +1,14 @@
 """Neurons and heads that are chosen while a model trains, in all families."""
 
+from functools import partial
+
 import pytest
 import torch
 from tiny import make_batches, normal
 from torch.testing import assert_close
-from zoo import FORMS, answers, build, cast, inputs
+from zoo import MASKABLE, answers, build, cast, inputs
 
+from infoprune.errors import InputError
 from infoprune.gradual_pruning.hard_concrete import open_probability
 from infoprune.gradual_pruning.table import TRAINED, TrainedMethod
 from infoprune.gradual_pruning.units import Units
@@ -21,7 +24,7 @@ def logits(model, model_type):
         return [answers(model, [batch]) for batch in cast(inputs(model_type), model.dtype)]
 
 
-@pytest.mark.parametrize("model_type", [name for name in FORMS if name != "olmo2"])  # a norm of all heads
+@pytest.mark.parametrize("model_type", [name for name in MASKABLE if name != "olmo2"])  # a norm of all heads
 @pytest.mark.parametrize("method", [MAGNITUDE, GATES], ids=lambda method: method.name)
 def test_slicing_what_goes_equals_masking_it(model_type, method):
     model = build(model_type)
@@ -37,7 +40,7 @@ def test_slicing_what_goes_equals_masking_it(model_type, method):
     assert_close(logits(small, model_type), gated, rtol=0, atol=1e-6 if model.dtype == torch.float32 else 1e-11)
 
 
-@pytest.mark.parametrize("model_type", FORMS)
+@pytest.mark.parametrize("model_type", MASKABLE)
 def test_every_weight_of_the_layers_goes_with_one_unit(model_type):
     model = build(model_type)
     total = sum(each.weight.numel() for each in layer_maps(model).values())
@@ -121,3 +124,10 @@ def test_gates_and_multipliers_are_trained_apart_and_in_opposite_directions(tiny
     assert (downhill.uphill, uphill.uphill) == (False, True)
     assert downhill.learning_rate == uphill.learning_rate == 0.3
     assert Units(tiny_bert, MAGNITUDE, seed=0).groups == ()
+
+
+def test_experts_cannot_be_masked_in_training():
+    model = build("mixtral")
+    for begin in (partial(Units, model, MAGNITUDE, seed=0), partial(layer_maps, model)):
+        with pytest.raises(InputError, match=r"mixtral has experts, .*use infoprune\.prune"):
+            begin()

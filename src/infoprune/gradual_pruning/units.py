@@ -10,11 +10,10 @@ from transformers import PreTrainedModel
 
 from infoprune.gradual_pruning import hard_concrete
 from infoprune.gradual_pruning.table import TrainedMethod
-from infoprune.gradual_pruning.weights import fold, trainable, unit_weights, weights_of_all
+from infoprune.gradual_pruning.weights import fold, maskable_sites, trainable, unit_weights, weights_of_all
 from infoprune.plan import Plan
 from infoprune.structure.linear import linear
 from infoprune.structure.site import Site
-from infoprune.structure.sites import find_sites
 from infoprune.training.trainer import Group
 
 SPREAD = 0.01
@@ -32,7 +31,7 @@ class Units:
 
     def __init__(self, model: PreTrainedModel, method: TrainedMethod, seed: int) -> None:
         self._model, self._method, self._seed = model, method, seed
-        self._sites = find_sites(model)
+        self._sites = maskable_sites(model)
         each = [torch.full((site.units,), float(unit_weights(model, site))) for site in self._sites]
         self.weights = torch.cat(each)
         """Number of weights of every unit of every site, one site after the other."""

@@ -8,14 +8,30 @@ from torch import nn
 from torch.nn.utils import parametrize
 from transformers import PreTrainedModel
 
+from infoprune.errors import InputError
 from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites
 
 
+def maskable_sites(model: PreTrainedModel) -> tuple[Site, ...]:
+    """Return the sites in the layers.
+
+    Raises:
+        InputError: The model has experts, whose weights are no linear modules.
+    """
+    sites = find_sites(model)
+    if any(site.routing is not None for site in sites):
+        raise InputError(
+            f"this {model.config.model_type} has experts, which cannot be masked in training, expected a model without "
+            "them; use infoprune.prune"
+        )
+    return sites
+
+
 def layer_maps(model: PreTrainedModel) -> dict[str, LinearMap]:
     """Return, by path, the layers' linear maps that write or read units: in BERT Q, K, V, O, up and down."""
-    sites = find_sites(model)
+    sites = maskable_sites(model)
     paths = [path for site in sites for path in (*(rows.module for rows in site.producers), *site.readers)]
     return {path: linear(model, path) for path in dict.fromkeys(paths)}
 
