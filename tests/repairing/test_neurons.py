@@ -10,6 +10,7 @@ from tiny import captured, divergence, logits_of
 from torch.testing import assert_close
 from zoo import build, cast, inputs, long_inputs
 
+from infoprune.families import FAMILIES
 from infoprune.pipeline.settings import Settings
 from infoprune.repairing import gauss_newton as steps
 from infoprune.repairing import neurons
@@ -19,6 +20,8 @@ from infoprune.repairing.neurons import parts_of
 from infoprune.repairing.repair import repair
 from infoprune.structure.linear import linear
 from infoprune.structure.sites import find_sites
+
+WITH_NEURONS = [name for name in REPAIRED if "ffn" in FAMILIES[name].structures]
 
 ONE = ("gelu", lambda each: torch.nn.functional.gelu(each[0]))
 TWO = ("gated", lambda each: torch.nn.functional.silu(each[0]) * each[1])
@@ -69,7 +72,7 @@ def test_the_curvature_may_be_that_of_some_tokens():
     assert not torch.allclose(found[0], weights)
 
 
-@pytest.mark.parametrize("name", REPAIRED)
+@pytest.mark.parametrize("name", WITH_NEURONS)
 def test_every_family_is_known_by_what_it_does(name):
     """With what is found between the parts and the reader, the neurons of a real pass come out."""
     model, batch = build(name), cast(inputs(name), torch.float64)[0]
@@ -85,7 +88,7 @@ def test_every_family_is_known_by_what_it_does(name):
             writes.append(fed @ weight.T)
         activation = activation_between(model.config, writes, hidden)
         assert activation is not None
-        assert_close(activation(writes), hidden, rtol=1e-9, atol=1e-12)
+        assert_close(activation(writes), hidden, rtol=1e-7, atol=1e-9)  # BLOOM has a constant of eight digits
 
 
 def test_an_unknown_activation_is_not_guessed():
@@ -124,7 +127,7 @@ def missed(repaired, dense, site, batches):
     return total
 
 
-@pytest.mark.parametrize("name", REPAIRED)
+@pytest.mark.parametrize("name", WITH_NEURONS)
 def test_the_reader_can_say_more(monkeypatch, name):
     """At the lowest network, where all else is equal, the error falls; the readers alone have done what they can."""
     monkeypatch.setattr(neurons, "_pays", lambda *_: True)

@@ -16,6 +16,9 @@ from infoprune.statistics.precision import exact
 ROUNDING = 1e-2
 """Largest relative error, by rounding to bfloat16, of neurons that an activation function computes."""
 
+USUAL = ("gelu", "gelu_new", "silu", "relu")
+"""Functions that some models have without a field in their config that says so, such as ESM, BLOOM and LFM2."""
+
 ActivationFunction = Callable[[Sequence[Tensor]], Tensor]
 """Neurons, (tokens, m), from the outputs of their parts, each (tokens, m)."""
 
@@ -23,17 +26,20 @@ ActivationFunction = Callable[[Sequence[Tensor]], Tensor]
 def activation_between(
     config: PretrainedConfig, writes: Sequence[Tensor], neurons: Tensor
 ) -> ActivationFunction | None:
-    """Find the function that computes the neurons from the outputs of their parts, by trying those of the config.
+    """Find the function that computes the neurons from the outputs of their parts, by trying some.
 
     Args:
-        config: Config of the model; its activation functions are tried.
+        config: Config of the model; its activation functions are tried, and then usual ones: not every config names it.
         writes: Outputs of each part, (tokens, m).
         neurons: Inputs of the reader, (tokens, m).
 
     Returns:
         act(a), act(a) b or a act(b); None where none of these gives the neurons.
     """
-    acts = [cast(Callable[[Tensor], Tensor], ACT2FN[name]) for name in _activations(config.to_dict())]
+    acts = [
+        cast(Callable[[Tensor], Tensor], ACT2FN[name])
+        for name in dict.fromkeys((*_activations(config.to_dict()), *USUAL))
+    ]
     tried = [activation for act in acts for activation in (_gated(act) if len(writes) == 2 else _alone(act))]
     squares = torch.stack(
         [exact(each).square().sum() for each in (neurons, *(activation(writes) - neurons for activation in tried))]
