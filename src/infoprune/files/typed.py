@@ -17,7 +17,7 @@ def typed(annotation: type[T], value: object, where: str = "it") -> T:
 
     Args:
         annotation: A dataclass, a tuple of equal parts or of one part each, a dict with keys of type str, int, float,
-            str, bool, or one of these or None. An int has at most 64 bits, a float is finite or infinite.
+            str, bool, or one of some of these or None. An int has at most 64 bits, a float is finite or infinite.
         value: Value from json.loads.
         where: Name of the value in the message.
 
@@ -36,7 +36,8 @@ def _typed(annotation: Any, value: Any, where: str) -> object:  # noqa: ANN401  
     if get_origin(annotation) is UnionType:
         if value is None and type(None) in get_args(annotation):
             return None
-        (annotation,) = (each for each in get_args(annotation) if each is not type(None))
+        types = [each for each in get_args(annotation) if each is not type(None)]
+        annotation = next((each for each in types if type(value) is each), types[0])
     if is_dataclass(annotation) and isinstance(annotation, type):
         return _object(annotation, value, where)
     if get_origin(annotation) is tuple:
