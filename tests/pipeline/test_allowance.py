@@ -11,6 +11,7 @@ from infoprune.budgets.budget import Budget, Keep
 from infoprune.errors import InputError
 from infoprune.measuring.free_memory import memory_in_use
 from infoprune.measuring.measure import device_of
+from infoprune.pipeline import allowance as module
 from infoprune.pipeline.allowance import LEAST, Allowance, allowance
 from infoprune.pipeline.clock import Clock
 from infoprune.pipeline.rounds import Rounds
@@ -71,6 +72,15 @@ def test_a_repair_reads_as_many_texts_as_fit(tiny_bert):
         assert len({int(batch["input_ids"][0, 0]) for batch in read}) == len(read)
         found.append(allowed.texts)
     assert 1.5 * found[0] < found[1]
+
+
+@pytest.mark.parametrize(("free", "least", "most"), [(0, LEAST, LEAST), (60 << 20, LEAST + 1, 4095)])
+def test_without_a_limit_what_is_free_limits_the_repair(tiny_bert, monkeypatch, free, least, most):
+    monkeypatch.setattr(module, "free_memory", lambda _: free)
+    with pytest.warns(UserWarning, match=r"the repair reads [\d,]+ of the 4,096 texts: .*the machine has"):
+        allowed = allowance(tiny_bert, many_texts(), None, Keep(0.5), structures=None, repairs=True)
+    assert allowed.graph is None
+    assert least <= allowed.texts <= most
 
 
 def test_a_repair_of_some_texts_is_that_of_these_alone(tiny_bert):

@@ -136,21 +136,20 @@ def _texts(
     if whole <= limit:
         return None
     fit = int((limit - one) // max(1.0, (whole - one) / max(1, inputs - 1)))
+    few = min(LEAST, inputs)
     there = f"{'`memory` allows' if strict else 'the machine has'} {_mebibytes(limit)}"
-    if fit >= min(LEAST, inputs):
-        warnings.warn(
-            f"the repair reads {fit:,} of the {inputs:,} texts: all would take the process to {_mebibytes(whole)} MiB, "
-            f"and {there}",
-            stacklevel=4,
+    if fit < few and strict:
+        raise InputError(
+            f"the repair of {few} texts takes the process to {_mebibytes(taken(few, again))} MiB, and {there}; "
+            "allow that much, or pass `repair=False`"
         )
-        return fit
-    if not strict:
-        return min(LEAST, inputs)
-    least = taken(min(LEAST, inputs), again)
-    raise InputError(
-        f"the repair of {min(LEAST, inputs)} texts takes the process to {_mebibytes(least)} MiB, and {there}; "
-        "allow that much, or pass `repair=False`"
+    read = max(fit, few)
+    warnings.warn(
+        f"the repair reads {read:,} of the {inputs:,} texts: all would take the process to {_mebibytes(whole)} MiB, "
+        f"and {there}",
+        stacklevel=4,
     )
+    return read
 
 
 def _count(batches: Sequence[Batch]) -> int:
