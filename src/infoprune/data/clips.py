@@ -19,6 +19,7 @@ from infoprune.data.lazy import LazyBatches
 from infoprune.data.media import MediaData
 from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError, reason_of
+from infoprune.files.extras import extra_module
 from infoprune.sources.item import MediaItem
 
 
@@ -28,12 +29,7 @@ def speech_extra(module: str) -> Any:  # noqa: ANN401
     Raises:
         InputError: It is not installed.
     """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError:
-        raise InputError(
-            f"{module} is not installed, expected it for speech; run pip install 'infoprune[speech]'"
-        ) from None
+    return extra_module(module, "speech", "speech")
 
 
 def open_clip(item: MediaItem, rate: int) -> Any:  # noqa: ANN401

@@ -38,8 +38,7 @@ from infoprune.families.llama import (
     STARCODER2,
 )
 from infoprune.families.mixtral import DEEPSEEK_V2, GPT_OSS, MIXTRAL, OLMOE, QWEN2_MOE, QWEN3_MOE
-from infoprune.families.modernbert import MODERNBERT
-from infoprune.families.modernbert_decoder import MODERNBERT_DECODER
+from infoprune.families.modernbert import MODERNBERT, MODERNBERT_DECODER
 from infoprune.families.mpnet import MPNET
 from infoprune.families.nomic import GTE, JINA_EMBEDDINGS_V3, NOMIC_BERT
 from infoprune.families.olmo import OLMO, OLMO2, OLMO3

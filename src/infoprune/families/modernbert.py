@@ -1,4 +1,6 @@
-"""ModernBERT: pre-norm encoder with fused query, key and value and a fused gated feed-forward network."""
+"""ModernBERT: pre-norm encoder with fused query, key and value and a fused gated network, and its decoder."""
+
+from dataclasses import replace
 
 from infoprune.families.table import Family, Rows, Setting, SiteRow
 
@@ -25,4 +27,15 @@ MODERNBERT = Family(
         ),
     ),
     since="5.1.0",
+)
+MODERNBERT_DECODER = replace(
+    MODERNBERT,
+    model_type="modernbert-decoder",
+    models="Ettin (decoder)",
+    task="causal-lm",
+    sites=(
+        replace(MODERNBERT.sites[0], producers=(Rows("attn.q_proj"), Rows("attn.k_proj"), Rows("attn.v_proj"))),
+        MODERNBERT.sites[1],
+    ),
+    since=None,
 )

@@ -6,6 +6,7 @@ That of texts is the tokenizer, see `jobs/models.py`.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,7 @@ def open_image_processor(folder: StrPath) -> Preprocessor:
         InputError: Pillow is not installed, there is no image processor, or it cannot be read.
     """
     pillow()
-    _check_there(folder, "image processor", "AutoImageProcessor.from_pretrained(...).save_pretrained")
-    try:
-        with quiet_transformers(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            processor: Preprocessor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # the errors of a broken processor depend on its class
-        raise InputError(
-            f"{folder}: the image processor cannot be read ({reason_of(error)}), expected one that fits the model; "
-            "save it again with its save_pretrained"
-        ) from error
-    return processor
+    return _opened(folder, AutoImageProcessor, "image processor", "one that fits the model", lambda processor: None)
 
 
 def try_image_processor(folder: StrPath, model: PreTrainedModel, processor: Any) -> None:  # noqa: ANN401
@@ -74,20 +65,14 @@ def open_processor(folder: StrPath) -> Preprocessor:
     """
     for module in ("soundfile", "jiwer"):
         speech_extra(module)
-    _check_there(folder, "processor", "AutoProcessor.from_pretrained(...).save_pretrained")
-    try:
-        with quiet_transformers(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            processor: Preprocessor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-            if len(tokenizer_of(processor)) <= len(set(tokenizer_of(processor).all_special_ids)):
-                raise ValueError("its tokenizer knows no tokens but special ones")
-            rate_of(processor)
-    except Exception as error:  # the errors of a broken processor depend on its class
-        raise InputError(
-            f"{folder}: the processor cannot be read ({reason_of(error)}), expected a feature extractor and a "
-            "tokenizer that fit the model; save it again with its save_pretrained"
-        ) from error
-    return processor
+
+    def check(processor: Preprocessor) -> None:
+        if len(tokenizer_of(processor)) <= len(set(tokenizer_of(processor).all_special_ids)):
+            raise ValueError("its tokenizer knows no tokens but special ones")
+        rate_of(processor)
+
+    parts = "a feature extractor and a tokenizer that fit the model"
+    return _opened(folder, AutoProcessor, "processor", parts, check)
 
 
 def try_processor(folder: StrPath, model: PreTrainedModel, processor: Any) -> None:  # noqa: ANN401
@@ -129,6 +114,28 @@ def seconds_of(processor: Any) -> float:  # noqa: ANN401
 def channels_of(model: PreTrainedModel) -> int:
     """Return the number of channels of the pictures that a model reads."""
     return int(getattr(model.config, "num_channels", None) or 3)
+
+
+def _opened(
+    folder: StrPath,
+    auto: Any,  # noqa: ANN401
+    what: str,
+    expected: str,
+    check: Callable[[Preprocessor], None],
+) -> Preprocessor:
+    """Load what an automatic class finds in a folder, and check it."""
+    _check_there(folder, what, f"{auto.__name__}.from_pretrained(...).save_pretrained")
+    try:
+        with quiet_transformers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            processor: Preprocessor = auto.from_pretrained(folder, trust_remote_code=False)
+            check(processor)
+    except Exception as error:  # the errors of a broken processor depend on its class
+        raise InputError(
+            f"{folder}: the {what} cannot be read ({reason_of(error)}), expected {expected}; "
+            "save it again with its save_pretrained"
+        ) from error
+    return processor
 
 
 def _check_there(folder: StrPath, what: str, call: str) -> None:

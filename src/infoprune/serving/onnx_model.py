@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.utils.generic import ModelOutput
 
 from infoprune.errors import InputError, reason_of
+from infoprune.files.extras import extra_module
 
 SUFFIX = ".onnx"
 CONFIG_KEY = "infoprune.config"
@@ -109,12 +109,7 @@ def extra(module: str) -> Any:  # noqa: ANN401
     Raises:
         InputError: It is not installed.
     """
-    try:
-        return import_module(module)
-    except ModuleNotFoundError:
-        raise InputError(
-            f"{module} is not installed, expected it for {SUFFIX} files; run pip install 'infoprune[onnx]'"
-        ) from None
+    return extra_module(module, "onnx", f"{SUFFIX} files")
 
 
 def _config(text: str | None, path: Path) -> PretrainedConfig | None:
