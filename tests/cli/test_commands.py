@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification, BertModel
 
 import infoprune
 from infoprune.budgets.costs import find_costs
-from infoprune.checkpoint import save
+from infoprune.checkpoint import load, save
 from infoprune.jobs.reload import check_reload
 from infoprune.measuring.measure import Latency
 
@@ -306,3 +306,18 @@ def test_depth_and_allocation_apply_to_the_default_budget(run, saved_bert, revie
         command = ("prune", saved_bert, folder, "--data", reviews, "--plan-only", "--depth", "--allocation", "uniform")
         assert run(*command, *options)[0] == 0
     assert (tmp_path / "given" / "plan.json").read_text() == (tmp_path / "default" / "plan.json").read_text()
+
+
+def test_the_effort_decides_on_neurons(run, saved_bert, reviews, tmp_path):
+    """A quick repair does not re-fit neurons, a thorough one does, and a normal one where tokens are enough."""
+    found = {}
+    for effort in ("quick", "normal", "thorough"):
+        out = tmp_path / effort
+        status, _, err = run("prune", saved_bert, out, "--data", reviews, "--keep", "0.5", "--effort", effort)
+        assert status == 0, err
+        found[effort] = load(out).state_dict()
+    same = {
+        one: all(torch.equal(tensor, found["quick"][path]) for path, tensor in found[one].items())
+        for one in ("normal", "thorough")
+    }
+    assert same == {"normal": True, "thorough": False}

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 import torch
@@ -18,7 +19,10 @@ from infoprune.repairing.activation import activation_between
 from infoprune.repairing.gauss_newton import Tokens, gauss_newton
 from infoprune.repairing.neurons import parts_of
 from infoprune.repairing.repair import repair
-from infoprune.structure.linear import linear
+from infoprune.repairing.ridge import fit_ridge, sums_by_fold
+from infoprune.statistics.collect import collect, collect_importance
+from infoprune.statistics.metric import metric_root
+from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.sites import find_sites
 
 WITH_NEURONS = [name for name in REPAIRED if "ffn" in FAMILIES[name].structures]
@@ -112,9 +116,14 @@ def test_parts_are_read_and_written_where_they_are():
 
 
 def missed(repaired, dense, site, batches):
-    """Mean square, over all tokens, of what the reader and the residual of the lowest site say too little."""
+    """Sum of squares, over all tokens, of what the reader and the residual of the lowest site say too little."""
+    return float(said_wrongly(repaired, dense, site, batches).sum())
+
+
+def said_wrongly(repaired, dense, site, batches):
+    """The same for every output."""
     step = sys.modules["infoprune.repairing.refit_steps"].refit_steps(repaired, dense)[site.reader]
-    total = 0.0
+    total = torch.zeros(())
     for batch in batches:
         streams = []
         for model in (repaired, dense):
@@ -123,18 +132,23 @@ def missed(repaired, dense, site, batches):
                 model(**batch)
             y = said[0][1].flatten(0, -2)
             streams.append(y + before[0][0].flatten(0, -2) if step.stream else y)
-        total += float((streams[0] - streams[1]).square().sum())
+        total = total + (streams[0] - streams[1]).square().sum(0)
     return total
 
 
 @pytest.mark.parametrize("name", WITH_NEURONS)
 def test_the_reader_can_say_more(monkeypatch, name):
     """At the lowest network, where all else is equal, the error falls; the readers alone have done what they can."""
-    monkeypatch.setattr(neurons, "_pays", lambda *_: True)
+    errors = cycle([0.0, 1.0])  # on held-out texts, with and without
+    monkeypatch.setattr(neurons, "_held_out_error", lambda *_: next(errors))
     dense = build(name)
     small, batches = halved(dense, ("ffn",)), long_inputs(name)
     site = ffn_sites(small)[0]
-    plain, adapted = (repair(small, dense, batches, neurons=each, smoothing=float("inf")) for each in (False, True))
+    statistics = replace(collect_importance(dense, batches), fisher={})  # all outputs count alike
+    plain, adapted = (
+        repair(small, dense, batches, statistics=statistics, neurons=each, smoothing=float("inf"))
+        for each in (False, True)
+    )
     paths = [producer.module for producer in site.producers]
     assert any(not torch.equal(linear(plain, path).weight, linear(adapted, path).weight) for path in paths)
     assert missed(adapted, dense, site, batches) < missed(plain, dense, site, batches)
@@ -164,11 +178,49 @@ def test_it_is_left_out_where_tokens_are_few(monkeypatch):
     assert replace(Settings(), neurons=True).neurons is True
 
 
-@pytest.mark.parametrize(
-    ("after", "pays"), [((0.9, 0.8), True), ((0.91, 0.8), False), ((1.01, 0.8), False), ((0.9, 1.1), True)]
-)
-def test_half_of_what_is_gained_must_be_gained_on_other_texts(after, pays):
-    assert neurons._pays((1.0, 1.0), after) is pays
+def test_the_metric_says_which_outputs_count():
+    """Where the model hardly depends on most outputs of a reader, the neurons serve the others."""
+    dense = build("bert")
+    small, batches = halved(dense, ("ffn",)), long_inputs("bert")
+    site = ffn_sites(small)[0]
+    statistics = collect_importance(dense, batches)
+    few = torch.full((dense.config.hidden_size,), 1e-6, dtype=torch.float64)
+    few[:4] = 1.0
+    errors = []
+    for fisher in (torch.eye(len(few), dtype=torch.float64), few.diag()):
+        alone = replace(statistics, fisher={site.name: fisher})
+        repaired = repair(small, dense, batches, statistics=alone, neurons=True, sites=[site.name])
+        errors.append(said_wrongly(repaired, dense, site, batches)[:4].sum())
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_coordinates_of_the_metric_change_no_regression():
+    """A reader is fitted output by output, so in turned coordinates the same ridge gives the same map."""
+    metric = sampled(5, 8) @ sampled(5, 8).T
+    root, inverse = metric_root(metric)
+    assert_close(root @ root, metric / metric.diagonal().mean(), rtol=1e-9, atol=1e-9)
+    assert_close(root @ inverse, torch.eye(5, dtype=torch.float64), rtol=1e-9, atol=1e-9)
+    reader = LinearMap(torch.nn.Linear(3, 5, dtype=torch.float64))
+    x, target, weights = sampled(2, 20, 3), sampled(2, 20, 5, seed=1), sampled(2, 20, seed=2).square()
+    fits = [
+        fit_ridge(sums_by_fold([(x, wanted, weights)], [0], each.weight, 2), each.weight, ridge=0.1)
+        for wanted, each in ((target, reader), (target @ root.T, reader.followed_by(root)))
+    ]
+    for plain, turned in zip(*fits, strict=True):
+        assert_close(root @ plain, turned, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "t5"])
+def test_importance_comes_with_the_metric_of_neurons(name):
+    """A pass without moments gives the Fisher information that a whole one gives, at the readers of neurons alone."""
+    model, batches = build(name), inputs(name)
+    whole, alone = collect(model, batches), collect_importance(model, batches)
+    names = {site.name for site in ffn_sites(model)}
+    assert set(alone.fisher) == set(whole.for_repair().fisher) == names
+    assert whole.fisher == {}
+    for each in names:
+        assert_close(alone.fisher_at(each).double(), whole.fisher_at(each), rtol=1e-6, atol=1e-9)
+        assert torch.equal(whole.for_repair().fisher_at(each), whole.sites[each].fisher.float())
 
 
 def test_of_one_text_none_can_be_held_out():

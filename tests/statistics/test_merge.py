@@ -148,7 +148,7 @@ def test_given_statistics_that_do_not_do(make_tiny_bert):
         prune(make_tiny_bert(seed=1), batches, keep=0.5, structures=("ffn",), statistics=statistics)
 
 
-def test_importance_alone_is_that_of_all(tiny_bert64):
+def test_for_repair_is_that_of_all(tiny_bert64):
     batches = make_batches()
     expected, found = collect(tiny_bert64, batches), collect_importance(tiny_bert64, batches)
     assert found.sites == {}

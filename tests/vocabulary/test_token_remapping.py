@@ -23,10 +23,10 @@ from infoprune.measuring.measure import count_bytes, count_parameters
 from infoprune.pipeline.prune import prune
 from infoprune.pipeline.settings import Settings
 from infoprune.plan import VOCABULARY, Plan, plan_of
-from infoprune.ranking.criteria import fisher_metric
 from infoprune.repairing.repair import repair
 from infoprune.serving.export import export
 from infoprune.statistics.embedding_fisher import embedding_fisher
+from infoprune.statistics.metric import fisher_metric
 from infoprune.structure.embeddings import count_rows, count_tokens, tokens_by_role
 from infoprune.surgery import apply_plan, outline
 from infoprune.training.distill import Distillation, distill

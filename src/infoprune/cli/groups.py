@@ -83,6 +83,7 @@ class AfterOptions:
     """Repair, distillation and rounds."""
 
     repair: options.Repair = True
+    effort: options.Effort = "normal"
     distill: options.Distill = None
     rounds: options.Rounds = 1
 

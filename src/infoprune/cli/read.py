@@ -121,6 +121,23 @@ def shape(text: str) -> "Form":
     raise InputError(f"--shape is {text!r}, expected one of: {', '.join(FORMS)}; pass e.g. --shape free")
 
 
+def effort(text: str) -> bool | None:
+    """Read --effort, as the setting `neurons`.
+
+    Raises:
+        InputError: There is no such effort.
+
+    Examples:
+        >>> effort("quick")
+        False
+    """
+    from infoprune.pipeline.settings import EFFORTS
+
+    if text not in EFFORTS:
+        raise InputError(f"--effort is {text!r}, expected one of: {', '.join(EFFORTS)}; pass e.g. --effort normal")
+    return EFFORTS[text]
+
+
 def names(text: str | None) -> tuple[str, ...] | None:
     """Split a list of names at its commas.
 

@@ -117,7 +117,7 @@ class Rounds:
                     self.dense, own, sites=sites, seed=self.seed, memory=self.allowed.graph, progress=report
                 )
         if last:
-            statistics, self._statistics = statistics.importance_alone(), None
+            statistics, self._statistics = statistics.for_repair(), None
         with self.clock.stage("repair") as report:
             batches, statistics = with_augmentations(
                 self.dense,

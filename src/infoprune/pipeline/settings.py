@@ -8,6 +8,8 @@ from infoprune.errors import InputError
 Refresh = Literal["site", "round", "never"]
 Form = Literal["free", "uniform"]
 FORMS: tuple[Form, ...] = ("free", "uniform")
+EFFORTS: dict[str, bool | None] = {"quick": False, "normal": None, "thorough": True}
+"""Values of `neurons` by the effort of a repair."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Settings:
             model has an output at every token.
         producers: Let the repair re-fit producers as well as readers.
         neurons: Let the repair re-fit the producers of neurons, layer by layer, to the output that their reader has to
-            give. None does so where there are 128 tokens for every input of a layer; the repair then takes several
+            give. None does so where there are 32 tokens for every input of a layer; the repair then takes up to three
             times as long.
         shape: "uniform" permits the sizes that plain transformers can open, the same in every layer; "free" permits
             any.

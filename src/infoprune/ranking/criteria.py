@@ -21,6 +21,7 @@ from infoprune.ranking.fan2021 import Fan2021
 from infoprune.ranking.kwon import Kwon
 from infoprune.ranking.scores import Activation, Flap, Leverage, Magnitude, MagnitudeSum, Taylor, Wanda
 from infoprune.statistics.extras import Extra
+from infoprune.statistics.metric import fisher_metric
 from infoprune.statistics.pairs import Pairing
 from infoprune.statistics.statistics import SiteStatistics
 
@@ -178,15 +179,6 @@ class Random:
     def rank_experts(self, statistics: SiteStatistics, generator: torch.Generator) -> Elimination:
         """Return a uniformly random order of the experts."""
         return self.rank_site(statistics, generator)
-
-
-def fisher_metric(fisher: Float[Tensor, "o o"], tau: float) -> Float[Tensor, "o o"]:
-    """Return G + tau mean(diag G) 1, in nats; the identity where tau is infinite or G is zero."""
-    level = float(fisher.diagonal().mean())
-    identity = torch.eye(len(fisher), dtype=fisher.dtype, device=fisher.device)
-    if math.isinf(tau) or level <= 0:
-        return identity
-    return fisher + tau * level * identity
 
 
 CRITERIA: dict[str, Callable[[], Criterion]] = {

@@ -97,7 +97,7 @@ def with_augmentations(
         for batch, key in zip(batches, keys, strict=True)
     ]
     importance = collect_importance(dense, sampled, sites=sites, seed=seed, memory=memory, progress=progress)
-    return [*batches, *sampled], merge_statistics(statistics.among(batches).importance_alone(), importance)
+    return [*batches, *sampled], merge_statistics(statistics.among(batches).for_repair(), importance)
 
 
 def _answers_once(model: PreTrainedModel, batch: Batch) -> bool:

@@ -4,42 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.processes import total
 from infoprune.repairing.activation import activation_between
 from infoprune.repairing.gauss_newton import Tokens, Weights, gauss_newton, written
-from infoprune.repairing.ridge import Samples, Sums
+from infoprune.repairing.ridge import FOLDS, Samples, Sums, sums_by_fold
+from infoprune.repairing.shared_sums import over_processes
+from infoprune.statistics.metric import metric_root
 from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.slices import Slice
 
-DAMPING = 0.1
-"""Chosen from three values on validation texts of one model; a third of it and three times as much do as well."""
+DAMPING = 0.3
+"""Chosen from three values on validation texts of two models; a third of it and three times as much lose 1 to 2 %."""
 
-TRIAL = 4
+TRIAL = 2
 """Conjugate gradient iterations of the first trial step, which shows whether a re-fit pays."""
 
 STEPS = 2
 """Gauss-Newton steps; a third changes little."""
 
-PER_INPUT = 128
-"""Tokens per input of the parts: with fewer, neurons are re-fitted on request only. Fewer may be enough
-(docs/research/neurons.md), but classifiers gained little for twice the time."""
+PER_INPUT = 32
+"""Tokens per input of the parts: with fewer, neurons are re-fitted on request only (docs/research/neurons.md)."""
 
 CURVATURE = 64
-"""Tokens per input from which J^T J is estimated where there are more; the right-hand side is that of all tokens."""
+"""Tokens per input from which J^T J is estimated where there are more; the right-hand side is that of all tokens.
+A fourth of it undoes most of the gain."""
 
 CHUNK = 8192
 """Tokens in a chunk of a Gauss-Newton step."""
 
+Fit = Callable[[LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
+"""Weight (o, m) and bias (o,) of a reader, from the present ones and the sums of its regression by fold."""
 FitReader = Callable[[Sequence[Sums]], tuple[Tensor, Tensor]]
-"""Weight (o, m) and bias (o,) of the reader, from the sums of its regression by fold."""
-SumSamples = Callable[[Sequence[Tensor]], list[Sums]]
-"""Sums of the reader's regression by fold, from its inputs batch by batch."""
+"""The same for one reader."""
 
 
 @dataclass(frozen=True)
@@ -87,36 +90,36 @@ def refit_neurons(
     parts: Sequence[Part],
     inputs: Sequence[Tensor],
     samples: Sequence[Samples],
-    held_out: Sequence[Bool[Tensor, "_ _"]],
-    sums: list[Sums],
-    sum_samples: SumSamples,
-    fit: FitReader,
-) -> tuple[list[Tensor], list[Sums]]:
+    firsts: Sequence[int],
+    reader: LinearMap,
+    fit: Fit,
+    metric: Float[Tensor, "o o"] | None = None,
+) -> list[Tensor]:
     r"""Re-fit the weights that write the neurons of a layer, in place, to reduce the error of their reader.
 
-    With a the parts' outputs, h = act(a) the neurons and y_t - r_t the reader's target at token t,
+    With a the parts' outputs, h = act(a) the neurons, y_t - r_t the reader's target at token t and Q the metric,
 
-        min over A, W, b of   sum_t w_t |W act(A x_t) + b - (y_t - r_t)|^2
+        min over A, W, b of   sum_t w_t |W act(A x_t) + b - (y_t - r_t)|_Q^2
 
-    in turn: W and b by ridge regression, A by a Gauss-Newton step at fixed W,
+    in turn: W and b by ridge regression, A by a Gauss-Newton step at fixed W, in coordinates where Q is the identity,
 
         (J^T J + damping level 1) (A' - A) = J^T (y - r - W h - b) + damping level (A_0 - A),
 
     solved by conjugate gradients. A first trial step leaves out the texts of the first fold: unless the error on these
-    texts falls, and at least half as much as on the others, the neurons stay as they are.
+    texts falls, the neurons stay as they are.
 
     Args:
         model: Model whose config names the activation function.
         parts: Parts that write the neurons.
         inputs: Inputs of the parts, batch by batch, (batch, length, n).
         samples: Regression of the reader, batch by batch, with m inputs and o targets.
-        held_out: Which tokens belong to texts of the first fold, batch by batch, (batch, length).
-        sums: Sums of `samples` by fold.
-        sum_samples: Sums the reader's regression by fold, for new inputs of the reader.
+        firsts: Number of the first text of every batch, which decides its fold.
+        reader: The reader; it stays as it is.
         fit: Fits the reader.
+        metric: What a change of the reader's output costs; None for the identity.
 
     Returns:
-        The reader's inputs, batch by batch, and the sums of its regression by fold.
+        The reader's inputs, batch by batch.
 
     Source: layer-wise reconstruction on unlabelled inputs as in OSSCAR (X. Meng et al., ICML 2024) and BRECQ (Y. Li
     et al., ICLR 2021), here by damped least squares (K. Levenberg, 1944; D. Marquardt, 1963).
@@ -127,8 +130,17 @@ def refit_neurons(
     initial = torch.stack([part.read() for part in parts]).to(wide)
     activation = activation_between(model.config, written(initial, part_inputs[0]), samples[0][0].to(wide))
     hidden = [x for x, _, _ in samples]
+    root = None if metric is None else metric_root(metric)[0].to(wide)
+    samples = samples if root is None else [(x, target.to(wide) @ root.T, weight) for x, target, weight in samples]
+    fit_reader: FitReader = partial(fit, reader if root is None else reader.followed_by(root))
+
+    def sum_samples(inputs: Sequence[Tensor]) -> list[Sums]:
+        new = ((x, target, weight) for x, (_, target, weight) in zip(inputs, samples, strict=True))
+        return over_processes(sums_by_fold(new, firsts, reader.weight, FOLDS))
+
+    sums = sum_samples(hidden)
     if activation is None or not _usable(sums):
-        return hidden, sums
+        return hidden
 
     def neurons_of(weights: Weights) -> list[Tensor]:
         return [
@@ -137,31 +149,35 @@ def refit_neurons(
         ]
 
     def step(
-        weights: Weights, reader: tuple[Tensor, Tensor], some: Sequence[Tokens], iterations: int | None = None
+        weights: Weights, present: tuple[Tensor, Tensor], some: Sequence[Tokens], iterations: int | None = None
     ) -> Weights:
         columns = inputs[0].shape[-1]
-        return gauss_newton(weights, initial, reader, activation, some, DAMPING, columns, stride, iterations)
+        return gauss_newton(weights, initial, present, activation, some, DAMPING, columns, stride, iterations)
 
+    held_out = [
+        ((first + torch.arange(len(weight), device=weight.device)) % FOLDS == 0)[:, None].expand(weight.shape)
+        for first, (_, _, weight) in zip(firsts, samples, strict=True)
+    ]
     fitted, left_out = (
         _tokens(part_inputs, samples, [mask if inside else ~mask for mask in held_out], wide)
         for inside in (False, True)
     )
     stride = max(1, _count(samples) // (CURVATURE * inputs[0].shape[-1]))
-    reader = fit(sums[1:])
-    if not _pays(_errors(sums, fit), _errors(sum_samples(neurons_of(step(initial, reader, fitted, TRIAL))), fit)):
-        return hidden, sums
-    weights, reader = initial, fit(sums)
+    tried = sum_samples(neurons_of(step(initial, fit_reader(sums[1:]), fitted, TRIAL)))
+    if _held_out_error(tried, fit_reader) >= _held_out_error(sums, fit_reader):
+        return hidden
+    weights, present = initial, fit_reader(sums)
     for _ in range(STEPS):
-        new_weights = step(weights, reader, [*fitted, *left_out])
+        new_weights = step(weights, present, [*fitted, *left_out])
         new_hidden = neurons_of(new_weights)
         new_sums = sum_samples(new_hidden)
-        new_reader = fit(new_sums)
-        if _error(new_sums, new_reader) >= _error(sums, reader):
+        new_reader = fit_reader(new_sums)
+        if _error(new_sums, new_reader) >= _error(sums, present):
             break
-        weights, hidden, sums, reader = new_weights, new_hidden, new_sums, new_reader
+        weights, hidden, sums, present = new_weights, new_hidden, new_sums, new_reader
     for part, values in zip(parts, weights, strict=True):
         part.write(values)
-    return hidden, sums
+    return hidden
 
 
 def _with_ones(x: Tensor) -> Tensor:
@@ -189,17 +205,9 @@ def _usable(parts: Sequence[Sums]) -> bool:
     return finite and all(float(part.xx[-1, -1]) > 0 for part in parts[:2])
 
 
-def _errors(parts: Sequence[Sums], fit: FitReader) -> tuple[float, float]:
-    """Return the mean error on the first fold and on the others, to which the reader is fitted."""
-    reader = fit(parts[1:])
-    masses = float(parts[0].xx[-1, -1]), sum(float(part.xx[-1, -1]) for part in parts[1:])
-    return parts[0].error(*reader) / masses[0], _error(parts[1:], reader) / masses[1]
-
-
-def _pays(before: tuple[float, float], after: tuple[float, float]) -> bool:
-    """Return whether a step lowers the error on held-out texts, at least half as much as on those of the fit."""
-    held_out, fitted = (one - other for one, other in zip(before, after, strict=True))
-    return held_out > 0 and held_out >= fitted / 2
+def _held_out_error(parts: Sequence[Sums], fit: FitReader) -> float:
+    """Return the error on the first fold of a reader that is fitted to the others."""
+    return parts[0].error(*fit(parts[1:]))
 
 
 def _error(parts: Sequence[Sums], reader: tuple[Tensor, Tensor]) -> float:

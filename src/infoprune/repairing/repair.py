@@ -7,24 +7,27 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens, kept_within
-from infoprune.processes import add_up, starts
+from infoprune.processes import starts
 from infoprune.repairing.experts import refit_experts
 from infoprune.repairing.lockstep import Lockstep, PausedPass, PausePoint
 from infoprune.repairing.neurons import enough_tokens, parts_of, refit_neurons
 from infoprune.repairing.norm import refit_norm
 from infoprune.repairing.refit_steps import RefitStep, refit_steps
 from infoprune.repairing.ridge import FOLDS, Samples, Sums, fit_ridge, sums_by_fold
+from infoprune.repairing.shared_sums import over_processes
 from infoprune.statistics.accept import accept
 from infoprune.statistics.answer import remedy
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
 from infoprune.statistics.collect import collect_importance
 from infoprune.statistics.huber import huber_weights
+from infoprune.statistics.metric import TAU, fisher_metric
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.linear import LinearMap, linear
@@ -120,6 +123,7 @@ def repair(
         chosen=wanted,
         weigh=by_importance(statistics, batches, smoothing),
         fit=partial(_by_ridge, ridge=ridge),
+        fisher_at=statistics.fisher_at,
         neurons=neurons,
         huber=True,
         own=own,
@@ -136,6 +140,7 @@ def refit_bottom_up(
     chosen: Callable[[RefitStep], bool],
     weigh: Weigh,
     fit: Fit,
+    fisher_at: Callable[[str], Tensor | None] = lambda _: None,
     neurons: bool | None = False,
     huber: bool = False,
     own: int | None = None,
@@ -151,6 +156,7 @@ def refit_bottom_up(
         chosen: Whether to take a step.
         weigh: Token weights at a step.
         fit: Fits a linear module.
+        fisher_at: Fisher information at the reader of a site, for the re-fit of neurons.
         neurons: Whether to re-fit the producers of neurons together with their reader, see `repair`.
         huber: Whether tokens with far longer inputs or errors than the median get smaller weights (`huber_weights`).
         own: Number of batches that are not augmented, see `repair`.
@@ -186,7 +192,8 @@ def refit_bottom_up(
             part_inputs = inputs.pop(step.neurons[0].module, None) if step.neurons else None
             if part_inputs is not None and neurons is None and not enough_tokens(part_inputs, samples):
                 part_inputs = None
-            passes.resume(_refit(repaired, step, paused, samples, firsts, fit, part_inputs))
+            fisher = None if part_inputs is None else fisher_at(step.importance)
+            passes.resume(_refit(repaired, step, paused, samples, firsts, fit, part_inputs, fisher))
             done += 1
             if progress is not None:
                 progress(done, len(steps))
@@ -254,8 +261,19 @@ def _refit(
     firsts: Sequence[int],
     fit: Fit,
     part_inputs: Sequence[Tensor] | None,
+    fisher: Tensor | None,
 ) -> list[Tensor]:
     """Re-fit one module in place; with `part_inputs`, also the producers of its neurons, which read these.
+
+    Args:
+        model: The pruned model.
+        step: What to re-fit.
+        paused: The paused passes.
+        samples: Samples of the regression, batch by batch.
+        firsts: Number of the first text of every batch.
+        fit: Fits a linear module.
+        part_inputs: Inputs of the producers of neurons, batch by batch.
+        fisher: Fisher information at the module's output in the dense model, for the re-fit of neurons.
 
     Returns:
         The tensors with which the passes are resumed.
@@ -265,7 +283,7 @@ def _refit(
     if step.experts is not None:
 
         def fit_map(parts: Sequence[Sums], present: LinearMap) -> Tensor:
-            parts = _over_processes(parts)
+            parts = over_processes(parts)
             read = any(float(part.xx[-1, -1]) > 0 for part in parts)
             return fit(step, present, parts)[0] if read else exact(present.weight)
 
@@ -274,20 +292,13 @@ def _refit(
     scale = output_scale(model, step.module, step.scale)
     module = linear(model, step.module) if scale is None else linear(model, step.module).scaled(scale)
 
-    def sum_samples(inputs: Sequence[Tensor]) -> list[Sums]:
-        new = ((x, target, weight) for x, (_, target, weight) in zip(inputs, samples, strict=True))
-        return _over_processes(sums_by_fold(new, firsts, module.weight, FOLDS))
-
     inputs = [x for x, _, _ in samples]
-    sums = sum_samples(inputs)
     if part_inputs is not None:
-        held_out = [
-            ((first + torch.arange(len(weight), device=weight.device)) % FOLDS == 0)[:, None].expand(weight.shape)
-            for first, (_, _, weight) in zip(firsts, samples, strict=True)
-        ]
-        parts, refit = parts_of(model, step.neurons, step.units), partial(fit, step, module)
-        inputs, sums = refit_neurons(model, parts, part_inputs, samples, held_out, sums, sum_samples, refit)
-    weight, bias = fit(step, module, sums)
+        parts, refit = parts_of(model, step.neurons, step.units), partial(fit, step)
+        metric = None if fisher is None else fisher_metric(_at_total(exact(fisher), step, scale), TAU)
+        inputs = refit_neurons(model, parts, part_inputs, samples, firsts, module, refit, metric)
+    new = ((x, target, weight) for x, (_, target, weight) in zip(inputs, samples, strict=True))
+    weight, bias = fit(step, module, over_processes(sums_by_fold(new, firsts, module.weight, FOLDS)))
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
             f"the regression at {step.module} is not finite, expected finite activations; {remedy(module.weight.dtype)}"
@@ -304,6 +315,17 @@ def _refit(
     ]
 
 
+def _at_total(fisher: Float[Tensor, "o o"], step: RefitStep, scale: Float[Tensor, " k"] | None) -> Float[Tensor, "k k"]:
+    """Return the Fisher information at the outputs that are left, once they are multiplied by their scale."""
+    if step.kept_outputs is not None:
+        kept = step.kept_outputs.to(fisher.device)
+        fisher = fisher[kept[:, None], kept]
+    if scale is None:
+        return fisher
+    factors = exact(torch.where(scale == 0, torch.inf, scale)).to(fisher.device)
+    return fisher / factors[:, None] / factors
+
+
 def _by_ridge(
     step: RefitStep, module: LinearMap, parts: Sequence[Sums], *, ridge: float | None
 ) -> tuple[Tensor, Tensor]:
@@ -315,10 +337,3 @@ def _per_vector(weight: Tensor, x: Tensor) -> Tensor:
     if x.shape[1] == 1 and weight.shape[1] > 1:
         weight = weight.amax(1, keepdim=True)
     return weight.expand(x.shape[:-1])
-
-
-def _over_processes(parts: Sequence[Sums]) -> list[Sums]:
-    """Return the same sums over the samples of all processes."""
-    squares = torch.tensor([part.tt for part in parts], dtype=torch.float64)
-    add_up(squares, *(tensor for part in parts for tensor in (part.xx, part.xt)))
-    return [Sums(part.xx, part.xt, float(tt)) for part, tt in zip(parts, squares, strict=True)]

@@ -54,6 +54,7 @@ def _merged(a: Statistics, b: Statistics) -> Statistics:
         {name: each + b.importance[name] for name, each in a.importance.items()},
         {name: (each * a.tokens + b.levels[name] * b.tokens) / tokens for name, each in a.levels.items()},
         a.keys + b.keys,
+        {name: torch.lerp(a.fisher[name], b.fisher[name], b.inputs / inputs) for name in a.fisher if name in b.fisher},
     )
     return found if in_memory else on_disk(found)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -58,4 +59,4 @@ def on_disk(statistics: Statistics, matrices: torch.dtype = torch.float64) -> St
             ) from None
         raise
     weakref.finalize(stored.sites, drop)
-    return stored
+    return replace(stored, fisher=statistics.fisher)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
-from infoprune.processes import total
+from infoprune.processes import add_up, total
 from infoprune.statistics.answer import answer_of, remedy
 from infoprune.statistics.backpropagate import backpropagate, scale_of
 from infoprune.statistics.calibration import Progress, model_inputs, real_tokens
@@ -32,6 +32,7 @@ from infoprune.structure.linear import linear
 from infoprune.structure.modes import evaluation_mode
 from infoprune.structure.offload import present
 from infoprune.structure.replay import LayerRun, Replay
+from infoprune.structure.site import Site
 
 Taps = Mapping[str, Sequence[Tap]]
 Squares = Mapping[str, Sequence[Float[Tensor, "..."]]]
@@ -69,9 +70,10 @@ class OnePass:
         importance: dict[str, dict[int, list[Tensor]]] = {site.name: {} for site in sites}
         keys = {part.batch: part.key for part in parts}
         tokens, routes = 0, RouteRecorder()
+        fisher = {site.name: self._no_fisher(site) for site in sites if self._keeps_fisher(site)}
         with evaluation_mode(self.model, freeze=True), tapped(self.model, sites) as taps, torch.enable_grad():
             for index, part in enumerate(parts):
-                found, more_tokens = self._part(index, part, taps, routes)
+                found, more_tokens = self._part(index, part, taps, routes, fisher)
                 for name, each in found.items():
                     importance[name].setdefault(part.batch, []).append(each)
                 tokens += more_tokens
@@ -83,15 +85,28 @@ class OnePass:
             share_sums(statistics)
             statistics.fisher.copy_(mirrored(statistics.fisher / inputs))
             _check_finite(statistics, self.model.dtype)
+        add_up(*fisher.values())
+        fisher = {name: mirrored(each / inputs).float() for name, each in fisher.items()}
         batches = {name: [torch.cat(each) for each in of.values()] for name, of in importance.items()}
         kept = share_importance(batches)
         levels = {name: sum(float(w.sum()) for w in each) / max(tokens, 1) for name, each in kept.items()}
         sites_found = routes.added(self.extras.added(self.accumulated), inputs)
         model_type = self.model.config.model_type
-        return Statistics(sites_found, model_type, inputs, tokens, kept, levels, share_keys(list(keys.values())))
+        return Statistics(
+            sites_found, model_type, inputs, tokens, kept, levels, share_keys(list(keys.values())), fisher
+        )
+
+    def _keeps_fisher(self, site: Site) -> bool:
+        """Return whether the Fisher information at a site is kept without its other statistics."""
+        return site.structure == "ffn" and site.name not in self.accumulated
+
+    def _no_fisher(self, site: Site) -> Float[Tensor, "o o"]:
+        with present(self.model, site.reader):
+            weight = linear(self.model, site.reader).weight
+            return torch.zeros(len(weight), len(weight), dtype=torch.float64, device=weight.device)
 
     def _part(
-        self, index: int, part: MicroBatch, taps: Taps, routes: RouteRecorder
+        self, index: int, part: MicroBatch, taps: Taps, routes: RouteRecorder, fisher: Mapping[str, Tensor]
     ) -> tuple[dict[str, Float[Tensor, "_ _"]], int]:
         """Return the importance (inputs, tokens) at every site for one micro-batch, and its real tokens."""
         fed = model_inputs(part.inputs, device_of(self.model))
@@ -115,7 +130,7 @@ class OnePass:
             # the samples depend on the batch alone: not on its position, on other batches or on the process
             gradients = backpropagate(answer, samples, RandomNumbers(self.seed ^ part.key, part.first), arriving)
             del answer  # frees the graph before the next one builds another
-        squares, kept = self._gather(index, part, run, taps, applied, gradients)
+        squares, kept = self._gather(index, part, run, taps, applied, gradients, fisher)
         found, seen = {}, 0
         for site in self.segment.sites:
             mask, importances = masks[site.stack], []
@@ -153,6 +168,7 @@ class OnePass:
         taps: Taps,
         applied: Sequence[tuple[str, int, tuple[ReaderCall, ...]]],
         directions: Iterator[tuple[Tensor | None, ...]],
+        fisher: Mapping[str, Tensor],
     ) -> tuple[Squares, dict[tuple[str, int], list[Tensor]]]:
         """Add the gradients of every direction to the Fisher information.
 
@@ -169,6 +185,8 @@ class OnePass:
                 rows = _at_input(self.model, arrived, stream[name]) if name in stream else arrived[0]
                 lengths = torch.linalg.vector_norm(rows, dim=-1).to(squares[name][application])
                 squares[name][application] += lengths.square().reshape(squares[name][application].shape)
+                if name in fisher:
+                    add_products(fisher[name], rows)
                 if name not in self.accumulated:
                     continue
                 statistics = self.accumulated[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -216,6 +216,8 @@ class Statistics:
             regression with it.
         levels: Mean token importance by site name.
         keys: Keys of the batches in `importance`, as `key_of` gives them.
+        fisher: Fisher information at the readers of neurons that are not among `sites`, (o, o) float32 by site name,
+            see `SiteStatistics`: the metric in which the repair re-fits neurons.
     """
 
     sites: Mapping[str, SiteStatistics]
@@ -225,10 +227,16 @@ class Statistics:
     importance: dict[str, tuple[Float[Tensor, "_ _"], ...]]
     levels: dict[str, float]
     keys: tuple[int, ...]
+    fisher: dict[str, Float[Tensor, "_ _"]] = field(default_factory=dict)
 
-    def importance_alone(self) -> Statistics:
+    def for_repair(self) -> Statistics:
         """Return only what a repair needs, so that the moments can be freed."""
-        return replace(self, sites={})
+        fisher = {name: each.fisher.float() for name, each in self.sites.items() if each.site.structure == "ffn"}
+        return replace(self, sites={}, fisher={**self.fisher, **fisher})
+
+    def fisher_at(self, name: str) -> Float[Tensor, "_ _"] | None:
+        """Return the Fisher information at the reader of a site's neurons; None where it was not collected."""
+        return self.sites[name].fisher if name in self.sites else self.fisher.get(name)
 
     def joined(self, other: Statistics) -> Statistics:
         """Return these statistics with those of other sites on the same inputs; these count where both have a site."""
@@ -237,6 +245,7 @@ class Statistics:
             self,
             sites=sites,
             importance={**other.importance, **self.importance},
+            fisher={**other.fisher, **self.fisher},
             levels={**other.levels, **self.levels},
         )
 

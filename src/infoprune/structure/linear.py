@@ -47,6 +47,15 @@ class LinearMap:
             module.bias = nn.Parameter(self.bias * scale)
         return LinearMap(module)
 
+    def followed_by(self, matrix: Float[Tensor, "p o"]) -> LinearMap:
+        """Return the map whose outputs are mapped by a matrix, in its precision, as a module of its own."""
+        inputs = self.weight.shape[1]
+        module = nn.Linear(inputs, len(matrix), bias=self.bias is not None, device="meta")
+        module.weight = nn.Parameter(matrix @ self.weight.to(matrix))
+        if self.bias is not None:
+            module.bias = nn.Parameter(matrix @ self.bias.to(matrix))
+        return LinearMap(module)
+
     def write_unscaled(self, scaled: LinearMap, scale: Float[Tensor, " o"]) -> None:
         """Write the map of which another is the scaled one, in place; outputs with the factor 0 stay as they are."""
         rows = scale != 0

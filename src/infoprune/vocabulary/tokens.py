@@ -16,9 +16,9 @@ from infoprune.errors import InputError
 from infoprune.families import FAMILIES
 from infoprune.plan import VOCABULARY, Plan, check_same_tokens, plan_of
 from infoprune.processes import as_the_first_says, share_of
-from infoprune.ranking.criteria import fisher_metric
 from infoprune.statistics.calibration import Batch
 from infoprune.statistics.embedding_fisher import embedding_fisher
+from infoprune.statistics.metric import fisher_metric
 from infoprune.structure.embeddings import count_tokens, counts_positions_from_padding, tokens_by_role
 from infoprune.structure.modes import in_ordinary_mode
 from infoprune.structure.plain import on_plain_model

@@ -36,6 +36,7 @@ ROWS = [
     # Names
     prune("--criterion luck", "'luck'", "expected one of: information, fan2021", "pass e.g. information"),
     prune("--shape round", "--shape is 'round'", "expected one of: free, uniform", "pass e.g. --shape free"),
+    prune("--effort much", "--effort is 'much'", "expected one of: quick, normal, thorough", "--effort normal"),
     prune("--device abacus", "'abacus'", DEVICES, "pass --device auto"),
     prune("--device cpu:7", "'cpu:7'", DEVICES, "pass --device auto"),
     prune("--device CUDA", "'CUDA'", DEVICES, "pass --device auto"),
