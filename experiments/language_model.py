@@ -101,7 +101,7 @@ class Bench:
         model, tokenizer = self.models()
         small, predicted = (self.baseline if after == "own" else self.ours)(name, removed)
         if after == "repair":
-            small = repair(small, model, self.texts, statistics=self.statistics().importance_alone())
+            small = repair(small, model, self.texts, statistics=self.statistics().for_repair())
         plan = plan_of(small)
         return {
             **self.losses(small),

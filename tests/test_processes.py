@@ -22,7 +22,7 @@ from infoprune.pipeline.size import MaxLoss
 from infoprune.processes import as_the_first_says, largest, of_all, share_of, starts, total
 from infoprune.ranking.fan2021 import Fan2021
 from infoprune.repairing import neurons
-from infoprune.statistics.collect import collect
+from infoprune.statistics.collect import collect, collect_importance
 from infoprune.statistics.embedding_fisher import embedding_fisher
 from infoprune.training.distill import Distillation
 
@@ -47,11 +47,13 @@ def outcome(batches):
     for name, site in statistics.sites.items():
         tensors |= {f"{name}.covariance": site.covariance, f"{name}.demand": site.fisher}
         tensors |= {f"{name}.worth.{index}": importance for index, importance in enumerate(statistics.importance[name])}
+    importance = collect_importance(build(), batches)
+    tensors |= {f"{name}.alone": fisher.double() for name, fisher in importance.fisher.items()}
     tensors["entry"] = embedding_fisher(build(), batches)
     facts["keys"], facts["tokens"] = statistics.keys, statistics.tokens
     for name, how in CUTS.items():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(neurons, "_pays", lambda *_: True)  # of so few tokens it would be false everywhere
+            patch.setattr(neurons, "_gains", lambda *_: True)  # of so few tokens it would be false everywhere
             result = prune(build(), batches, **how)
         tensors |= {f"{name}.{key}": value for key, value in result.model.state_dict().items()}
         facts[name] = {site: list(kept) for site, kept in result.plan.kept.items()}

@@ -164,7 +164,7 @@ def refit_neurons(
     )
     stride = max(1, _count(samples) // (CURVATURE * inputs[0].shape[-1]))
     tried = sum_samples(neurons_of(step(initial, fit_reader(sums[1:]), fitted, TRIAL)))
-    if _held_out_error(tried, fit_reader) >= _held_out_error(sums, fit_reader):
+    if not _gains(sums, tried, fit_reader):
         return hidden
     weights, present = initial, fit_reader(sums)
     for _ in range(STEPS):
@@ -205,9 +205,10 @@ def _usable(parts: Sequence[Sums]) -> bool:
     return finite and all(float(part.xx[-1, -1]) > 0 for part in parts[:2])
 
 
-def _held_out_error(parts: Sequence[Sums], fit: FitReader) -> float:
-    """Return the error on the first fold of a reader that is fitted to the others."""
-    return parts[0].error(*fit(parts[1:]))
+def _gains(before: Sequence[Sums], after: Sequence[Sums], fit: FitReader) -> bool:
+    """Return whether the error on the first fold falls, of readers that are fitted to the others."""
+    errors = [parts[0].error(*fit(parts[1:])) for parts in (before, after)]
+    return errors[1] < errors[0]
 
 
 def _error(parts: Sequence[Sums], reader: tuple[Tensor, Tensor]) -> float:
