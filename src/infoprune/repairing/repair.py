@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.plan import check_same_tokens, kept_within
-from infoprune.processes import add_up, starts
+from infoprune.processes import starts
 from infoprune.repairing.experts import refit_experts
-from infoprune.repairing.lockstep import Lockstep, PausedPass, PausePoint
+from infoprune.repairing.lockstep import Lockstep, PausedPass
 from infoprune.repairing.neurons import enough_tokens, parts_of, refit_neurons
 from infoprune.repairing.norm import refit_norm
+from infoprune.repairing.over_processes import over_processes
 from infoprune.repairing.refit_steps import RefitStep, refit_steps
 from infoprune.repairing.ridge import FOLDS, Samples, Sums, fit_ridge, sums_by_fold
+from infoprune.repairing.samples import samples_of
+from infoprune.repairing.siblings import find_siblings
 from infoprune.statistics.accept import accept
 from infoprune.statistics.answer import remedy
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
 from infoprune.statistics.collect import collect_importance
-from infoprune.statistics.huber import huber_weights
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.linear import LinearMap, linear
@@ -167,29 +168,31 @@ def refit_bottom_up(
     repaired.eval()
     steps = {path: step for path, step in refit_steps(repaired, dense).items() if chosen(step)}
     written = {step.neurons[0].module for step in steps.values() if step.neurons and neurons is not False}
-    points = [PausePoint(step.module, step.stream, step.scale) for step in steps.values()]
     numbers = starts([len(next(iter(batch.values()))) for batch in batches[:own]])
     firsts = [numbers[index % len(numbers)] for index in range(len(batches))]
+    groups = find_siblings(repaired, batches, steps)
     with (
         evaluation_mode(dense, repaired),
-        Lockstep(dense, batches, points, plain=True) as dense_passes,
-        Lockstep(repaired, batches, points) as passes,
+        Lockstep(dense, batches, [first.dense_point for first, *_ in groups], plain=True) as dense_passes,
+        Lockstep(repaired, batches, [first.point for first, *_ in groups]) as passes,
     ):
         done, inputs = 0, dict[str, list[Tensor]]()
-        while done < len(steps) and (paused := passes.advance()):
-            wanted = dense_passes.advance()
-            step = steps[paused[0].module]
-            samples = _samples(step, paused, wanted, weigh(step), huber)
-            del wanted
-            if step.module in written:
-                inputs[step.module] = [each.x for each in paused]
-            part_inputs = inputs.pop(step.neurons[0].module, None) if step.neurons else None
-            if part_inputs is not None and neurons is None and not enough_tokens(part_inputs, samples):
-                part_inputs = None
-            passes.resume(_refit(repaired, step, paused, samples, firsts, fit, part_inputs))
-            done += 1
-            if progress is not None:
-                progress(done, len(steps))
+        for group in groups:
+            paused, wanted = passes.advance(), dense_passes.advance()
+            for step in group:
+                samples: Iterable[Samples] = samples_of(step, repaired, dense, paused, wanted, weigh(step), huber)
+                if step.module in written:
+                    inputs[step.module] = [each.x for each in paused]
+                part_inputs = inputs.pop(step.neurons[0].module, None) if step.neurons else None
+                if part_inputs is not None:
+                    samples = list(samples)
+                    if neurons is None and not enough_tokens(part_inputs, samples):
+                        part_inputs = None
+                passes.resume(_refit(repaired, step, paused, samples, firsts, fit, part_inputs))
+                done += 1
+                if progress is not None:
+                    progress(done, len(steps))
+            del paused, wanted, samples, part_inputs  # what they hold is not held while the passes run on
     for module, (_, training) in zip(repaired.modules(), modes, strict=True):
         module.training = training
     return repaired
@@ -230,27 +233,11 @@ def check_repairable(sites: Collection[Site]) -> None:
             )
 
 
-def _samples(
-    step: RefitStep, paused: Sequence[PausedPass], dense: Sequence[PausedPass], weights: Sequence[Tensor], huber: bool
-) -> list[Samples]:
-    """Return the samples of a step's regression, batch by batch."""
-    samples = []
-    for each, wanted, weight in zip(paused, dense, weights, strict=True):
-        residual = each.total - each.y
-        target = wanted.total.to(residual.device)
-        target = target if step.kept_outputs is None else target[..., step.kept_outputs.to(target.device)]
-        weight = _per_vector(weight, each.x).to(residual.device)
-        for vectors in (each.x, target - each.total) if huber else ():
-            weight = weight * huber_weights(vectors, weight > 0)
-        samples.append((each.y if step.norm else each.x, target - residual, weight))
-    return samples
-
-
 def _refit(
     model: PreTrainedModel,
     step: RefitStep,
     paused: Sequence[PausedPass],
-    samples: Sequence[Samples],
+    samples: Iterable[Samples],
     firsts: Sequence[int],
     fit: Fit,
     part_inputs: Sequence[Tensor] | None,
@@ -261,24 +248,21 @@ def _refit(
         The tensors with which the passes are resumed.
     """
     if step.norm:
-        return refit_norm(model, step.module, samples)
+        return refit_norm(model, step.module, list(samples))
     if step.experts is not None:
-
-        def fit_map(parts: Sequence[Sums], present: LinearMap) -> Tensor:
-            parts = _over_processes(parts)
-            read = any(float(part.xx[-1, -1]) > 0 for part in parts)
-            return fit(step, present, parts)[0] if read else exact(present.weight)
-
-        outputs = refit_experts(model, step.experts, samples, [each.y for each in paused], firsts, fit_map)
+        outputs = refit_experts(
+            model, step.experts, list(samples), [each.y for each in paused], firsts, partial(fit, step)
+        )
         return [each.total - each.y + y for each, y in zip(paused, outputs, strict=True)]
     scale = output_scale(model, step.module, step.scale)
     module = linear(model, step.module) if scale is None else linear(model, step.module).scaled(scale)
 
     def sum_samples(inputs: Sequence[Tensor]) -> list[Sums]:
         new = ((x, target, weight) for x, (_, target, weight) in zip(inputs, samples, strict=True))
-        return _over_processes(sums_by_fold(new, firsts, module.weight, FOLDS))
+        return over_processes(sums_by_fold(new, firsts, module.weight, FOLDS))
 
-    inputs = [x for x, _, _ in samples]
+    inputs = [each.x for each in paused]
+    samples = samples if part_inputs is None else list(samples)
     sums = sum_samples(inputs)
     if part_inputs is not None:
         held_out = [
@@ -286,7 +270,7 @@ def _refit(
             for first, (_, _, weight) in zip(firsts, samples, strict=True)
         ]
         parts, refit = parts_of(model, step.neurons, step.units), partial(fit, step, module)
-        inputs, sums = refit_neurons(model, parts, part_inputs, samples, held_out, sums, sum_samples, refit)
+        inputs, sums = refit_neurons(model, parts, part_inputs, [*samples], held_out, sums, sum_samples, refit)
     weight, bias = fit(step, module, sums)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
@@ -297,28 +281,10 @@ def _refit(
         module.bias.copy_(bias)
     if scale is not None:
         linear(model, step.module).write_unscaled(module, scale)
-    # not module(x), whose hooks belong to the passes
-    return [
-        each.total - each.y + functional.linear(x, module.weight, module.bias)
-        for each, x in zip(paused, inputs, strict=True)
-    ]
+    return inputs
 
 
 def _by_ridge(
     step: RefitStep, module: LinearMap, parts: Sequence[Sums], *, ridge: float | None
 ) -> tuple[Tensor, Tensor]:
     return fit_ridge(parts, exact(module.weight), ridge=ridge, intercept=module.bias is not None)
-
-
-def _per_vector(weight: Tensor, x: Tensor) -> Tensor:
-    """Return a weight for every vector: where a head reads one vector per text, the largest weight of the tokens."""
-    if x.shape[1] == 1 and weight.shape[1] > 1:
-        weight = weight.amax(1, keepdim=True)
-    return weight.expand(x.shape[:-1])
-
-
-def _over_processes(parts: Sequence[Sums]) -> list[Sums]:
-    """Return the same sums over the samples of all processes."""
-    squares = torch.tensor([part.tt for part in parts], dtype=torch.float64)
-    add_up(squares, *(tensor for part in parts for tensor in (part.xx, part.xt)))
-    return [Sums(part.xx, part.xt, float(tt)) for part, tt in zip(parts, squares, strict=True)]
