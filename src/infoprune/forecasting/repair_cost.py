@@ -44,18 +44,22 @@ def repair_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload
 
 
 def refit_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload) -> int:
-    """Return the bytes of the largest re-fit: the activations of all texts in both models there, and the sums."""
+    """Return the bytes of the largest re-fit: what paused passes of all texts hold in both models, and the sums."""
     size, keep, tokens = next(model.parameters()).element_size(), work.keep, work.samples * work.max_length
 
     def activations(s: SiteShape) -> float:
-        stream = s.outputs
-        reading = s.inputs * keep + 2 * 3 * stream + 3 * stream  # the dense inputs are not held
-        # a layer keeps the outputs of its other producers: queries and keys until there are values
-        held = (1 + keep) * sum(rows for rows, _ in s.producers)
-        writing = [2 * columns + held + 2 * stream + 3 * keep * rows for rows, columns in s.producers]
-        if s.refits_neurons(tokens):  # the inputs twice, targets, slopes, and the neurons before and after
-            reading += 2 * s.producers[0][1] + stream + (s.parts + 2) * keep * s.inputs
-        return max([reading, *writing])
+        stream, written = s.outputs, sum(rows for rows, _ in s.producers)
+        # pruned: what the layer reads, the residual and the normed one; dense: what it gives, and the next two of these
+        reading = keep * s.inputs + 3 * stream + 3 * stream
+        if not s.neurons:  # an attention keeps its queries, keys and values until it has ended
+            reading += keep * written
+        # both: what the layer reads, the residual, and the inputs; targets are those of one batch
+        writing: float = max((2 * 2 * stream + 2 * columns for _, columns in s.producers), default=0)
+        # queries are there, dense and pruned, while keys and values wait for what another stack gives
+        writing += (1 + keep) * s.apart
+        if s.refits_neurons(tokens):  # the inputs twice, targets twice, slopes, and the neurons before and after
+            reading += 2 * s.producers[0][1] + 2 * stream + (s.parts + 2) * keep * s.inputs
+        return max(reading, writing)
 
     def sums(s: SiteShape) -> float:
         sizes = [(keep * s.inputs, s.outputs), *((columns, keep * rows) for rows, columns in s.producers)]

@@ -12,6 +12,7 @@ does not exist yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import signature
 
@@ -129,7 +130,8 @@ class Lockstep:
 
         def run(_: object = None) -> None:
             device = device_of(self._model)
-            self._model(**model_inputs(batch, device), **without)
+            with suppress(_Ended):
+                self._model(**model_inputs(batch, device), **without)
             self._give()
 
         return run
@@ -183,8 +185,8 @@ class Lockstep:
             if self._plain:
                 self._found[getcurrent()] = self._paused(point, _nothing(inputs[0]), added, total)
                 self._left[getcurrent()] -= 1
-                if self._left[getcurrent()] == 0:
-                    self._give()  # nothing is wanted of what comes after the last module
+                if self._left[getcurrent()] == 0:  # nothing is wanted of what comes after, and its input is not held
+                    raise _Ended
                 return output
             paused = self._paused(point, inputs[0], added, total)
             reply: Tensor | None = self._main.switch(paused)
@@ -202,6 +204,10 @@ class Lockstep:
         size = self._sizes[getcurrent()]
         x, y, total = (_by_text(each, size) for each in (x, y, total))
         return PausedPass(point.module, x, y, total, None if residual is None else _by_text(residual, size))
+
+
+class _Ended(BaseException):
+    """Raised within a plain pass after its last module."""
 
 
 def _nothing(x: Tensor) -> Tensor:
