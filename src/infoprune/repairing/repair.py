@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.measuring.trim_memory import trim_memory
 from infoprune.plan import check_same_tokens, kept_within
 from infoprune.processes import starts
 from infoprune.repairing.experts import refit_experts
@@ -179,6 +180,7 @@ def refit_bottom_up(
         done, inputs = 0, dict[str, list[Tensor]]()
         for group in groups:
             paused, wanted = passes.advance(), dense_passes.advance()
+            trim_memory()  # of what the passes held in between, before sums are added up
             for step in group:
                 samples: Iterable[Samples] = samples_of(step, repaired, dense, paused, wanted, weigh(step), huber)
                 if step.module in written:
