@@ -20,7 +20,7 @@ from infoprune.repairing.neurons import parts_of
 from infoprune.repairing.repair import repair
 from infoprune.repairing.ridge import fit_ridge, sums_by_fold
 from infoprune.statistics.collect import collect, collect_importance
-from infoprune.statistics.metric import metric_root
+from infoprune.statistics.metric import TAU, metric_root, reader_metric
 from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.sites import find_sites
 
@@ -206,6 +206,23 @@ def test_coordinates_of_the_metric_change_no_regression():
     ]
     for plain, turned in zip(*fits, strict=True):
         assert_close(root @ plain, turned, rtol=1e-9, atol=1e-9)
+
+
+def test_a_metric_follows_what_the_reader_adds():
+    """A change x of the scaled outputs that are left costs what the change of the output itself costs."""
+    fisher, kept, scale = (
+        sampled(5, 8) @ sampled(5, 8).T,
+        torch.tensor([0, 2, 3]),
+        torch.tensor([2.0, 0.5, 4.0]).double(),
+    )
+    found, change = reader_metric(fisher, kept, scale), sampled(3, seed=7)
+    inner = fisher[kept][:, kept]
+    whole = torch.zeros(5, dtype=torch.float64)
+    whole[kept] = change / scale
+    ridge = TAU * (inner.diagonal() / scale.square()).mean() * change.square().sum()
+    assert_close(change @ found @ change, whole @ fisher @ whole + ridge, rtol=1e-9, atol=1e-12)
+    silent = reader_metric(fisher, None, torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0]).double())
+    assert float(silent[1, 0]) == 0.0
 
 
 @pytest.mark.parametrize("name", ["bert", "llama", "t5"])

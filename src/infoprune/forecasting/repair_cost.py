@@ -12,13 +12,16 @@ from infoprune.forecasting.workload import Workload
 from infoprune.measuring.measure import count_bytes
 from infoprune.repairing.gauss_newton import ITERATIONS
 from infoprune.repairing.neurons import CURVATURE, STEPS, TRIAL
-from infoprune.repairing.ridge import FOLDS, MIXTURES
+from infoprune.repairing.ridge import FOLDS, MIXTURES, ROWS
 from infoprune.statistics.on_disk import EIGHT
 
 FLOAT32 = 0.5
 """Time of an operation in float32 over that of one in float64. Of a product with itself only a triangle is formed."""
 SLACK = 1.15
 """Factor for memory that allocators round up and leave unused, as measured by benchmarks/memory.py."""
+HOLES = 1.3
+"""Bytes that the heap takes for one byte of a paused pass: between what stays lies what has been freed, as measured on
+3 layers of 896 coordinates (64 texts of 256 tokens)."""
 TRIED = 5
 """Strengths of the ridge that a cross-validation tries, on average."""
 
@@ -44,24 +47,34 @@ def repair_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload
 
 
 def refit_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload) -> int:
-    """Return the bytes of the largest re-fit: the activations of all texts in both models there, and the sums."""
+    """Return the bytes of the largest re-fit: what paused passes of all texts hold in both models, and the sums."""
     size, keep, tokens = next(model.parameters()).element_size(), work.keep, work.samples * work.max_length
 
     def activations(s: SiteShape) -> float:
-        stream = s.outputs
-        reading = s.inputs * keep + 2 * 3 * stream + 3 * stream  # the dense inputs are not held
-        # a layer keeps the outputs of its other producers: queries and keys until there are values
-        held = (1 + keep) * sum(rows for rows, _ in s.producers)
-        writing = [2 * columns + held + 2 * stream + 3 * keep * rows for rows, columns in s.producers]
-        if s.refits_neurons(tokens):  # the inputs twice, targets, slopes, and the neurons before and after
-            reading += 2 * s.producers[0][1] + stream + (s.parts + 2) * keep * s.inputs
-        return max([reading, *writing])
+        stream, written = s.outputs, sum(rows for rows, _ in s.producers)
+        # pruned: what the layer reads, the residual and the normed one; dense: what it gives, and the next two of these
+        reading = keep * s.inputs + 3 * stream + 3 * stream
+        if not s.neurons:  # an attention keeps its queries, keys and values until it has ended
+            reading += keep * written
+        # both: what the layer reads, the residual, and the inputs; targets are those of one batch
+        writing: float = max((2 * 2 * stream + 2 * columns for _, columns in s.producers), default=0)
+        # queries are there, dense and pruned, while keys and values wait for what another stack gives
+        writing += (1 + keep) * s.apart
+        if s.refits_neurons(tokens):  # the inputs twice, targets twice, slopes, and the neurons before and after
+            reading += 2 * s.producers[0][1] + 2 * stream + (s.parts + 2) * keep * s.inputs
+        return max(reading, writing)
+
+    # samples wait for others of their fold; those of one fold are joined, widened and centred
+    rows = min(FOLDS * ROWS, tokens) + 3 * min(ROWS, tokens)
 
     def sums(s: SiteShape) -> float:
         sizes = [(keep * s.inputs, s.outputs), *((columns, keep * rows) for rows, columns in s.producers)]
-        return max(EIGHT * (3 * FOLDS * n**2 + (FOLDS + 3) * n * o + 2 * FOLDS * n * MIXTURES) for n, o in sizes)
+        return max(
+            EIGHT * (3 * FOLDS * n**2 + (FOLDS + 3) * n * o + 2 * FOLDS * n * MIXTURES) + size * rows * (n + o)
+            for n, o in sizes
+        )
 
-    return round(tokens * size * max(map(activations, shapes)) + max(map(sums, shapes)))
+    return round(HOLES * tokens * size * max(map(activations, shapes)) + max(map(sums, shapes)))
 
 
 def regression_operations(s: SiteShape, tokens: int, keep: float) -> float:

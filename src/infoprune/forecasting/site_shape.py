@@ -23,6 +23,7 @@ class SiteShape:
         producers: (rows, inputs) of every producer that a repair re-fits.
         neurons: Whether the units are neurons.
         weights: Number of weights that the units have.
+        apart: Rows of the producers that are re-fitted before others which read another tensor, in cross-attention.
     """
 
     outputs: int
@@ -31,6 +32,7 @@ class SiteShape:
     producers: tuple[tuple[int, int], ...]
     neurons: bool
     weights: int
+    apart: int = 0
 
     @classmethod
     def of(cls, model: nn.Module, site: Site) -> SiteShape:
@@ -43,7 +45,12 @@ class SiteShape:
         producers = tuple(tuple(linear(model, each.module).weight.shape) for each in site.refit)
         size = site_bytes(outputs, inputs, site.units)
         cut = outputs * inputs + sum(rows * columns for rows, columns in producers)
-        return cls(outputs, inputs, size, producers, site.structure == "ffn", cut)  # type: ignore[arg-type]
+        apart = [
+            rows
+            for (rows, _), each in zip(producers, site.refit, strict=True)
+            if site.crossing and each.module not in site.crossing
+        ]
+        return cls(outputs, inputs, size, producers, site.structure == "ffn", cut, sum(apart))  # type: ignore[arg-type]
 
     def refits_neurons(self, tokens: int) -> bool:
         """Return whether a repair on so many tokens re-fits the producers of the neurons together with the reader."""

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from infoprune.repairing.over_processes import over_processes
 from infoprune.repairing.ridge import FOLDS, Samples, Sums, sums_by_fold
 from infoprune.statistics.precision import exact
 from infoprune.statistics.products import wide
@@ -27,8 +28,8 @@ from infoprune.structure.site import Site
 SWEEPS = 2
 """How often every expert is re-fitted."""
 
-FitMap = Callable[[Sequence[Sums], LinearMap], Tensor]
-"""New weight of a linear map, from the sums of its regression by fold, and the map toward which it shrinks."""
+FitMap = Callable[[LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
+"""New weight and bias of a linear map, from the map toward which it shrinks, and the sums of its regression by fold."""
 
 
 def refit_experts(
@@ -62,7 +63,9 @@ def refit_experts(
             for (x, _, _), weights in zip(samples, reads, strict=True)
         ]
         left = _left(samples, given, [weights[..., expert] > 0 for weights in reads], answers, maps[expert])
-        new = fit(sums_by_fold(left, firsts, maps[expert], FOLDS), identity)
+        parts = over_processes(sums_by_fold(left, firsts, maps[expert], FOLDS))
+        read = any(float(part.xx[-1, -1]) > 0 for part in parts)
+        new = fit(identity, parts)[0] if read else exact(identity.weight)
         for y, weights, answer in zip(given, reads, answers, strict=True):
             y[weights[..., expert] > 0] += answer @ (new - maps[expert]).T.to(answer)
         maps[expert] = new

@@ -4,11 +4,15 @@ A bottom-up repair needs, at every site, the activations of all inputs after eve
 network again from the bottom for each site would cost a pass per site; to copy each family's forward and run it in
 pieces would tie us to one version of transformers. Instead every pass runs in its own greenlet and is suspended inside
 a hook until all others have reached it: one forward pass in total, for any architecture, all in one thread.
+
+A suspended pass holds what its forward still needs there. So it pauses before a wide module where it can: the output
+does not exist yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from inspect import signature
 
@@ -23,34 +27,40 @@ from infoprune.structure.scale import output_scale
 
 @dataclass(frozen=True)
 class PausedPass:
-    """Forward pass that is paused after a linear module.
+    """Forward pass that is paused before or after a module.
 
     Args:
-        module: Path of the linear module.
-        x: Input of the module, (batch, length, n).
-        y: Output of the module, (batch, length, o); where it has a scale, multiplied by that.
-        total: Output plus the residual, where there is one; the pass is resumed with another tensor in its place.
+        module: Path of the module.
+        x: Input of the module, (batch, length, n). A pass that has paused before the module is resumed with a tensor
+            in its place.
+        y: Output of the module, (batch, length, o); where it has a scale, multiplied by that. Empty before the module.
+        total: Output plus the residual, where there is one. A pass that has paused after the module is resumed with a
+            tensor in its place. Empty before the module.
+        residual: Before the module, what is going to be added to the output; None where nothing is, and after it.
     """
 
     module: str
     x: Tensor
     y: Tensor
     total: Tensor
+    residual: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class PausePoint:
-    """Linear module after which all passes pause.
+    """Module at which all passes pause.
 
     Args:
-        module: Path of the linear module.
+        module: Path of the module.
         stream: Path of a module whose first input is the residual that is added to the output, or None.
         scale: Factors by which the output is multiplied before that, see `Site`.
+        before: Whether they pause before the module instead of after it.
     """
 
     module: str
     stream: str | None
     scale: str | float | None = None
+    before: bool = False
 
 
 class Lockstep:
@@ -60,8 +70,9 @@ class Lockstep:
         model: Model in evaluation mode.
         batches: Keyword arguments of the model's forward, one mapping per pass.
         points: Pause points.
-        plain: Whether the passes only give their outputs and are never changed. Then each runs on to the next pause
-            point, where the input of the module before is no longer in memory: `x` of a `PausedPass` is empty.
+        plain: Whether the passes only give their outputs and are never changed. Then each runs on from a module to the
+            next pause point, where the input of that module is no longer in memory: `x` of a `PausedPass` is empty,
+            unless the pass has paused before the module.
 
     Examples:
         >>> with Lockstep(model, batches, points) as passes:
@@ -103,15 +114,15 @@ class Lockstep:
         with torch.no_grad():  # around the switches, never inside a pass: the grad mode belongs to the thread
             for index, each in enumerate(self._passes):
                 if not each.dead:
-                    stopped = each.switch(self._replies[index])
+                    reply, self._replies[index] = self._replies[index], None  # nothing is held but what a pass holds
+                    stopped = each.switch(reply)
                     if stopped is not None:
                         paused.append(stopped)
-        self._replies = [None] * len(self._passes)
         return paused
 
-    def resume(self, totals: Sequence[Tensor]) -> None:
-        """Give each pass the tensor that replaces `total`; the passes run at the next `advance`."""
-        self._replies = list(totals)
+    def resume(self, tensors: Sequence[Tensor]) -> None:
+        """Give each pass the tensor that replaces `x` or `total`, which else stay; they run at the next `advance`."""
+        self._replies = list(tensors)
 
     def _run(self, batch: Mapping[str, Tensor]) -> Callable[..., None]:
         # with a cache, every pass would keep the keys and values of all layers below until all have ended
@@ -119,7 +130,8 @@ class Lockstep:
 
         def run(_: object = None) -> None:
             device = device_of(self._model)
-            self._model(**model_inputs(batch, device), **without)
+            with suppress(_Ended):
+                self._model(**model_inputs(batch, device), **without)
             self._give()
 
         return run
@@ -131,43 +143,76 @@ class Lockstep:
             self._main.switch(found)
 
     def _hooks(self, point: PausePoint) -> Iterator[torch.utils.hooks.RemovableHandle]:
-        """Register hooks that record the residual before the module and pause the pass after it."""
-        scale = output_scale(self._model, point.module, point.scale)
+        """Register hooks that record the residual, and pause the pass before or after the module."""
+        module = self._model.get_submodule(point.module)
+        if point.stream is not None:
+            yield self._model.get_submodule(point.stream).register_forward_pre_hook(self._record(point))
+        if self._plain:
+            yield module.register_forward_pre_hook(lambda *_: self._give())
+        if point.before:
+            yield module.register_forward_pre_hook(self._pause_before(point))
+        else:
+            yield module.register_forward_hook(self._pause_after(point))
 
+    def _record(self, point: PausePoint) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             self._latest[id(getcurrent()), point.module] = inputs[0]
 
+        return record
+
+    def _residual(self, point: PausePoint, x: Tensor) -> Tensor | None:
+        """Return the residual that the current pass has recorded, with the axes of the tokens of another tensor."""
+        residual = self._latest.pop((id(getcurrent()), point.module), None)
+        return None if residual is None else residual.reshape(*x.shape[:-1], residual.shape[-1])
+
+    def _pause_before(self, point: PausePoint) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...] | None]:
+        def pause(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            x, nothing = inputs[0], _nothing(inputs[0])
+            paused = self._paused(point, x, nothing, nothing, self._residual(point, x))
+            self._left[getcurrent()] -= 1
+            reply: Tensor | None = self._main.switch(paused)
+            return None if reply is None or reply is paused.x else (reply.reshape(x.shape), *inputs[1:])
+
+        return pause
+
+    def _pause_after(self, point: PausePoint) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        scale = output_scale(self._model, point.module, point.scale)
+
         def pause(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            residual = self._latest.pop((id(getcurrent()), point.module), None)
-            residual = None if residual is None else residual.reshape(output.shape)  # experts read tokens in one axis
+            residual = self._residual(point, output)
             added = output if scale is None else output * scale
             total = added if residual is None else added + residual
-            size = self._sizes[getcurrent()]
             if self._plain:
-                nothing = inputs[0].new_empty(*inputs[0].shape[:-1], 0)
-                self._found[getcurrent()] = PausedPass(
-                    point.module, *(_by_text(each, size) for each in (nothing, added, total))
-                )
+                self._found[getcurrent()] = self._paused(point, _nothing(inputs[0]), added, total)
                 self._left[getcurrent()] -= 1
-                if self._left[getcurrent()] == 0:
-                    self._give()  # nothing is wanted of what comes after the last module
+                if self._left[getcurrent()] == 0:  # nothing is wanted of what comes after, and its input is not held
+                    raise _Ended
                 return output
-            paused = PausedPass(point.module, *(_by_text(each, size) for each in (inputs[0], added, total)))
-            reply: Tensor = self._main.switch(paused)
-            if reply is paused.total:  # unchanged: not even rounded
+            paused = self._paused(point, inputs[0], added, total)
+            reply: Tensor | None = self._main.switch(paused)
+            if reply is None or reply is paused.total:  # unchanged: not even rounded
                 return output
             reply = reply.reshape(output.shape)
             reply = reply if residual is None else reply - residual
             return reply if scale is None else torch.where(scale == 0, output, reply / scale)
 
-        def give(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self._give()
+        return pause
 
-        if self._plain:
-            yield self._model.get_submodule(point.module).register_forward_pre_hook(give)
-        yield self._model.get_submodule(point.module).register_forward_hook(pause)
-        if point.stream is not None:
-            yield self._model.get_submodule(point.stream).register_forward_pre_hook(record)
+    def _paused(
+        self, point: PausePoint, x: Tensor, y: Tensor, total: Tensor, residual: Tensor | None = None
+    ) -> PausedPass:
+        size = self._sizes[getcurrent()]
+        x, y, total = (_by_text(each, size) for each in (x, y, total))
+        return PausedPass(point.module, x, y, total, None if residual is None else _by_text(residual, size))
+
+
+class _Ended(BaseException):
+    """Raised within a plain pass after its last module."""
+
+
+def _nothing(x: Tensor) -> Tensor:
+    """Return a tensor without entries that has a vector for every token."""
+    return x.new_empty(*x.shape[:-1], 0)
 
 
 def _by_text(x: Tensor, size: int) -> Tensor:

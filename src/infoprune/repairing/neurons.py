@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 from infoprune.processes import total
 from infoprune.repairing.activation import activation_between
 from infoprune.repairing.gauss_newton import Tokens, Weights, gauss_newton, written
+from infoprune.repairing.over_processes import over_processes
 from infoprune.repairing.ridge import FOLDS, Samples, Sums, sums_by_fold
-from infoprune.repairing.shared_sums import over_processes
 from infoprune.statistics.metric import metric_root
 from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.slices import Slice

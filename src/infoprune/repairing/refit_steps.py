@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.plan import kept_within
+from infoprune.repairing.lockstep import PausePoint
 from infoprune.structure.linear import linear
 from infoprune.structure.site import Site
 from infoprune.structure.sites import every_site, find_sites, sites_by_name
@@ -34,6 +35,8 @@ class RefitStep:
         units: Number of these neurons.
         experts: Site whose experts the module holds; None for others.
         scale: Factors by which the output is multiplied before the residual is added, see `Site`.
+        early: Whether it is fitted to what the dense weights make of the dense input, so that the dense module need not
+            have run: a linear module that is seldom narrower than what it reads, and has no residual.
     """
 
     module: str
@@ -46,6 +49,22 @@ class RefitStep:
     units: int = 0
     experts: Site | None = None
     scale: str | float | None = None
+    early: bool = False
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the module is a linear one."""
+        return not self.norm and self.experts is None
+
+    @property
+    def point(self) -> PausePoint:
+        """Where the passes of the pruned model pause."""
+        return PausePoint(self.module, self.stream, self.scale, before=self.is_linear)
+
+    @property
+    def dense_point(self) -> PausePoint:
+        """Where the passes of the dense model pause: after a reader, whose input is wider than its output."""
+        return PausePoint(self.module, self.stream, self.scale, before=self.early)
 
     @property
     def stack(self) -> str:
@@ -82,7 +101,7 @@ def refit_steps(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Ref
                 # the encoder's output has the token importance of the encoder's last site
                 importance = top[0] if producer.module in site.crossing else site.name
                 found[producer.module] = RefitStep(
-                    producer.module, importance, None, outputs.get(producer.module), False
+                    producer.module, importance, None, outputs.get(producer.module), False, early=True
                 )
             neurons = site.producers if site.structure == "ffn" and site.units > 0 else ()
             found[site.reader] = RefitStep(
@@ -119,4 +138,4 @@ def _along(
             yield RefitStep(point.norm, point.name, None, coordinates.get(point.norm), reads=True, norm=True)
         for path in point.modules:
             if path not in stream.tied and len(linear(small, path).weight) > 0:
-                yield RefitStep(path, point.name, None, outputs.get(path), reads=True)
+                yield RefitStep(path, point.name, None, outputs.get(path), reads=True, early=True)

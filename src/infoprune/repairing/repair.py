@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.measuring.trim_memory import trim_memory
 from infoprune.plan import check_same_tokens, kept_within
 from infoprune.processes import starts
 from infoprune.repairing.experts import refit_experts
-from infoprune.repairing.lockstep import Lockstep, PausedPass, PausePoint
+from infoprune.repairing.lockstep import Lockstep, PausedPass
 from infoprune.repairing.neurons import enough_tokens, parts_of, refit_neurons
 from infoprune.repairing.norm import refit_norm
+from infoprune.repairing.over_processes import over_processes
 from infoprune.repairing.refit_steps import RefitStep, refit_steps
 from infoprune.repairing.ridge import FOLDS, Samples, Sums, fit_ridge, sums_by_fold
-from infoprune.repairing.shared_sums import over_processes
+from infoprune.repairing.samples import samples_of
+from infoprune.repairing.siblings import find_siblings
 from infoprune.statistics.accept import accept
 from infoprune.statistics.answer import remedy
 from infoprune.statistics.calibration import Batch, Progress, real_tokens
 from infoprune.statistics.collect import collect_importance
-from infoprune.statistics.huber import huber_weights
-from infoprune.statistics.metric import TAU, fisher_metric
+from infoprune.statistics.metric import reader_metric
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics, token_weights
 from infoprune.structure.linear import LinearMap, linear
@@ -173,30 +173,33 @@ def refit_bottom_up(
     repaired.eval()
     steps = {path: step for path, step in refit_steps(repaired, dense).items() if chosen(step)}
     written = {step.neurons[0].module for step in steps.values() if step.neurons and neurons is not False}
-    points = [PausePoint(step.module, step.stream, step.scale) for step in steps.values()]
     numbers = starts([len(next(iter(batch.values()))) for batch in batches[:own]])
     firsts = [numbers[index % len(numbers)] for index in range(len(batches))]
+    groups = find_siblings(repaired, batches, steps)
     with (
         evaluation_mode(dense, repaired),
-        Lockstep(dense, batches, points, plain=True) as dense_passes,
-        Lockstep(repaired, batches, points) as passes,
+        Lockstep(dense, batches, [first.dense_point for first, *_ in groups], plain=True) as dense_passes,
+        Lockstep(repaired, batches, [first.point for first, *_ in groups]) as passes,
     ):
         done, inputs = 0, dict[str, list[Tensor]]()
-        while done < len(steps) and (paused := passes.advance()):
-            wanted = dense_passes.advance()
-            step = steps[paused[0].module]
-            samples = _samples(step, paused, wanted, weigh(step), huber)
-            del wanted
-            if step.module in written:
-                inputs[step.module] = [each.x for each in paused]
-            part_inputs = inputs.pop(step.neurons[0].module, None) if step.neurons else None
-            if part_inputs is not None and neurons is None and not enough_tokens(part_inputs, samples):
-                part_inputs = None
-            fisher = None if part_inputs is None else fisher_at(step.importance)
-            passes.resume(_refit(repaired, step, paused, samples, firsts, fit, part_inputs, fisher))
-            done += 1
-            if progress is not None:
-                progress(done, len(steps))
+        for group in groups:
+            paused, wanted = passes.advance(), dense_passes.advance()
+            trim_memory()  # of what the passes held in between, before sums are added up
+            for step in group:
+                samples: Iterable[Samples] = samples_of(step, repaired, dense, paused, wanted, weigh(step), huber)
+                if step.module in written:
+                    inputs[step.module] = [each.x for each in paused]
+                part_inputs = inputs.pop(step.neurons[0].module, None) if step.neurons else None
+                if part_inputs is not None:
+                    samples = list(samples)
+                    if neurons is None and not enough_tokens(part_inputs, samples):
+                        part_inputs = None
+                fisher = None if part_inputs is None else fisher_at(step.importance)
+                passes.resume(_refit(repaired, step, paused, samples, firsts, fit, part_inputs, fisher))
+                done += 1
+                if progress is not None:
+                    progress(done, len(steps))
+            del paused, wanted, samples, part_inputs  # what they hold is not held while the passes run on
     for module, (_, training) in zip(repaired.modules(), modes, strict=True):
         module.training = training
     return repaired
@@ -237,27 +240,11 @@ def check_repairable(sites: Collection[Site]) -> None:
             )
 
 
-def _samples(
-    step: RefitStep, paused: Sequence[PausedPass], dense: Sequence[PausedPass], weights: Sequence[Tensor], huber: bool
-) -> list[Samples]:
-    """Return the samples of a step's regression, batch by batch."""
-    samples = []
-    for each, wanted, weight in zip(paused, dense, weights, strict=True):
-        residual = each.total - each.y
-        target = wanted.total.to(residual.device)
-        target = target if step.kept_outputs is None else target[..., step.kept_outputs.to(target.device)]
-        weight = _per_vector(weight, each.x).to(residual.device)
-        for vectors in (each.x, target - each.total) if huber else ():
-            weight = weight * huber_weights(vectors, weight > 0)
-        samples.append((each.y if step.norm else each.x, target - residual, weight))
-    return samples
-
-
 def _refit(
     model: PreTrainedModel,
     step: RefitStep,
     paused: Sequence[PausedPass],
-    samples: Sequence[Samples],
+    samples: Iterable[Samples],
     firsts: Sequence[int],
     fit: Fit,
     part_inputs: Sequence[Tensor] | None,
@@ -265,37 +252,26 @@ def _refit(
 ) -> list[Tensor]:
     """Re-fit one module in place; with `part_inputs`, also the producers of its neurons, which read these.
 
-    Args:
-        model: The pruned model.
-        step: What to re-fit.
-        paused: The paused passes.
-        samples: Samples of the regression, batch by batch.
-        firsts: Number of the first text of every batch.
-        fit: Fits a linear module.
-        part_inputs: Inputs of the producers of neurons, batch by batch.
-        fisher: Fisher information at the module's output in the dense model, for the re-fit of neurons.
+    `fisher` is the Fisher information at the module's output in the dense model, the metric of that second re-fit.
 
     Returns:
         The tensors with which the passes are resumed.
     """
     if step.norm:
-        return refit_norm(model, step.module, samples)
+        return refit_norm(model, step.module, list(samples))
     if step.experts is not None:
-
-        def fit_map(parts: Sequence[Sums], present: LinearMap) -> Tensor:
-            parts = over_processes(parts)
-            read = any(float(part.xx[-1, -1]) > 0 for part in parts)
-            return fit(step, present, parts)[0] if read else exact(present.weight)
-
-        outputs = refit_experts(model, step.experts, samples, [each.y for each in paused], firsts, fit_map)
+        outputs = refit_experts(
+            model, step.experts, list(samples), [each.y for each in paused], firsts, partial(fit, step)
+        )
         return [each.total - each.y + y for each, y in zip(paused, outputs, strict=True)]
     scale = output_scale(model, step.module, step.scale)
     module = linear(model, step.module) if scale is None else linear(model, step.module).scaled(scale)
 
-    inputs = [x for x, _, _ in samples]
+    inputs = [each.x for each in paused]
     if part_inputs is not None:
+        samples = list(samples)
         parts, refit = parts_of(model, step.neurons, step.units), partial(fit, step)
-        metric = None if fisher is None else fisher_metric(_at_total(exact(fisher), step, scale), TAU)
+        metric = None if fisher is None else reader_metric(exact(fisher), step.kept_outputs, scale)
         inputs = refit_neurons(model, parts, part_inputs, samples, firsts, module, refit, metric)
     new = ((x, target, weight) for x, (_, target, weight) in zip(inputs, samples, strict=True))
     weight, bias = fit(step, module, over_processes(sums_by_fold(new, firsts, module.weight, FOLDS)))
@@ -308,32 +284,10 @@ def _refit(
         module.bias.copy_(bias)
     if scale is not None:
         linear(model, step.module).write_unscaled(module, scale)
-    # not module(x), whose hooks belong to the passes
-    return [
-        each.total - each.y + functional.linear(x, module.weight, module.bias)
-        for each, x in zip(paused, inputs, strict=True)
-    ]
-
-
-def _at_total(fisher: Float[Tensor, "o o"], step: RefitStep, scale: Float[Tensor, " k"] | None) -> Float[Tensor, "k k"]:
-    """Return the Fisher information at the outputs that are left, once they are multiplied by their scale."""
-    if step.kept_outputs is not None:
-        kept = step.kept_outputs.to(fisher.device)
-        fisher = fisher[kept[:, None], kept]
-    if scale is None:
-        return fisher
-    factors = exact(torch.where(scale == 0, torch.inf, scale)).to(fisher.device)
-    return fisher / factors[:, None] / factors
+    return inputs
 
 
 def _by_ridge(
     step: RefitStep, module: LinearMap, parts: Sequence[Sums], *, ridge: float | None
 ) -> tuple[Tensor, Tensor]:
     return fit_ridge(parts, exact(module.weight), ridge=ridge, intercept=module.bias is not None)
-
-
-def _per_vector(weight: Tensor, x: Tensor) -> Tensor:
-    """Return a weight for every vector: where a head reads one vector per text, the largest weight of the tokens."""
-    if x.shape[1] == 1 and weight.shape[1] > 1:
-        weight = weight.amax(1, keepdim=True)
-    return weight.expand(x.shape[:-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 TAU = 0.1
@@ -19,6 +19,25 @@ def fisher_metric(fisher: Float[Tensor, "o o"], tau: float) -> Float[Tensor, "o 
     if math.isinf(tau) or level <= 0:
         return identity
     return fisher + tau * level * identity
+
+
+def reader_metric(
+    fisher: Float[Tensor, "o o"], kept: Int[Tensor, " k"] | None, scale: Float[Tensor, " k"] | None
+) -> Float[Tensor, "k k"]:
+    """Return the metric of what a reader adds to the residual.
+
+    Args:
+        fisher: Fisher information at the reader's output.
+        kept: Outputs that are left; None for all.
+        scale: Factors by which the outputs are multiplied before they are added, see `Site`; None for ones.
+    """
+    if kept is not None:
+        kept = kept.to(fisher.device)
+        fisher = fisher[kept[:, None], kept]
+    if scale is not None:
+        factors = torch.where(scale == 0, torch.inf, scale).to(fisher)
+        fisher = fisher / factors[:, None] / factors
+    return fisher_metric(fisher, TAU)
 
 
 def metric_root(metric: Float[Tensor, "o o"]) -> tuple[Float[Tensor, "o o"], Float[Tensor, "o o"]]:

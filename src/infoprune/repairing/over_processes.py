@@ -1,4 +1,4 @@
-"""Shared sums: the sums of a regression over the samples of all processes."""
+"""Over processes: the sums of a regression over the samples of a process group."""
 
 from __future__ import annotations
 
