@@ -77,12 +77,12 @@ def test_every_method_prunes_alike(tiny_bert64, name, goal):
         (("heads", "ffn", "hidden-size-per-layer"), Settings()),
         (None, Settings(rounds=2)),
         (None, Settings(augmentations=2)),
-        (None, Settings(neurons=True)),
+        (None, Settings(effort="thorough")),
         (None, Settings(memory=4 * 10**9)),
     ],
 )
 def test_all_kinds_of_site_and_settings_serve(monkeypatch, tiny_bert64, sites, settings, tmp_path):
-    monkeypatch.setattr(neurons, "_pays", lambda *_: True)  # of so few tokens it would be false
+    monkeypatch.setattr(neurons, "_gains", lambda *_: True)  # of so few tokens it would be false
     here, there = (
         prune(model, BATCHES, budget=Budget("flops", 0.5), structures=sites, settings=settings)
         for model in (tiny_bert64, on_gpu(tiny_bert64))

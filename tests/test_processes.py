@@ -31,7 +31,7 @@ PROCESSES = 2
 CUTS = {
     "keep": {"keep": 0.5},
     "flops": {"budget": Budget("flops", 0.6)},
-    "neurons": {"keep": 0.5, "settings": Settings(neurons=True)},
+    "neurons": {"keep": 0.5, "settings": Settings(effort="thorough")},
     "fan2021": {"keep": 0.5, "criterion": Fan2021()},
 }
 

@@ -12,6 +12,7 @@ from infoprune.budgets.costs import find_costs
 from infoprune.checkpoint import load, save
 from infoprune.jobs.reload import check_reload
 from infoprune.measuring.measure import Latency
+from infoprune.repairing import neurons
 
 REPORT_KEYS = {
     "version",
@@ -308,8 +309,9 @@ def test_depth_and_allocation_apply_to_the_default_budget(run, saved_bert, revie
     assert (tmp_path / "given" / "plan.json").read_text() == (tmp_path / "default" / "plan.json").read_text()
 
 
-def test_the_effort_decides_on_neurons(run, saved_bert, reviews, tmp_path):
+def test_the_effort_decides_on_neurons(monkeypatch, run, saved_bert, reviews, tmp_path):
     """A quick repair does not re-fit neurons, a thorough one does, and a normal one where tokens are enough."""
+    monkeypatch.setattr(neurons, "PER_INPUT", 10**6)
     found = {}
     for effort in ("quick", "normal", "thorough"):
         out = tmp_path / effort

@@ -11,7 +11,6 @@ from torch.testing import assert_close
 from zoo import build, cast, inputs, long_inputs
 
 from infoprune.families import FAMILIES
-from infoprune.pipeline.settings import Settings
 from infoprune.repairing import gauss_newton as steps
 from infoprune.repairing import neurons
 from infoprune.repairing.activation import activation_between
@@ -173,7 +172,6 @@ def test_it_is_left_out_where_tokens_are_few(monkeypatch):
         found = repair(small, dense, batches).state_dict()
         assert all(torch.equal(found[path], tensor) for path, tensor in outcomes[same].items())
     assert any(not torch.equal(outcomes[False][path], tensor) for path, tensor in outcomes[True].items())
-    assert replace(Settings(), neurons=True).neurons is True
 
 
 def test_the_metric_says_which_outputs_count():

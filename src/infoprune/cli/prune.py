@@ -90,8 +90,8 @@ def _cut(
     from infoprune.training.distill import Distillation
 
     shape = read.shape(what.shape)
-    neurons, bound = read.effort(after.effort), read.memory(memory)
-    settings = Settings(after.rounds, repair=after.repair, neurons=neurons, shape=shape, memory=bound)
+    effort, bound = read.effort(after.effort), read.memory(memory)
+    settings = Settings(after.rounds, repair=after.repair, effort=effort, shape=shape, memory=bound)
     if after.distill is not None:
         check_positive("distill", after.distill)
     return Cut(

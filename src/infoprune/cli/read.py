@@ -7,7 +7,7 @@ from infoprune.errors import InputError
 
 if TYPE_CHECKING:
     from infoprune.budgets.budget import Budget
-    from infoprune.pipeline.settings import Form
+    from infoprune.pipeline.settings import Effort, Form
     from infoprune.pipeline.size import MaxLoss
     from infoprune.vocabulary.dropped import Dropped
 
@@ -121,21 +121,22 @@ def shape(text: str) -> "Form":
     raise InputError(f"--shape is {text!r}, expected one of: {', '.join(FORMS)}; pass e.g. --shape free")
 
 
-def effort(text: str) -> bool | None:
-    """Read --effort, as the setting `neurons`.
+def effort(text: str) -> "Effort":
+    """Read --effort.
 
     Raises:
         InputError: There is no such effort.
 
     Examples:
         >>> effort("quick")
-        False
+        'quick'
     """
     from infoprune.pipeline.settings import EFFORTS
 
-    if text not in EFFORTS:
-        raise InputError(f"--effort is {text!r}, expected one of: {', '.join(EFFORTS)}; pass e.g. --effort normal")
-    return EFFORTS[text]
+    for name in EFFORTS:
+        if text == name:
+            return name
+    raise InputError(f"--effort is {text!r}, expected one of: {', '.join(EFFORTS)}; pass e.g. --effort normal")
 
 
 def names(text: str | None) -> tuple[str, ...] | None:

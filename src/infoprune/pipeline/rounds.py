@@ -11,7 +11,7 @@ from infoprune.budgets.allocate import allocate
 from infoprune.budgets.measured import measured
 from infoprune.pipeline.allowance import Allowance
 from infoprune.pipeline.clock import Clock
-from infoprune.pipeline.settings import Settings
+from infoprune.pipeline.settings import EFFORTS, Settings
 from infoprune.pipeline.size_schedule import SizeSchedule
 from infoprune.pipeline.training import Training
 from infoprune.plan import Plan
@@ -138,7 +138,7 @@ class Rounds:
                 smoothing=self.settings.smoothing,
                 ridge=self.settings.ridge,
                 producers=self.settings.producers,
-                neurons=self.settings.neurons,
+                neurons=EFFORTS[self.settings.effort],
                 own=len(own),
                 in_place=True,
                 progress=report,

@@ -16,7 +16,7 @@ from infoprune.pipeline.allowance import allowance
 from infoprune.pipeline.clock import Clock, StageProgress
 from infoprune.pipeline.options import shape_of
 from infoprune.pipeline.result import Result
-from infoprune.pipeline.settings import Settings
+from infoprune.pipeline.settings import EFFORTS, Settings
 from infoprune.pipeline.size import DEFAULT, MaxLoss
 from infoprune.plan import Plan, plan_of
 from infoprune.processes import process_count
@@ -163,7 +163,7 @@ def _cut(model: PreTrainedModel, plan: Plan, known: _Known, settings: Settings) 
         smoothing=settings.smoothing,
         ridge=settings.ridge,
         producers=settings.producers,
-        neurons=settings.neurons,
+        neurons=EFFORTS[settings.effort],
         own=known.own,
     )
 

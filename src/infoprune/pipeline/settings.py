@@ -8,8 +8,9 @@ from infoprune.errors import InputError
 Refresh = Literal["site", "round", "never"]
 Form = Literal["free", "uniform"]
 FORMS: tuple[Form, ...] = ("free", "uniform")
-EFFORTS: dict[str, bool | None] = {"quick": False, "normal": None, "thorough": True}
-"""Values of `neurons` by the effort of a repair."""
+Effort = Literal["quick", "normal", "thorough"]
+EFFORTS: dict[Effort, bool | None] = {"quick": False, "normal": None, "thorough": True}
+"""Whether a repair re-fits neurons, by its effort; None where there are enough tokens."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class Settings:
             (see `with_augmentations`). None means some where inputs are few, and none where they are many or where the
             model has an output at every token.
         producers: Let the repair re-fit producers as well as readers.
-        neurons: Let the repair re-fit the producers of neurons, layer by layer, to the output that their reader has to
-            give. None does so where there are 32 tokens for every input of a layer; the repair then takes up to three
-            times as long.
+        effort: Time for the repair. "quick" re-fits linear modules alone; "normal" also re-fits neurons, layer by
+            layer, to the output that their reader has to give, where there are 32 tokens for every input of a layer,
+            which takes up to three times as long; "thorough" always does.
         shape: "uniform" permits the sizes that plain transformers can open, the same in every layer; "free" permits
             any.
         memory: Bytes that the process may take, with all that it holds already. Where graph and statistics take more
@@ -57,7 +58,7 @@ class Settings:
     ridge: float | None = None
     augmentations: int | None = None
     producers: bool = True
-    neurons: bool | None = None
+    effort: Effort = "normal"
     shape: Form = "free"
     memory: int | None = None
 
@@ -74,6 +75,10 @@ class Settings:
             )
         if self.shape not in FORMS:
             raise InputError(f"`shape` is {self.shape!r}, expected one of: free, uniform; pass e.g. `shape=free`")
+        if self.effort not in EFFORTS:
+            raise InputError(
+                f"`effort` is {self.effort!r}, expected one of: {', '.join(EFFORTS)}; pass e.g. `effort=normal`"
+            )
         if self.memory is not None and self.memory < 1:
             raise InputError(f"`memory` is {self.memory} bytes, expected more than none; pass e.g. {2**30} for 1 GiB")
         if self.memory is not None and self.refresh == "site":
