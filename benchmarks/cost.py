@@ -1,6 +1,6 @@
 """Cost of pruning: time as a multiple of one dense forward pass over the same texts, and peak memory.
 
-Run: python -m benchmarks.cost [--case base] [--samples 64] [--layers 3] [--device cuda]
+Run: python -m benchmarks.cost [--case base] [--samples 64] [--layers 3] [--effort quick] [--device cuda]
 """
 
 import argparse
@@ -28,7 +28,7 @@ from transformers import (
 
 from experiments.movie_reviews import calibration, dense_model
 from infoprune.pipeline.prune import prune
-from infoprune.pipeline.settings import Settings
+from infoprune.pipeline.settings import EFFORTS, Effort, Settings
 
 GIGABYTE = 10**9
 PROCESS = Path("/proc/self")
@@ -156,7 +156,7 @@ def inputs(case, model, samples):
 
 
 def measured(
-    name: str, samples: int | None, layers: int | None, memory: int | None, device: torch.device
+    name: str, samples: int | None, layers: int | None, memory: int | None, effort: Effort, device: torch.device
 ) -> dict[str, float]:
     """Prune in this process; return the seconds of a pass and of every stage, and the peak in bytes."""
     case = CASES[name]
@@ -174,7 +174,8 @@ def measured(
     forward()
     passes = [forward() for _ in range(2)]
     reset_peak(device)
-    seconds = prune(model, texts, **case.size, settings=Settings(memory=memory or case.memory)).report.seconds
+    settings = Settings(memory=memory or case.memory, effort=effort)
+    seconds = prune(model, texts, **case.size, settings=settings).report.seconds
     peak = peak_of(device)
     passes += [forward() for _ in range(2)]
     weights = sum(each.numel() * each.element_size() for each in model.parameters())
@@ -188,19 +189,20 @@ def main() -> None:
     parser.add_argument("--samples", type=int, help="number of texts instead of the case's own")
     parser.add_argument("--layers", type=int, help="number of layers instead of the case's own")
     parser.add_argument("--memory", type=int, help="bytes, as `prune --memory`")
+    parser.add_argument("--effort", choices=EFFORTS, default="normal", help="as `prune --effort`")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
-        device = torch.device(options.device)
-        print(json.dumps(measured(options.case[0], options.samples, options.layers, options.memory, device)))
+        how = options.samples, options.layers, options.memory, options.effort, torch.device(options.device)
+        print(json.dumps(measured(options.case[0], *how)))
         return
     where = options.device if options.device != "cpu" else f"{torch.get_num_threads()} threads"
     table = Table(title=f"seconds and, in brackets, dense forward passes; {where}")
     headings = ("case", "a pass", "collect", "rank", "repair", "all", "model", "peak")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "case" else "right")
-    given = [(name, getattr(options, name)) for name in ("samples", "layers", "memory", "device")]
+    given = [(name, getattr(options, name)) for name in ("samples", "layers", "memory", "effort", "device")]
     more = [word for name, value in given if value is not None for word in (f"--{name}", str(value))]
     for name in options.case or CASES:
         command = [sys.executable, "-m", "benchmarks.cost", "--here", "--case", name, *more]

@@ -75,7 +75,7 @@ def test_statistics_do_not_depend_on_the_batches():
 
 def losses(limit, monkeypatch):
     """Divergence after a cut that is compensated, and after its repair, with another limit."""
-    for module in ("statistics.one_pass", "repairing.repair"):
+    for module in ("statistics.one_pass", "repairing.samples"):
         monkeypatch.setattr(sys.modules[f"infoprune.{module}"], "huber_weights", partial(huber_weights, limit=limit))
     model, batches = massive(build("llama"), "model.layers.0.mlp.down_proj", 1e3), long_inputs("llama")
     statistics = collect(model, batches)

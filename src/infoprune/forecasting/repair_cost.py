@@ -94,7 +94,7 @@ def neuron_operations(s: SiteShape, tokens: int, keep: float) -> float:
     neurons, columns = keep * s.inputs, s.producers[0][1]
     product = 2 * s.parts * columns * neurons + neurons * min(neurons, 2 * s.outputs)
     begin = 2 * s.parts * columns * neurons + 2 * neurons * s.outputs + columns**2
-    stride = tokens // (CURVATURE * columns)
+    stride = max(1, tokens // (CURVATURE * columns))
     trial = 1 - 1 / FOLDS
     steps = begin * (STEPS + trial) + product / stride * (STEPS * ITERATIONS + trial * TRIAL)
     return 2 * tokens * steps

@@ -130,7 +130,7 @@ class Lockstep:
 
         def run(_: object = None) -> None:
             device = device_of(self._model)
-            with suppress(_Ended):
+            with suppress(_PassDone):
                 self._model(**model_inputs(batch, device), **without)
             self._give()
 
@@ -186,7 +186,7 @@ class Lockstep:
                 self._found[getcurrent()] = self._paused(point, _nothing(inputs[0]), added, total)
                 self._left[getcurrent()] -= 1
                 if self._left[getcurrent()] == 0:  # nothing is wanted of what comes after, and its input is not held
-                    raise _Ended
+                    raise _PassDone
                 return output
             paused = self._paused(point, inputs[0], added, total)
             reply: Tensor | None = self._main.switch(paused)
@@ -206,7 +206,7 @@ class Lockstep:
         return PausedPass(point.module, x, y, total, None if residual is None else _by_text(residual, size))
 
 
-class _Ended(BaseException):
+class _PassDone(BaseException):
     """Raised within a plain pass after its last module."""
 
 
