@@ -1,5 +1,6 @@
 """A forecast counts on an empty model what the real one has; benchmarks/memory.py holds it against measured peaks."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -171,8 +172,9 @@ def _steps_of(model, per_input):
     return with_steps.stages["repair"].flops - with_steps.forward * 1.5
 
 
-def test_neurons_are_refitted_where_tokens_are_many(tiny_bert):
+def test_neurons_are_refitted_where_tokens_are_many(monkeypatch, tiny_bert):
     """The bound is that of the repair, and the operations are those that PyTorch counts; half of 64 neurons stay."""
+    monkeypatch.setattr(sys.modules["infoprune.forecasting.forecast"], "augmentations_wanted", lambda *_: 0)
     inputs = tiny_bert.config.hidden_size
     few, many = (
         forecast(tiny_bert, Workload(samples=samples, max_length=1, batch_size=8), structures=["ffn"]).stages["repair"]
