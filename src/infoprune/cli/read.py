@@ -1,7 +1,8 @@
 """Read option values: numbers, names and amounts, converted for the library."""
 
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from infoprune.errors import InputError
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from infoprune.pipeline.size import MaxLoss
     from infoprune.vocabulary.dropped import Dropped
 
+
+Name = TypeVar("Name", bound=str)
 
 DEFAULT_BUDGET = "flops=0.5"
 """That of `infoprune.prune`, which would take seconds to import."""
@@ -95,12 +98,7 @@ def dropped_tokens(text: str | None) -> "Dropped | None":
     """
     from infoprune.vocabulary.dropped import DROPPED
 
-    for name in DROPPED:
-        if text == name:
-            return name
-    if text is None:
-        return None
-    raise InputError(f"--dropped-tokens is {text!r}, expected one of: {', '.join(DROPPED)}; or leave it out")
+    return None if text is None else _one_of("--dropped-tokens", text, DROPPED, "or leave it out")
 
 
 def shape(text: str) -> "Form":
@@ -115,10 +113,7 @@ def shape(text: str) -> "Form":
     """
     from infoprune.pipeline.settings import FORMS
 
-    for form in FORMS:
-        if text == form:
-            return form
-    raise InputError(f"--shape is {text!r}, expected one of: {', '.join(FORMS)}; pass e.g. --shape free")
+    return _one_of("--shape", text, FORMS, "pass e.g. --shape free")
 
 
 def effort(text: str) -> "Effort":
@@ -133,10 +128,15 @@ def effort(text: str) -> "Effort":
     """
     from infoprune.pipeline.settings import EFFORTS
 
-    for name in EFFORTS:
+    return _one_of("--effort", text, EFFORTS, "pass e.g. --effort normal")
+
+
+def _one_of(option: str, text: str, there_are: Iterable[Name], advice: str) -> Name:
+    there_are = tuple(there_are)
+    for name in there_are:
         if text == name:
             return name
-    raise InputError(f"--effort is {text!r}, expected one of: {', '.join(EFFORTS)}; pass e.g. --effort normal")
+    raise InputError(f"{option} is {text!r}, expected one of: {', '.join(there_are)}; {advice}")
 
 
 def names(text: str | None) -> tuple[str, ...] | None:
