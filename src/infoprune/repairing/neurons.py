@@ -21,7 +21,7 @@ from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.slices import Slice
 
 DAMPING = 0.3
-"""Chosen from three values on validation texts of two models; a third of it and three times as much lose 1 to 2 %."""
+"""Chosen from three values on validation texts of one model; a third of it and three times as much lose 1 to 2 %."""
 
 TRIAL = 2
 """Conjugate gradient iterations of the first trial step, which shows whether a re-fit pays."""
