@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -157,8 +158,8 @@ def inputs(case, model, samples):
 
 def measured(
     name: str, samples: int | None, layers: int | None, memory: int | None, effort: Effort, device: torch.device
-) -> dict[str, float]:
-    """Prune in this process; return the seconds of a pass and of every stage, and the peak in bytes."""
+) -> dict[str, Any]:
+    """Prune in this process; return the seconds of a pass and of every stage, and the peak of every stage in bytes."""
     case = CASES[name]
     torch.manual_seed(0)
     model = case.make(layers).eval().to(device)
@@ -173,13 +174,18 @@ def measured(
 
     forward()
     passes = [forward() for _ in range(2)]
+    peaks: dict[str, int] = {}
+
+    def note_peak(stage: str, _done: int, _of: int) -> None:
+        peaks[stage] = max(peaks.get(stage, 0), peak_of(device))
+        reset_peak(device)
+
     reset_peak(device)
     settings = Settings(memory=memory or case.memory, effort=effort)
-    seconds = prune(model, texts, **case.size, settings=settings).report.seconds
-    peak = peak_of(device)
+    seconds = prune(model, texts, **case.size, settings=settings, progress=note_peak).report.seconds
     passes += [forward() for _ in range(2)]
     weights = sum(each.numel() * each.element_size() for each in model.parameters())
-    return {"pass": statistics.median(passes), "model": weights, "peak": peak, **seconds}
+    return {"pass": statistics.median(passes), "model": weights, "peaks": peaks, **seconds}
 
 
 def main() -> None:
@@ -211,8 +217,14 @@ def main() -> None:
         )
         one = found["pass"]
         stages = [f"{found[each]:.1f} ({found[each] / one:.1f})" for each in ("collect", "rank", "repair", "total")]
-        gigabytes = [f"{found[each] / GIGABYTE:.2f} GB" for each in ("model", "peak")]
-        table.add_row(name, f"{one:.1f}", *stages, *gigabytes)
+        stage, peak = max(found["peaks"].items(), key=lambda each: each[1])
+        table.add_row(
+            name,
+            f"{one:.1f}",
+            *stages,
+            f"{found['model'] / GIGABYTE:.2f} GB",
+            f"{peak / GIGABYTE:.2f} GB ({stage})",
+        )
     Console(width=120).print(table)
 
 

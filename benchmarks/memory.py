@@ -16,7 +16,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MarianConfig,
+    MarianMTModel,
+)
 
 from infoprune.budgets.allocate import allocate
 from infoprune.budgets.budget import Keep
@@ -25,8 +32,10 @@ from infoprune.forecasting.workload import Workload
 from infoprune.measuring.measure import example_batch
 from infoprune.ranking.criteria import ChannelInformation
 from infoprune.ranking.rank import rank
+from infoprune.repairing.augmentation import with_augmentations
 from infoprune.repairing.repair import repair
 from infoprune.statistics.collect import collect
+from infoprune.structure.sites import find_sites
 from infoprune.surgery import apply_plan
 
 PROCESS = Path("/proc/self")
@@ -50,6 +59,30 @@ MODELS = {
             tie_word_embeddings=True,
         ),
         4,
+        64,
+    ),
+    # these settled none of the forecast's settings
+    "BERT-base": (
+        BertForSequenceClassification,
+        BertConfig(hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072),
+        32,
+        64,
+    ),
+    "Marian": (
+        MarianMTModel,
+        MarianConfig(
+            vocab_size=32000,
+            pad_token_id=0,
+            decoder_start_token_id=0,
+            d_model=512,
+            encoder_layers=6,
+            decoder_layers=6,
+            encoder_attention_heads=8,
+            decoder_attention_heads=8,
+            encoder_ffn_dim=2048,
+            decoder_ffn_dim=2048,
+        ),
+        16,
         64,
     ),
 }
@@ -81,6 +114,12 @@ def cut(model, statistics):
     return apply_plan(model, allocate(rank(statistics, ChannelInformation()), Keep(0.5)), statistics)
 
 
+def repaired(small, model, batches, statistics):
+    """Repair as `prune` does: in place, with augmented inputs where there are few."""
+    texts, statistics = with_augmentations(model, batches, statistics, sites=find_sites(model))
+    return repair(small, model, texts, statistics=statistics, own=len(batches), in_place=True)
+
+
 def stages(name, samples, length):
     """Measure the stages of a cut in this process; ranking holds the statistics, the repair only the importance."""
     model_class, config, size, _ = MODELS[name]
@@ -103,7 +142,7 @@ def stages(name, samples, length):
     importance = statistics.for_repair()
     del statistics
     small_bytes = sum(p.numel() * p.element_size() for p in small.parameters())
-    _, held, seconds = measured(lambda: repair(small, model, batches, statistics=importance))
+    _, held, seconds = measured(partial(repaired, small, model, batches, importance))
     found["repair"] = (held + small_bytes, seconds)
     return found
 

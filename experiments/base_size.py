@@ -140,19 +140,16 @@ def table_of(rows: list[dict]) -> list[str]:
     """Return a table of these cells."""
     names = ("Lee", "WordSim", "SimLex", "retrieval")
     lines = [
-        f"| budget | distilled | mean cosine on news | {' | '.join(names)} | parameters | minutes (threads) |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| budget | distilled | mean cosine on news | {' | '.join(names)} | parameters |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     if rows:
         scores = " | ".join(f"{rows[0]['dense'][name]:.3f}" for name in names)
-        lines.append(f"| dense | | 1 | {scores} | 100 % | |")
+        lines.append(f"| dense | | 1 | {scores} | 100 % |")
     for row in sorted(rows, key=lambda row: (row["budget"], row["epochs"], row["seed"])):
         scores = " | ".join(f"{row['small'][name]:.3f}" for name in names)
         distilled = f"{row['epochs']} epochs" if row["epochs"] else "no"
-        time = f"{row['seconds'] / 60:.0f} ({row['threads']})"
-        lines.append(
-            f"| {row['budget']} | {distilled} | {row['cosine']:.4f} | {scores} | {row['parameters']:.0%} | {time} |"
-        )
+        lines.append(f"| {row['budget']} | {distilled} | {row['cosine']:.4f} | {scores} | {row['parameters']:.0%} |")
     return lines
 
 

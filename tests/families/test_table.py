@@ -9,6 +9,7 @@ import test_contract
 import test_depth
 import torch
 import transformers
+from tiny_whisper import build_whisper
 from zoo import answers, build, inputs
 
 from infoprune.budgets.budget import Budget
@@ -195,6 +196,32 @@ def test_a_model_writes_what_its_decoder_reads():
         assert found["decoder_input_ids"][0][real].tolist() == ids[:length]
     assert with_targets(model, written) == written
     assert with_targets(build("bert"), bare) == bare
+
+
+@pytest.mark.parametrize("multilingual", [False, True])
+def test_a_model_of_speech_writes_after_its_prompt(multilingual):
+    """Its `generate` returns what follows the prompt; after the prompt the decoder's outputs are what it wrote."""
+    model, settings = build_whisper(), {"no_timestamps_token_id": 90, "is_multilingual": multilingual}
+    if multilingual:
+        settings |= {"lang_to_id": {"<|en|>": 3, "<|de|>": 4}}
+        settings |= {"task": "transcribe", "task_to_id": {"transcribe": 5, "translate": 6}}
+    for name, value in settings.items():
+        setattr(model.generation_config, name, value)
+    features = torch.randn(4, 6, 100, generator=torch.Generator().manual_seed(0))
+    batch = {"input_features": features}
+    (found,) = with_targets(model, [batch], length=9)
+    ids = found["decoder_input_ids"]
+    prompt = ids[:, : 4 if multilingual else 2]
+    assert prompt[:, [0, -1]].tolist() == [[1, 90]] * 4
+    if multilingual:
+        assert prompt[:, 1].tolist() == model.detect_language(features).tolist()
+        assert set(prompt[:, 2].tolist()) == {5}
+    with torch.no_grad():
+        outputs = model(**{**batch, "decoder_input_ids": ids}).logits.argmax(-1)
+    wrote = ids[:, prompt.shape[1] :]
+    real = found["decoder_attention_mask"][:, prompt.shape[1] :].bool()
+    assert real[:, 0].all()
+    assert outputs[:, prompt.shape[1] - 1 : -1][real].tolist() == wrote[real].tolist()
 
 
 @pytest.mark.parametrize("end", [None, [2, 7]])

@@ -17,7 +17,7 @@ from infoprune.repairing.activation import activation_between
 from infoprune.repairing.gauss_newton import Tokens, gauss_newton
 from infoprune.repairing.neurons import parts_of
 from infoprune.repairing.repair import repair
-from infoprune.repairing.ridge import fit_ridge, sums_by_fold
+from infoprune.repairing.ridge import fit_ridge, sums_by_part
 from infoprune.statistics.collect import collect, collect_importance
 from infoprune.statistics.metric import TAU, metric_root, reader_metric
 from infoprune.structure.linear import LinearMap, linear
@@ -199,7 +199,7 @@ def test_coordinates_of_the_metric_change_no_regression():
     reader = LinearMap(torch.nn.Linear(3, 5, dtype=torch.float64))
     x, target, weights = sampled(2, 20, 3), sampled(2, 20, 5, seed=1), sampled(2, 20, seed=2).square()
     fits = [
-        fit_ridge(sums_by_fold([(x, wanted, weights)], [0], each.weight, 2), each.weight, ridge=0.1)
+        fit_ridge(sums_by_part([(x, wanted, weights)], [0], each.weight), each.weight, ridge=0.1)
         for wanted, each in ((target, reader), (target @ root.T, reader.followed_by(root)))
     ]
     for plain, turned in zip(*fits, strict=True):

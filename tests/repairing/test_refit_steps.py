@@ -67,7 +67,7 @@ def test_cross_attention_is_fitted_to_the_encoder_as_it_was(monkeypatch, name):
         module = next(each for each, _ in dense.named_modules() if each.endswith(f"encoder_attn.{path}"))
         kept = len(small.get_submodule(module).weight)
         without, after = (apart(model, dense, module, kept, batches) for model in (other, repaired))
-        assert after < 0.95 * without
+        assert after < 0.98 * without
 
 
 def apart(model, dense, path, kept, batches):

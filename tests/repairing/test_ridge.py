@@ -4,7 +4,7 @@ import torch
 from tiny import normal
 from torch.testing import assert_close
 
-from infoprune.repairing.ridge import GRID, Sums, descend, fit_ridge, solve_ridge, sums_by_fold
+from infoprune.repairing.ridge import GRID, Regression, Sums, descend, fit_ridge, summed, sums_by_part
 
 TEXTS, LENGTH, INPUTS, OUTPUTS = 12, 5, 4, 3
 
@@ -33,9 +33,9 @@ def objective(weight, bias, rows, anchor, ridge):
     return error + ridge * level * (weight - anchor).square().sum()
 
 
-def fit(rows, anchor, **options):
+def fit(rows, anchor, ridge=None, **options):
     starts = [sum(len(x) for x, _, _ in rows[:index]) for index in range(len(rows))]
-    return fit_ridge(sums_by_fold(rows, starts, anchor, folds=4), anchor, **options)
+    return fit_ridge(sums_by_part(rows, starts, anchor), anchor, ridge=ridge, **options)
 
 
 def chosen_ridge(rows, anchor, **options):
@@ -108,7 +108,7 @@ def test_error_is_the_sum_of_squares():
     sums.update(x, target, w)
     expected = float((w * (x @ true.T + bias - target).square().sum(1)).sum())
     assert sums.error(true, bias) == pytest.approx(expected)
-    assert sums.plus(sums, -1).error(true, bias) == 0
+    assert summed([sums, sums]).error(true, bias) == pytest.approx(2 * expected)
 
 
 def test_validation_trusts_exact_targets_and_not_noise():
@@ -148,7 +148,7 @@ def test_solving_leaves_the_sums_alone():
     sums = Sums.empty(INPUTS, OUTPUTS, torch.device("cpu"))
     sums.update(*flat(rows))
     before = sums.xx.clone(), sums.xt.clone()
-    solve_ridge(sums, torch.zeros(OUTPUTS, INPUTS).double(), 0.1)
+    Regression.of(sums, torch.zeros(OUTPUTS, INPUTS).double(), intercept=True).solve(0.1)
     assert_close((sums.xx, sums.xt), before, rtol=0, atol=0)
 
 
@@ -166,12 +166,26 @@ def test_a_descent_finds_the_minimum_of_what_falls_and_rises(lowest):
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 1.0, 3.0, 10.0])
 def test_the_strength_is_the_best_of_the_whole_grid(noise):
-    """The oracle fits without every fold in turn, at every strength."""
+    """The oracle fits without every fourth text, at every strength."""
     rows, _ = data(noise=noise, seed=7, texts=40)
     anchor = torch.zeros(OUTPUTS, INPUTS)
-    parts = sums_by_fold([rows], [0], anchor, folds=4)
+    held_out = tuple(each[::4] for each in rows)
+    others = tuple(torch.cat([each[at::4] for at in (1, 2, 3)]) for each in rows)
     errors = []
     for ridge in GRID:
-        fits = [fit_ridge([each for each in parts if each is not part], anchor, ridge=ridge) for part in parts]
-        errors.append(sum(part.error(*found) for part, found in zip(parts, fits, strict=True)))
+        weight, bias = fit([others], anchor, ridge=ridge)
+        x, target, w = flat(held_out)
+        errors.append(float((w * (x @ weight.T + bias - target).square().sum(1)).sum()))
     assert chosen_ridge([rows], anchor) == GRID[int(np.argmin(errors))]
+
+
+def test_a_part_without_samples_is_not_held_out():
+    """The first text of every four says nothing, as where an expert reads none of its tokens."""
+    (x, target, weights), _ = data(noise=1.0, texts=40)
+    weights[::4] = 0
+    rest = tuple(torch.cat([each[at::4] for at in (1, 1, 2, 3)]).unflatten(0, (4, 10)) for each in (x, target, weights))
+    ordered = tuple(each.transpose(0, 1).flatten(0, 1) for each in rest)  # the second of every four is first, too
+    ordered[2][1::4] = 0
+    anchor = torch.zeros(OUTPUTS, INPUTS)
+    assert chosen_ridge([(x, target, weights)], anchor) == chosen_ridge([ordered], anchor)
+    assert_close(fit([(x, target, weights)], anchor), fit([ordered], anchor), rtol=1e-9, atol=1e-9)

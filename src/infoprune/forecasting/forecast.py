@@ -39,9 +39,9 @@ COMPENSATION = 4
 """Matrices of a site's size that compensating it holds beside the statistics and the smaller model."""
 SLOWNESS = 2
 """Factor of an elimination's time per operation over that of matrix products, since it works on vectors."""
-SLOWER = {"collect": 2.2, "rank": 1.55, "repair": 3.2}
+SLOWER = {"collect": 1.5, "rank": 1.0, "repair": 2.2}
 """Factor of a stage's time over that of its products at full speed, for small and element-wise operations: as measured
-by benchmarks/memory.py, between MiniLM and SmolLM2."""
+by benchmarks/memory.py, between MiniLM and SmolLM2. The Gauss-Newton steps of a repair are at full speed."""
 
 
 @in_ordinary_mode
@@ -136,15 +136,20 @@ def forecast(
         ),
     }
     if device is not None:
-        stages = {name: _timed(stage, SLOWER[name], model, widest, work, device) for name, stage in stages.items()}
+        steps = {"repair": sum(neuron_operations(s, tokens * (1 + augmentations), work.keep) for s in every)}
+        stages = {
+            name: _timed(stage, SLOWER[name], steps.get(name, 0.0), model, widest, work, device)
+            for name, stage in stages.items()
+        }
     return Forecast(
         count_parameters(model), count_bytes(model), forward, passes, taken, round(SLACK * from_disk), stages
     )
 
 
 def _timed(
-    stage: Stage, slower: float, model: nn.Module, hidden_size: int, work: Workload, device: torch.device
+    stage: Stage, slower: float, fast: float, model: nn.Module, inputs: int, work: Workload, device: torch.device
 ) -> Stage:
+    """Return the stage with its seconds; `fast` of its operations in the model's precision are not slower."""
     dtype = next(model.parameters()).dtype
-    own, exact = (product_rate(each_dtype, work.tokens, hidden_size, device) for each_dtype in (dtype, torch.float64))
-    return replace(stage, seconds=slower * (stage.flops / own + stage.exact / exact))
+    own, exact = (product_rate(each_dtype, work.tokens, inputs, device) for each_dtype in (dtype, torch.float64))
+    return replace(stage, seconds=slower * ((stage.flops - fast) / own + stage.exact / exact) + fast / own)

@@ -12,7 +12,7 @@ from infoprune.forecasting.workload import Workload
 from infoprune.measuring.measure import count_bytes
 from infoprune.repairing.gauss_newton import ITERATIONS
 from infoprune.repairing.neurons import CURVATURE, STEPS, TRIAL
-from infoprune.repairing.ridge import FOLDS, MIXTURES, ROWS
+from infoprune.repairing.ridge import FOLDS, MIXTURES, PARTS, ROWS
 from infoprune.statistics.on_disk import EIGHT
 
 FLOAT32 = 0.5
@@ -22,8 +22,10 @@ SLACK = 1.15
 HOLES = 1.3
 """Bytes that the heap takes for one byte of a paused pass: between what stays lies what has been freed, as measured on
 3 layers of 896 coordinates (64 texts of 256 tokens)."""
+SOLVING = 2
+"""Matrices of a regression's size beside its sums: the covariance, and its factor."""
 TRIED = 5
-"""Strengths of the ridge that a cross-validation tries, on average."""
+"""Strengths of the ridge that are tried, on average."""
 
 
 def pruned_bytes(model: nn.Module, shapes: Collection[SiteShape], keep: float) -> int:
@@ -33,7 +35,14 @@ def pruned_bytes(model: nn.Module, shapes: Collection[SiteShape], keep: float) -
     return count_bytes(model) - round((1 - keep) * cut * size)
 
 
-def repair_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload, augmentations: int = 0) -> int:
+def repair_bytes(
+    model: nn.Module,
+    shapes: Collection[SiteShape],
+    work: Workload,
+    augmentations: int = 0,
+    *,
+    most: float | None = None,
+) -> int:
     """Return the bytes that a repair takes beside the dense model.
 
     Args:
@@ -41,9 +50,11 @@ def repair_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload
         shapes: Sizes of the sites that are cut.
         work: The texts, without augmentations.
         augmentations: Number of augmentations of every text.
+        most: Largest share of the units of a site that stays; None where it is the same for all.
     """
-    read = replace(work, samples=work.samples * (1 + augmentations))
-    return round(SLACK * (pruned_bytes(model, shapes, work.keep) + refit_bytes(model, shapes, read)))
+    texts = work.samples * (1 + augmentations)
+    largest = replace(work, samples=texts, keep=work.keep if most is None else most)
+    return pruned_bytes(model, shapes, work.keep) + refit_bytes(model, shapes, largest)
 
 
 def refit_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload) -> int:
@@ -64,13 +75,14 @@ def refit_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload)
             reading += 2 * s.producers[0][1] + 2 * stream + (s.parts + 2) * keep * s.inputs
         return max(reading, writing)
 
-    # samples wait for others of their fold; those of one fold are joined, widened and centred
-    rows = min(FOLDS * ROWS, tokens) + 3 * min(ROWS, tokens)
+    # samples wait for others of their part; those of one part are joined, widened and centred
+    rows = min(PARTS * ROWS, tokens) + 3 * min(ROWS, tokens)
 
     def sums(s: SiteShape) -> float:
         sizes = [(keep * s.inputs, s.outputs), *((columns, keep * rows) for rows, columns in s.producers)]
+        held = PARTS * (2 if s.refits_neurons(tokens) else 1)  # with those after a trial step
         return max(
-            EIGHT * (3 * FOLDS * n**2 + (FOLDS + 3) * n * o + 2 * FOLDS * n * MIXTURES) + size * rows * (n + o)
+            EIGHT * ((held + SOLVING) * n**2 + (held + 3) * n * o + 2 * n * MIXTURES) + size * rows * (n + o)
             for n, o in sizes
         )
 
@@ -78,17 +90,17 @@ def refit_bytes(model: nn.Module, shapes: Collection[SiteShape], work: Workload)
 
 
 def regression_operations(s: SiteShape, tokens: int, keep: float) -> float:
-    """Return the operations of a site's regressions: products, and a factorisation for each fold and ridge."""
+    """Return the operations of a site's regressions: products, and a factorisation for each ridge."""
     again = [(keep * s.inputs, s.outputs)] * (1 + STEPS if s.refits_neurons(tokens) else 0)
     sizes = [(keep * s.inputs, s.outputs), *again, *((columns, keep * rows) for rows, columns in s.producers)]
-    factors = FOLDS * TRIED + 1
+    factors = TRIED + 1
     return sum(
         FLOAT32 * tokens * n * (n + 2 * o) + factors * (n**3 / 3 + 4 * n**2 * min(o, MIXTURES)) for n, o in sizes
     )
 
 
 def neuron_operations(s: SiteShape, tokens: int, keep: float) -> float:
-    """Return the operations of the Gauss-Newton steps for a site's neurons, the first step on three of four folds."""
+    """Return the operations of the Gauss-Newton steps for a site's neurons, the first step on three of four texts."""
     if not s.refits_neurons(tokens):
         return 0.0
     neurons, columns = keep * s.inputs, s.producers[0][1]

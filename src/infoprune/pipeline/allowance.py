@@ -25,6 +25,9 @@ from infoprune.structure.sites import find_sites
 USUAL = 0.5
 """Share of the units that is assumed to stay where a budget does not say it."""
 
+UNEVEN = 2.0
+"""Largest share of a site's units that is assumed to stay, over that of all, where a budget divides them."""
+
 FREE = 0.9
 """Share of the free memory that a repair may take where no limit is given."""
 
@@ -91,7 +94,8 @@ def allowance(
     texts = None
     if repairs:
         limit = used + int(FREE * free_memory(device)) if memory is None else memory
-        texts = _texts(model, batches, work, structures, used, limit, augmentations, strict=memory is not None)
+        most = work.keep if isinstance(size, Keep) else min(1.0, UNEVEN * work.keep)
+        texts = _texts(model, batches, work, most, structures, used, limit, augmentations, strict=memory is not None)
     if memory is None:
         return Allowance(texts=texts)
     expected = forecast(model, work, structures=structures)
@@ -110,6 +114,7 @@ def _texts(
     model: PreTrainedModel,
     batches: Sequence[Batch],
     work: Workload,
+    most: float,
     structures: Collection[str] | None,
     used: int,
     limit: int,
@@ -126,7 +131,7 @@ def _texts(
     shapes = [SiteShape.of(model, site) for site in sites]
 
     def taken(samples: int, again: int) -> int:
-        return used + repair_bytes(model, shapes, Workload(samples, length, 1, work.keep), again)
+        return used + repair_bytes(model, shapes, Workload(samples, length, 1, work.keep), again, most=most)
 
     length, inputs = work.max_length, work.samples
     if taken(inputs, 3 if augmentations is None else augmentations) <= limit:

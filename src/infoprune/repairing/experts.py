@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from infoprune.repairing.over_processes import over_processes
-from infoprune.repairing.ridge import FOLDS, Samples, Sums, sums_by_fold
+from infoprune.repairing.ridge import Samples, Sums, sums_by_part
 from infoprune.statistics.precision import exact
 from infoprune.statistics.products import wide
 from infoprune.statistics.record_routes import answer_of_expert, router_logits, routing_at
@@ -29,7 +29,7 @@ SWEEPS = 2
 """How often every expert is re-fitted."""
 
 FitMap = Callable[[LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
-"""New weight and bias of a linear map, from the map toward which it shrinks, and the sums of its regression by fold."""
+"""New weight and bias of a linear map, from the map toward which it shrinks, and the sums of its regression by part."""
 
 
 def refit_experts(
@@ -47,7 +47,7 @@ def refit_experts(
         site: Site of the experts in it.
         samples: What the experts read, what they should give in sum, and the weights of tokens, batch by batch.
         outputs: What they give in sum now, (batch, length, n).
-        firsts: Number of the first text of every batch, for the folds.
+        firsts: Number of the first text of every batch, which decides its part.
         fit: Regression of one expert.
 
     Returns:
@@ -63,7 +63,7 @@ def refit_experts(
             for (x, _, _), weights in zip(samples, reads, strict=True)
         ]
         left = _left(samples, given, [weights[..., expert] > 0 for weights in reads], answers, maps[expert])
-        parts = over_processes(sums_by_fold(left, firsts, maps[expert], FOLDS))
+        parts = over_processes(sums_by_part(left, firsts, maps[expert]))
         read = any(float(part.xx[-1, -1]) > 0 for part in parts)
         new = fit(identity, parts)[0] if read else exact(identity.weight)
         for y, weights, answer in zip(given, reads, answers, strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import torch
 from jaxtyping import Float
@@ -12,7 +11,7 @@ from transformers import PreTrainedModel
 
 from infoprune.repairing.refit_steps import RefitStep
 from infoprune.repairing.repair import by_importance, refit_bottom_up
-from infoprune.repairing.ridge import Sums
+from infoprune.repairing.ridge import Sums, summed
 from infoprune.statistics.calibration import Batch, Progress
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import Statistics
@@ -64,7 +63,7 @@ def tune_masks(
         nonlocal trusted
         weight, size = exact(module.weight), sites[step.importance].size
         bias = weight.new_zeros(len(weight)) if module.bias is None else exact(module.bias)
-        factors = mask_factors(reduce(Sums.plus, parts), weight, bias, size)
+        factors = mask_factors(summed(parts), weight, bias, size)
         trusted = trusted and float(factors.abs().max()) <= largest
         return (weight * factors.repeat_interleave(size) if trusted else weight), bias
 

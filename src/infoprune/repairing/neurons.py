@@ -15,7 +15,7 @@ from infoprune.processes import total
 from infoprune.repairing.activation import activation_between
 from infoprune.repairing.gauss_newton import Tokens, Weights, gauss_newton, written
 from infoprune.repairing.over_processes import over_processes
-from infoprune.repairing.ridge import FOLDS, Samples, Sums, sums_by_fold
+from infoprune.repairing.ridge import Samples, Sums, part_numbers, sums_by_part
 from infoprune.statistics.metric import metric_root
 from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.slices import Slice
@@ -40,7 +40,7 @@ CHUNK = 8192
 """Tokens in a chunk of a Gauss-Newton step."""
 
 Fit = Callable[[LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
-"""Weight (o, m) and bias (o,) of a reader, from the present ones and the sums of its regression by fold."""
+"""Weight (o, m) and bias (o,) of a reader, from the present ones and the sums of its regression by part."""
 FitReader = Callable[[Sequence[Sums]], tuple[Tensor, Tensor]]
 """The same for one reader."""
 
@@ -105,7 +105,7 @@ def refit_neurons(
 
         (J^T J + damping level 1) (A' - A) = J^T (y - r - W h - b) + damping level (A_0 - A),
 
-    solved by conjugate gradients. A first trial step leaves out the texts of the first fold: unless the error on these
+    solved by conjugate gradients. A first trial step leaves out the texts of the first part: unless the error on these
     texts falls, the neurons stay as they are.
 
     Args:
@@ -113,7 +113,7 @@ def refit_neurons(
         parts: Parts that write the neurons.
         inputs: Inputs of the parts, batch by batch, (batch, length, n).
         samples: Regression of the reader, batch by batch, with m inputs and o targets.
-        firsts: Number of the first text of every batch, which decides its fold.
+        firsts: Number of the first text of every batch, which decides its part.
         reader: The reader; it stays as it is.
         fit: Fits the reader.
         metric: What a change of the reader's output costs; None for the identity.
@@ -136,7 +136,7 @@ def refit_neurons(
 
     def sum_samples(inputs: Sequence[Tensor]) -> list[Sums]:
         new = ((x, target, weight) for x, (_, target, weight) in zip(inputs, samples, strict=True))
-        return over_processes(sums_by_fold(new, firsts, reader.weight, FOLDS))
+        return over_processes(sums_by_part(new, firsts, reader.weight))
 
     sums = sum_samples(hidden)
     if activation is None or not _usable(sums):
@@ -155,7 +155,7 @@ def refit_neurons(
         return gauss_newton(weights, initial, present, activation, some, DAMPING, columns, stride, iterations)
 
     held_out = [
-        ((first + torch.arange(len(weight), device=weight.device)) % FOLDS == 0)[:, None].expand(weight.shape)
+        (part_numbers(weight, first) == 0)[:, None].expand(weight.shape)
         for first, (_, _, weight) in zip(firsts, samples, strict=True)
     ]
     fitted, left_out = (
@@ -200,13 +200,13 @@ def _tokens(
 
 
 def _usable(parts: Sequence[Sums]) -> bool:
-    """Return whether the first two folds have samples, to hold out and to fit to, and nothing has overflowed."""
+    """Return whether the first two parts have samples, to hold out and to fit to, and nothing has overflowed."""
     finite = all(bool(torch.isfinite(part.xx).all() and torch.isfinite(part.xt).all()) for part in parts)
     return finite and all(float(part.xx[-1, -1]) > 0 for part in parts[:2])
 
 
 def _gains(before: Sequence[Sums], after: Sequence[Sums], fit: FitReader) -> bool:
-    """Return whether the error on the first fold falls, of readers that are fitted to the others."""
+    """Return whether the error on the first part falls, of readers that are fitted to the others."""
     errors = [parts[0].error(*fit(parts[1:])) for parts in (before, after)]
     return errors[1] < errors[0]
 

@@ -20,7 +20,7 @@ from infoprune.repairing.neurons import enough_tokens, parts_of, refit_neurons
 from infoprune.repairing.norm import refit_norm
 from infoprune.repairing.over_processes import over_processes
 from infoprune.repairing.refit_steps import RefitStep, refit_steps
-from infoprune.repairing.ridge import FOLDS, Samples, Sums, fit_ridge, sums_by_fold
+from infoprune.repairing.ridge import Samples, Sums, fit_ridge, sums_by_part
 from infoprune.repairing.samples import samples_of
 from infoprune.repairing.siblings import find_siblings
 from infoprune.statistics.accept import accept
@@ -38,7 +38,7 @@ from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites, sites_by_name
 
 Fit = Callable[[RefitStep, LinearMap, Sequence[Sums]], tuple[Tensor, Tensor]]
-"""New weight and bias of a linear module, from its present ones and the sums of its regression by fold."""
+"""New weight and bias of a linear module, from its present ones and the sums of its regression by part."""
 Weigh = Callable[[RefitStep], Sequence[Tensor]]
 """Weights of all tokens at a step, batch by batch."""
 
@@ -85,14 +85,14 @@ def repair(
         batches: Tokenised inputs without labels, for example those of `collect`.
         statistics: Statistics of the dense model on these batches, for the token importance; None collects it.
         smoothing: Weight of a token without gradient, as a fraction of the mean; inf weighs all tokens equally.
-        ridge: Strength as a fraction of the inputs' mean variance; None chooses it at every step by cross-validation
-            over texts.
+        ridge: Strength as a fraction of the inputs' mean variance; None chooses it at every step on a quarter of
+            the texts, which are held out then.
         producers: Whether to re-fit producers as well as readers.
         neurons: Whether to re-fit the producers of neurons a second time, to reduce the error of their reader (see
             `refit_neurons`); None does so where there are enough tokens. It needs `producers`.
         sites: Names of the sites to re-fit; None means all.
         own: Number of batches before the augmented ones, which repeat these batches in the same order, as from
-            `with_augmentations`; cross-validation holds out an input together with its augmentations. None means all.
+            `with_augmentations`; an input is held out together with its augmentations. None means all.
         in_place: Whether to re-fit the pruned model itself, which saves the memory of a copy.
         progress: Called with (steps done, steps in all).
 
@@ -274,7 +274,9 @@ def _refit(
         metric = None if fisher is None else reader_metric(exact(fisher), step.kept_outputs, scale)
         inputs = refit_neurons(model, parts, part_inputs, samples, firsts, module, refit, metric)
     new = ((x, target, weight) for x, (_, target, weight) in zip(inputs, samples, strict=True))
-    weight, bias = fit(step, module, over_processes(sums_by_fold(new, firsts, module.weight, FOLDS)))
+    sums = over_processes(sums_by_part(new, firsts, module.weight))
+    trim_memory()  # of the samples, before matrices as large as the sums are factorised
+    weight, bias = fit(step, module, sums)
     if not torch.isfinite(weight).all() or not torch.isfinite(bias).all():
         raise InputError(
             f"the regression at {step.module} is not finite, expected finite activations; {remedy(module.weight.dtype)}"

@@ -1,22 +1,25 @@
-"""Weighted ridge regression toward given coefficients, with a strength chosen by cross-validation over inputs."""
+"""Weighted ridge regression toward given coefficients, with a strength chosen on held-out inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from infoprune.statistics.precision import exact
 from infoprune.statistics.products import add_products, full_precision, mirrored, weighted_mean, wide
 
 FOLDS = 4
-"""Parts of the texts, each of which a cross-validation holds out once."""
+"""One of so many texts is held out where a strength is chosen: that all are in turn gives no better models, for several
+times the memory and the factorisations."""
+PARTS = 3
+"""Parts in which samples are summed: two that can be held out, one text of `FOLDS` each, and all other texts."""
 MIXTURES = 64
-ROWS = 2048
+ROWS = 1024
 """Rows of a product, of several batches where these are short."""
 ROUNDING = 1e-9
 GRID = (1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 100.0)
@@ -65,10 +68,6 @@ class Sums:
         self.xt.addr_(means, target_mean, alpha=float(total))
         self.tt += float(target.square().sum(dtype=torch.float64) + total * target_mean.square().sum())
 
-    def plus(self, other: Sums, sign: int = 1) -> Sums:
-        """Return the sum of both, or with sign -1 the difference."""
-        return Sums(self.xx + sign * other.xx, self.xt + sign * other.xt, self.tt + sign * other.tt)
-
     def mixed(self, mixture: Float[Tensor, "o m"]) -> Sums:
         """Return the sums with targets t replaced by t @ mixture; `tt`, on which no choice depends, is set to 0."""
         return Sums(self.xx, self.xt @ mixture, 0.0)
@@ -79,35 +78,45 @@ class Sums:
         return self.tt - 2 * float((full * self.xt.T).sum()) + float((full @ self.xx * full).sum())
 
 
-def sums_by_fold(
-    samples: Iterable[Samples],
-    starts: Iterable[int],
-    anchor: Float[Tensor, "o n"],
-    folds: int,
-) -> list[Sums]:
-    """Sum the samples of a regression by fold, for cross-validation.
+def sums_by_part(samples: Iterable[Samples], starts: Iterable[int], anchor: Float[Tensor, "o n"]) -> list[Sums]:
+    """Sum the samples of a regression in `PARTS` parts, of which the first ones can be held out.
 
     Args:
         samples: Samples of every batch; the first axis counts texts.
-        starts: Number of the first text of every batch: a text's fold depends on its number alone, not on the batches.
+        starts: Number of the first text of every batch: a text's part depends on its number alone, not on the batches.
         anchor: Tensor with the number of outputs and inputs, and on the device, of the regression.
-        folds: Number of folds.
     """
-    parts = [Sums.empty(anchor.shape[1], anchor.shape[0], anchor.device) for _ in range(folds)]
+    parts = [Sums.empty(anchor.shape[1], anchor.shape[0], anchor.device) for _ in range(PARTS)]
     waiting: list[list[Samples]] = [[] for _ in parts]
     for (x, target, weights), start in zip(samples, starts, strict=True):
-        for fold, part in enumerate(parts):
-            members = slice((fold - start) % folds, None, folds)
-            w = weights[members].reshape(-1)
-            real = w > 0
-            rows = x[members].flatten(0, -2)[real], target[members].flatten(0, -2)[real], w[real]
-            waiting[fold].append(rows)
-            if sum(len(each) for _, _, each in waiting[fold]) >= ROWS:
-                part.update(*_joined(waiting[fold]))
+        number = part_numbers(weights, start)
+        for index, part in enumerate(parts):
+            rows = (weights > 0) & (number == index)[:, None]
+            waiting[index].append((x[rows], target[rows], weights[rows]))
+            if sum(len(each) for _, _, each in waiting[index]) >= ROWS:
+                part.update(*_joined(waiting[index]))
     for part, rest in zip(parts, waiting, strict=True):
         if rest:
             part.update(*_joined(rest))
-    return [replace(part, xx=mirrored(part.xx)) for part in parts]
+        part.xx = mirrored(part.xx)
+    return parts
+
+
+def part_numbers(weights: Float[Tensor, "texts length"], start: int) -> Int[Tensor, " texts"]:
+    """Return the part of every text of a batch, from the number of its first text."""
+    numbers = (start + torch.arange(len(weights), device=weights.device)) % FOLDS
+    return numbers.clamp_max(PARTS - 1)
+
+
+def summed(parts: Sequence[Sums]) -> Sums:
+    """Return the sums over several parts, at least one."""
+    first, *others = parts
+    found = Sums(first.xx.clone(), first.xt.clone(), first.tt)
+    for each in others:
+        found.xx += each.xx
+        found.xt += each.xt
+        found.tt += each.tt
+    return found
 
 
 def _joined(waiting: list[Samples]) -> Samples:
@@ -123,24 +132,22 @@ def fit_ridge(
     """Fit the linear map with bias from the inputs to the targets, with a ridge penalty on the distance to `anchor`.
 
     Args:
-        parts: Sums of the samples by fold, from `sums_by_fold`.
+        parts: Sums of the samples, as from `sums_by_part`.
         anchor: Coefficients toward which the penalty shrinks, (o, n).
-        ridge: Strength as a fraction of the mean variance of the inputs; None chooses it from `GRID` by
-            cross-validation over the folds.
+        ridge: Strength as a fraction of the mean variance of the inputs; None chooses it from `GRID` on the
+            first part that has samples, which is held out then.
         intercept: Whether to fit a bias; without one the bias is returned as zeros.
 
     Returns:
         Weight (o, n) and bias (o,), float64.
     """
-    anchor, whole = exact(anchor), parts[0]
-    for part in parts[1:]:
-        whole = whole.plus(part)
+    anchor = exact(anchor)
     if ridge is None:
-        ridge = _cross_validated(parts, whole, anchor, intercept)
-    return solve_ridge(whole, anchor, ridge, intercept)
+        ridge = _chosen(parts, anchor, intercept)
+    return Regression.of(summed(parts), anchor, intercept).solve(ridge)
 
 
-def _cross_validated(parts: Sequence[Sums], whole: Sums, anchor: Float[Tensor, "o n"], intercept: bool) -> float:
+def _chosen(parts: Sequence[Sums], anchor: Float[Tensor, "o n"], intercept: bool) -> float:
     """Return the strength from `GRID` with the smallest error on held-out texts, on random mixtures of the outputs.
 
     The error falls and then rises with the strength, so a descent from the middle of the grid finds the minimum with
@@ -150,14 +157,12 @@ def _cross_validated(parts: Sequence[Sums], whole: Sums, anchor: Float[Tensor, "
     if len(usable) < 2:
         return GRID[-1]
     mixture = _mixture(len(anchor), anchor.device)
-    anchor = mixture.T @ anchor
-    rests = [
-        (part.mixed(mixture), Regression.of(whole.plus(part, -1).mixed(mixture), anchor, intercept)) for part in usable
-    ]
+    held_out = usable[0].mixed(mixture)
+    others = Regression.of(summed(usable[1:]).mixed(mixture), mixture.T @ anchor, intercept)
 
     @cache
     def error(index: int) -> float:
-        return sum(part.error(*rest.solve(GRID[index])) for part, rest in rests)
+        return held_out.error(*others.solve(GRID[index]))
 
     return GRID[descend(error, len(GRID))]
 
@@ -187,13 +192,6 @@ def _mixture(outputs: int, device: torch.device) -> Float[Tensor, "o m"]:
     sampled = torch.randn(outputs, MIXTURES, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mixture: Tensor = sampled.to(device) / MIXTURES**0.5
     return mixture
-
-
-def solve_ridge(
-    sums: Sums, anchor: Float[Tensor, "o n"], ridge: float, intercept: bool = True
-) -> tuple[Float[Tensor, "o n"], Float[Tensor, " o"]]:
-    """Solve W = W_0 + (S_tx - W_0 S_xx)(S_xx + ridge mean(diag S_xx) 1)^-1, with centred sums if there is a bias."""
-    return Regression.of(sums, anchor, intercept).solve(ridge)
 
 
 @dataclass(frozen=True)
@@ -229,11 +227,12 @@ class Regression:
         return cls(anchor, xx, right_side, x_mean, t_mean, size)
 
     def solve(self, ridge: float) -> tuple[Float[Tensor, "o n"], Float[Tensor, " o"]]:
-        """Return weight and bias for a strength, as a fraction of the inputs' mean variance."""
+        """Solve W = W_0 + (S_tx - W_0 S_xx)(S_xx + ridge mean(diag S_xx) 1)^-1, of centred sums if there is a bias."""
         level = float(self.xx.diagonal().mean())
         moves = level > ROUNDING * self.size  # a smaller variance is the rounding error of equal inputs
-        ridged = self.xx.clone()
-        ridged.diagonal().add_(ridge * level if moves else max(self.size, 1.0))
-        factor = torch.linalg.cholesky(ridged)
-        weight = self.anchor + torch.cholesky_solve(self.right_side, factor).T
+        factor = self.xx.clone().mT  # a symmetric matrix in the order of LAPACK, which then makes no copies
+        factor.diagonal().add_(ridge * level if moves else max(self.size, 1.0))
+        torch.linalg.cholesky(factor, out=factor)
+        half = torch.linalg.solve_triangular(factor, self.right_side, upper=False)
+        weight = self.anchor + torch.linalg.solve_triangular(factor.mT, half, upper=True).T
         return weight, self.t_mean - weight @ self.x_mean

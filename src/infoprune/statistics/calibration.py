@@ -146,13 +146,37 @@ def with_targets(model: PreTrainedModel, batches: Sequence[Batch], *, length: in
         if "decoder_input_ids" in batch:
             found.append(batch)
             continue
-        written: Tensor = model.generate(**model_inputs(batch, device), max_new_tokens=length, do_sample=False)  # type: ignore[operator]
+        written, starts = _written(model, model_inputs(batch, device), length)
         ends = torch.isin(written, last)
-        ends[:, :1] = False  # some decoders start with the token that ends a text
+        ends[:, :starts] = False  # some decoders start with the token that ends a text
         past = (ends.cumsum(1) - ends.long()) > 0  # after the first end of text
         targets = {"decoder_input_ids": written, "decoder_attention_mask": (~past).long()}
         found.append({**batch, **{name: value.cpu() for name, value in targets.items()}})
     return found
+
+
+def _written(model: PreTrainedModel, inputs: dict[str, Tensor], length: int) -> tuple[Tensor, int]:
+    """Return what an encoder-decoder generates, with the tokens it starts from, and the number of these.
+
+    A model of speech leaves them out of what it returns, but its decoder has read them: in the last call that begins
+    with the start token, as with a cache every later one reads a single new token.
+    """
+    start, texts = model.config.decoder_start_token_id, len(next(iter(inputs.values())))
+    prompt: list[Tensor] = []
+
+    def look(_module: nn.Module, _args: tuple[object, ...], kwargs: dict[str, Tensor | None]) -> None:
+        read = kwargs.get("decoder_input_ids")
+        if read is not None and len(read) == texts and bool((read[:, 0] == start).all()):
+            prompt[:] = [read]
+
+    handle = model.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        written: Tensor = model.generate(**inputs, max_new_tokens=length, do_sample=False, use_cache=True)  # type: ignore[operator]
+    finally:
+        handle.remove()
+    if not prompt or bool((written[:, 0] == start).all()):
+        return written, 1
+    return torch.cat([prompt[0].to(written), written], 1), prompt[0].shape[1]
 
 
 def check_gradients_pass(model: nn.Module) -> None:

@@ -35,7 +35,8 @@ def add_products(triangle: Float[Tensor, "n n"], x: Float[Tensor, "t n"]) -> Non
 
 def mirrored(triangle: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     """Return the symmetric matrix with this lower triangle."""
-    return triangle.tril() + triangle.tril(-1).T
+    found = triangle.tril()
+    return found.add_(triangle.tril(-1).T)
 
 
 def weighted_mean(
