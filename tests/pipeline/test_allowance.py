@@ -74,6 +74,22 @@ def test_a_repair_reads_as_many_texts_as_fit(tiny_bert):
     assert 1.5 * found[0] < found[1]
 
 
+def test_of_long_texts_fewer_do(tiny_bert, monkeypatch):
+    monkeypatch.setattr(module, "LONG", 16 * 64)
+    with pytest.raises(InputError, match="the repair of 16 texts"):
+        allowance(tiny_bert, many_texts(16, 16, 64), 1000, Keep(0.5), structures=None, repairs=True)
+
+
+def test_a_layer_may_keep_more_than_the_average(tiny_bert, monkeypatch):
+    """A budget divides the units unevenly, and the largest layer decides what the repair takes."""
+    monkeypatch.setattr(module, "free_memory", lambda _: 60 << 20)
+    texts = []
+    for size in (Keep(0.4), Budget("flops", 0.4), Keep(0.8)):
+        with pytest.warns(UserWarning, match="the repair reads"):
+            texts.append(allowance(tiny_bert, many_texts(), None, size, structures=None, repairs=True).texts)
+    assert texts[0] > texts[1] >= texts[2]
+
+
 @pytest.mark.parametrize(("free", "least", "most"), [(0, LEAST, LEAST), (60 << 20, LEAST + 1, 4095)])
 def test_without_a_limit_what_is_free_limits_the_repair(tiny_bert, monkeypatch, free, least, most):
     monkeypatch.setattr(module, "free_memory", lambda _: free)

@@ -31,8 +31,14 @@ UNEVEN = 2.0
 FREE = 0.9
 """Share of the free memory that a repair may take where no limit is given."""
 
+MARGIN = 1.1
+"""Factor of what a repair is allowed for: a forecast is right to about a tenth, and a limit is not to be passed."""
+
 LEAST = 64
 """Fewest texts to which a repair is reduced: with fewer, regressions fit the texts and not the language."""
+
+LONG = 8192
+"""Tokens of fewer texts that do as well, where texts are long."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,8 @@ def _texts(
     shapes = [SiteShape.of(model, site) for site in sites]
 
     def taken(samples: int, again: int) -> int:
-        return used + repair_bytes(model, shapes, Workload(samples, length, 1, work.keep), again, most=most)
+        held = repair_bytes(model, shapes, Workload(samples, length, 1, work.keep), again, most=most)
+        return used + round(MARGIN * held)
 
     length, inputs = work.max_length, work.samples
     if taken(inputs, 3 if augmentations is None else augmentations) <= limit:
@@ -141,7 +148,7 @@ def _texts(
     if whole <= limit:
         return None
     fit = int((limit - one) // max(1.0, (whole - one) / max(1, inputs - 1)))
-    few = min(LEAST, inputs)
+    few = min(LEAST, math.ceil(LONG / length), inputs)
     there = f"{'`memory` allows' if strict else 'the machine has'} {_mebibytes(limit)}"
     if fit < few and strict:
         raise InputError(
