@@ -230,7 +230,7 @@ class Regression:
         """Solve W = W_0 + (S_tx - W_0 S_xx)(S_xx + ridge mean(diag S_xx) 1)^-1, of centred sums if there is a bias."""
         level = float(self.xx.diagonal().mean())
         moves = level > ROUNDING * self.size  # a smaller variance is the rounding error of equal inputs
-        factor = self.xx.clone().mT  # a symmetric matrix in the order of LAPACK, which then makes no copies
+        factor = self.xx.clone().mT  # a symmetric matrix in the order of LAPACK, which then works in place
         factor.diagonal().add_(ridge * level if moves else max(self.size, 1.0))
         torch.linalg.cholesky(factor, out=factor)
         half = torch.linalg.solve_triangular(factor, self.right_side, upper=False)
