@@ -26,7 +26,7 @@ class Settings:
         smoothing: Token weight of a token without gradient, a fraction of the mean, in the moments and in the repair.
         shrinkage: Ridge of the covariances by which the units are ranked, a fraction of their mean diagonal.
         repair: Re-fit the readers bottom-up after each part.
-        ridge: Ridge of the repair, a fraction of the inputs' mean variance; None chooses it by cross-validation.
+        ridge: Ridge of the repair, a fraction of the inputs' mean variance; None chooses it on held-out texts.
         augmentations: Number of augmented inputs per input, with some of its tokens replaced, that the repair reads too
             (see `with_augmentations`). None means some where inputs are few, and none where they are many or where the
             model has an output at every token.
