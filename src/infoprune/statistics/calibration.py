@@ -161,20 +161,23 @@ def _written(model: PreTrainedModel, inputs: dict[str, Tensor], length: int) -> 
     A model of speech leaves them out of what it returns, but its decoder has read them: in the last call that begins
     with the start token, as with a cache every later one reads a single new token.
     """
-    start, texts = model.config.decoder_start_token_id, len(next(iter(inputs.values())))
+    start, texts = tokens_by_role(model).get("decoder_start_token_id", ()), len(next(iter(inputs.values())))
     prompt: list[Tensor] = []
+
+    def starts(ids: Tensor) -> bool:
+        return bool(torch.isin(ids[:, 0], torch.tensor(start, dtype=torch.long, device=ids.device)).all())
 
     def look(_module: nn.Module, _args: tuple[object, ...], kwargs: dict[str, Tensor | None]) -> None:
         read = kwargs.get("decoder_input_ids")
-        if read is not None and len(read) == texts and bool((read[:, 0] == start).all()):
-            prompt[:] = [read]
+        if read is not None and len(read) % texts == 0 and starts(read):
+            prompt[:] = [read[:: len(read) // texts]]  # of several beams of a text the first
 
     handle = model.register_forward_pre_hook(look, with_kwargs=True)
     try:
         written: Tensor = model.generate(**inputs, max_new_tokens=length, do_sample=False, use_cache=True)  # type: ignore[operator]
     finally:
         handle.remove()
-    if not prompt or bool((written[:, 0] == start).all()):
+    if not prompt or starts(written):
         return written, 1
     return torch.cat([prompt[0].to(written), written], 1), prompt[0].shape[1]
 
