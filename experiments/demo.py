@@ -1,5 +1,6 @@
 """The demo: fine-tune a real classifier, prune it to a half and to a quarter, measure the loss. Run: make demo."""
 
+import os
 from pathlib import Path
 
 from rich.console import Console
@@ -16,7 +17,8 @@ from infoprune.tasks.evaluate import agreement, evaluate, mean_kl
 
 OUT = Path("runs/demo")
 KEEPS = (0.5, 0.25)
-CURVE = KEEPS
+SAMPLES = 512
+"""Calibration texts: half of the usual number, so that all is done in some minutes."""
 console = Console()
 
 
@@ -29,26 +31,26 @@ def main() -> None:
             task = bars.add_task("fine-tune", total=None)
             dense_folder(lambda done, of: bars.update(task, completed=done, total=of))
         model, tokenizer = dense_model()
-        texts = calibration(tokenizer, seed=0)
+        texts = calibration(tokenizer, seed=0, samples=SAMPLES)
         test = labelled(tokenizer, model, "test")
         dense = evaluate(model, test)
 
         task = bars.add_task("collect statistics", total=None)
         statistics = ip.collect(model, texts, progress=lambda done, of: bars.update(task, completed=done, total=of))
         rankings = {name: ip.rank(statistics, criterion_named(name)) for name in ("information", "magnitude", "random")}
-        task = bars.add_task("prune, repair, evaluate", total=len(rankings) * len(CURVE))
+        task = bars.add_task("prune, repair, evaluate", total=len(rankings) * len(KEEPS))
         cut, curves = {}, {}
         whole = count_flops(model, example_batch(model.config))
         for name, ranking in rankings.items():
             curves[name] = [(1.0, *[dense.metrics["accuracy"]] * 3)]
-            for keep in CURVE:
+            for keep in KEEPS:
                 plan = ip.allocate(ranking, ip.Keep(keep))
                 small = ip.repair(ip.apply_plan(model, plan, statistics), model, texts, statistics=statistics)
                 answers = evaluate(small, test)
                 accuracy = answers.metrics["accuracy"]
                 flops = count_flops(small, example_batch(model.config))
                 curves[name].append((flops / whole, accuracy, accuracy, accuracy))
-                if name == "information" and keep in KEEPS:
+                if name == "information":
                     cut[keep] = (small, answers)
                 bars.advance(task)
     for keep, (small, _) in cut.items():
@@ -57,6 +59,18 @@ def main() -> None:
     plot(curves, dense.metrics["accuracy"], OUT / "accuracy.png", title="MiniLM on movie reviews, no training")
     console.print(f"Models: {', '.join(str(OUT / f'keep-{keep:g}') for keep in cut)}; picture: {OUT / 'accuracy.png'}")
     console.print(f'Load one: import infoprune; model = infoprune.load("{OUT / "keep-0.25"}")')
+    console.print("Go on with", *further(), sep="\n  ", soft_wrap=True)
+
+
+def further() -> tuple[str, ...]:
+    """Return commands to go on with: a budget of your own, a comparison with the dense model, a graph to serve."""
+    splits = TASK.splits()
+    dense, train, test = (os.path.relpath(path) for path in (dense_folder(), splits["train"], splits["test"]))
+    return (
+        f".venv/bin/infoprune prune {dense} runs/smaller --data {train} --budget flops=0.4",
+        f".venv/bin/infoprune evaluate runs/smaller --eval {test} --against {dense}",
+        ".venv/bin/infoprune export runs/smaller",
+    )
 
 
 def table(model: object, dense: object, cut: dict) -> Table:

@@ -3,7 +3,7 @@ import random
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, BertForTokenClassification
 from transformers.utils import logging
 
 from infoprune.data.texts import TextData
@@ -69,6 +69,42 @@ def test_the_seed_decides_the_result(make_tiny_bert, tokenizer):
     first, again, other = trained(0), trained(0), trained(1)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def steps_of(model, tokenizer, texts, **settings):
+    """The inputs of every step of one epoch."""
+    steps = []
+    hook = model.register_forward_pre_hook(lambda _, args, inputs: steps.append(dict(inputs)), with_kwargs=True)
+    finetune(model, tokenizer, texts, epochs=1, **settings)
+    hook.remove()
+    return steps
+
+
+def test_the_inputs_of_a_step_have_a_similar_length(make_tiny_bert, tokenizer):
+    texts = ["the film is good", "the film is good and the plot is dull and the film is bad"] * 32
+    steps = steps_of(fresh(make_tiny_bert), tokenizer, TextData(tuple(texts), None, ("neg", "pos") * 32, "memory"))
+    assert all(step["attention_mask"].bool().all() for step in steps), "no padding"
+    lengths = [step["input_ids"].shape[1] for step in steps for _ in range(len(step["input_ids"]))]
+    assert sorted(lengths) == sorted(len(tokenizer(text)["input_ids"]) for text in texts), "every text once"
+
+
+def test_a_step_mixes_the_classes_of_data_that_are_sorted_by_label(make_tiny_bert, tokenizer):
+    texts = TextData(("the film is good",) * 64, None, ("neg",) * 32 + ("pos",) * 32, "memory")
+    steps = steps_of(fresh(make_tiny_bert), tokenizer, texts, batch_size=16)
+    assert [len(step["labels"]) for step in steps] == [16] * 4
+    assert all(len(set(step["labels"].tolist())) == 2 for step in steps)
+
+
+def test_a_tag_stays_with_its_word(make_tiny_bert, tokenizer):
+    config = make_tiny_bert(id2label={0: "good", 1: "other"}, label2id={"good": 0, "other": 1}).config
+    texts = [" ".join(["film"] * before + ["good"] + ["film"] * after) for before in range(5) for after in range(5)]
+    tags = tuple(" ".join("good" if word == "good" else "other" for word in text.split()) for text in texts)
+    steps = steps_of(
+        BertForTokenClassification(config), tokenizer, TextData(tuple(texts), None, tags, "memory"), batch_size=4
+    )
+    good = tokenizer.convert_tokens_to_ids("good")
+    for step in steps:
+        assert torch.equal(step["labels"] == 0, step["input_ids"] == good)
 
 
 def test_regression_is_trained_on_numbers(make_tiny_bert, tokenizer):

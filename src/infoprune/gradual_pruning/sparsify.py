@@ -27,12 +27,11 @@ from infoprune.training.distill import (
     check_classes,
     freezes_embeddings,
     mean_divergence,
-    one,
     replacement_for,
 )
 from infoprune.training.distillation_loss import DistillationLoss
 from infoprune.training.hold_out import hold_out
-from infoprune.training.trainer import Group, TrainingSettings, embeddings_of, freeze, train
+from infoprune.training.trainer import Group, TrainingSettings, embeddings_of, freeze, train, whole_batch
 
 RATE = 5e-4
 """Learning rate of the weights; docs/research/paper.md compares others."""
@@ -152,7 +151,12 @@ def sparsify(
         with learning(student), freeze(embeddings_of(student) if freezes_embeddings(how, student, teacher) else None):
             settings = TrainingSettings(steps, how.learning_rate or RATE, 1, seed, how.bf16)
             train(
-                _Narrowing(distillation_loss, chooser), training, one, settings, groups=chooser.groups, progress=advance
+                _Narrowing(distillation_loss, chooser),
+                training,
+                whole_batch,
+                settings,
+                groups=chooser.groups,
+                progress=advance,
             )
         plan = chooser.finish()
         kl = mean_divergence(distillation_loss, held_out)

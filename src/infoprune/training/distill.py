@@ -26,7 +26,7 @@ from infoprune.training.augmented_examples import Example, replaced_examples
 from infoprune.training.distillation_loss import DistillationLoss, sample
 from infoprune.training.hold_out import hold_out
 from infoprune.training.resume import hand_over, name_of, take_over
-from infoprune.training.trainer import HeldOut, TrainingSettings, embeddings_of, freeze, train
+from infoprune.training.trainer import HeldOut, TrainingSettings, embeddings_of, freeze, train, whole_batch
 
 FULL_RATE = 2e-3
 LEAST_RATE, HIGHEST_RATE = 2.5e-5, 1.5e-3
@@ -209,7 +209,7 @@ def distill(
                 trained = train(
                     distillation_loss,
                     training,
-                    one,
+                    whole_batch,
                     settings,
                     held_out=held_out,
                     folder=checkpoints,
@@ -268,11 +268,6 @@ def check_classes(small: PreTrainedModel, dense: PreTrainedModel) -> None:
             f"the teacher is a {type(dense).__name__} of {theirs} outputs, the student a {type(small).__name__} of "
             f"{ours}, expected the same; pass the model that the student was pruned from"
         )
-
-
-def one(examples: list[Example]) -> Example:
-    """Return the only example of a step: it is a batch already."""
-    return examples[0]
 
 
 def mean_divergence(distillation_loss: DistillationLoss, examples: Sequence[Example]) -> float | None:

@@ -2,17 +2,14 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from infoprune.data.batches import check_room, label_ids, label_numbers, label_rows, make_batches, packed
+from infoprune.data.batches import check_room, label_ids, label_numbers, label_rows, make_batches, packed, sampled
 from infoprune.data.texts import TextData
 from infoprune.data.tokenizing import unchanged
 from infoprune.errors import InputError
@@ -25,11 +22,9 @@ from infoprune.tasks.evaluate import Progress, evaluate
 from infoprune.tasks.table import task_of
 from infoprune.tasks.targets import tagged, with_tags
 from infoprune.training.heads import with_head
-from infoprune.training.trainer import TrainingSettings, embeddings_of, freeze, train
+from infoprune.training.trainer import TrainingSettings, embeddings_of, freeze, train, whole_batch
 
 EVAL_BATCH = 32
-CHECKED = 1024
-"""Inputs that are checked together before the training."""
 
 
 def load_for_finetuning(folder: str | Path, labels: Sequence[str], *, seed: int = 0) -> PreTrainedModel:
@@ -78,7 +73,7 @@ def finetune(
         eval_data: Texts with labels to score the trained model on.
         epochs: Passes over ``data``.
         learning_rate: Highest learning rate, after warm-up.
-        batch_size: Inputs per step.
+        batch_size: Inputs per step; those of a step have a similar length.
         max_length: Tokens at which an input is truncated.
         freeze_embeddings: Whether to freeze the embeddings: on small data this costs no accuracy and saves time.
         seed: Seed of order and dropout.
@@ -100,38 +95,43 @@ def finetune(
     use_padding_of(tokenizer, model)
     max_length = min(max_length, position_limit(model) or max_length)
     check_room(tokenizer, max_length, pairs=data.pairs is not None)
-    columns = _columns(model, tokenizer, data, max_length)
-    read = {name: column for name, column in columns.items() if name != "labels"}
-    accept(model, packed(read, tokenizer, CHECKED), tokenizer)
-    batches = None
+    batches = accept(model, _mixed_batches(model, tokenizer, data, batch_size, max_length, seed), tokenizer)
+    eval_batches = None
     if eval_data is not None:
-        batches = accept(model, _eval_batches(model, tokenizer, eval_data, max_length), tokenizer)
-    steps = math.ceil(-(-len(data) // batch_size) * epochs)
+        eval_batches = accept(model, _eval_batches(model, tokenizer, eval_data, max_length), tokenizer)
+    steps = math.ceil(len(batches) * epochs)
     with learning(model), freeze(embeddings_of(model) if freeze_embeddings else None):
         trained = train(
-            model,
-            Dataset.from_dict(columns),
-            partial(_batch, tokenizer),
-            TrainingSettings(steps, learning_rate, batch_size, seed, bf16),
-            progress=progress,
+            model, batches, whole_batch, TrainingSettings(steps, learning_rate, 1, seed, bf16), progress=progress
         )
     model.eval()
-    metrics = {} if batches is None else evaluate(model, batches).metrics
+    metrics = {} if eval_batches is None else evaluate(model, eval_batches).metrics
     return {"seconds": time.perf_counter() - start, "train_loss": trained.loss, **metrics}
 
 
-def _columns(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: TextData, max_length: int
-) -> dict[str, Any]:
-    """Return the inputs and the labels of all texts, by name."""
+def _mixed_batches(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TextData,
+    batch_size: int,
+    max_length: int,
+    seed: int,
+) -> list[dict[str, Tensor]]:
+    """Return batches of inputs of similar length, with their labels; inputs of one length come in random order.
+
+    In the order of the data, which may be sorted by label, a batch could have one class only.
+    """
     labels = _labels(data)
     if task_of(model) == "token-classification":
-        return tagged(data, tokenizer, model.config, max_length)
-    with unchanged(tokenizer):
-        encoded = tokenizer(
-            list(data.texts), None if data.pairs is None else list(data.pairs), truncation=True, max_length=max_length
-        )
-    return {**encoded, "labels": _targets(model, labels)}
+        columns, targets = tagged(data, tokenizer, model.config, max_length), None
+    else:
+        pairs = None if data.pairs is None else list(data.pairs)
+        with unchanged(tokenizer):
+            columns = tokenizer(list(data.texts), pairs, truncation=True, max_length=max_length)
+        targets = torch.tensor(_targets(model, labels))
+    order = sampled(len(data), len(data), seed)
+    mixed = {name: [column[row] for row in order] for name, column in columns.items()}
+    return packed(mixed, tokenizer, batch_size, None if targets is None else targets[order])
 
 
 def _eval_batches(
@@ -147,13 +147,6 @@ def _labels(data: TextData) -> Sequence[str]:
     if data.labels is None:
         raise InputError(f"{data.source}: no labels, expected one for each text; name their column with `label`")
     return data.labels
-
-
-def _batch(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Pad rows as `make_batches` does: on the right, and by the end-of-text token where there is no padding token."""
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    labels = None if isinstance(columns["labels"][0], list) else torch.tensor(columns.pop("labels"))
-    return packed(columns, tokenizer, len(rows), labels, sort=False)[0]
 
 
 def _targets(model: PreTrainedModel, labels: Sequence[str]) -> list[int] | list[float] | list[list[float]]:

@@ -171,6 +171,12 @@ def train(
     return Trained(float(result.training_loss), trainer.state.global_step, None if best is None else float(best))
 
 
+def whole_batch(examples: list[Any]) -> dict[str, Any]:
+    """Return the only example of a step, where every example is a batch already."""
+    (batch,) = examples
+    return dict(batch)
+
+
 def embeddings_of(model: PreTrainedModel) -> nn.Module:
     """Return the module of the embedding tables of a model."""
     # Encoders keep word, position and type tables in one module of that name; decoders have the word table alone.
