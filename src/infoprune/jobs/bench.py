@@ -157,7 +157,11 @@ def bench_models(
                 "`eval` needs a tokenizer, expected a folder among the models; add the folder that was exported"
             )
         task = chosen_task(places[folder])
-        task = task if task.truth == "labels" else chosen_task(places[folder], "classification")
+        if task.truth != "labels":
+            raise InputError(
+                f"`eval` was given, and {folder} is for {task.name}, expected a classifier; leave `eval` out to time "
+                "the models, and score them with infoprune evaluate"
+            )
         texts = read(task, eval_texts.columns, eval_texts.eval, scored=True, split="validation", progress=progress)
     with _threads(work.threads) as threads:
         models = {name: open_any(place, torch_device) for name, place in places.items()}
