@@ -84,7 +84,8 @@ TaskName = Annotated[
         "--task",
         metavar="NAME",
         help="classification, token-classification, question-answering, embedding, causal-lm, masked-lm, seq2seq, "
-        "image-classification or speech-recognition; default: the task of the class in config.json.",
+        "image-classification, image-embedding, speech-recognition, ctc, audio-classification or audio-embedding; "
+        "default: the task of the class in config.json.",
         rich_help_panel=INPUT,
     ),
 ]

@@ -29,7 +29,7 @@ from infoprune.jobs.inputs import (
     stage,
 )
 from infoprune.jobs.models import chosen_task, open_tokenizer
-from infoprune.jobs.preprocessors import open_image_processor
+from infoprune.jobs.preprocessors import open_image_processor, open_processor
 from infoprune.jobs.tasks import eval_batches_of, read
 from infoprune.measuring.measure import count_bytes, example_batch
 from infoprune.pipeline.clock import StageProgress
@@ -204,7 +204,9 @@ def _eval_batches(
 ) -> Batches:
     model = cast(PreTrainedModel, models[first])
     if isinstance(data, MediaData):
-        return eval_batches_of(data, task, model, open_image_processor(folder), packing, 0)
+        pictures = task.reads == "pictures"
+        processor = open_image_processor(folder) if pictures else open_processor(folder, writes=False)
+        return eval_batches_of(data, task, model, processor, packing, 0)
     tokenizer = open_tokenizer(folder)
     for each in models.values():
         if isinstance(each, PreTrainedModel):
