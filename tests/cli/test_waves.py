@@ -130,9 +130,18 @@ def test_stereo_other_rates_silence_short_and_long_clips(run, clips, tmp_path):
 
 
 def test_transcripts_of_a_classifier_are_not_read(run, clips, out, tmp_path):
-    (clips / "metadata.csv").write_text('file_name,text,label\n0.wav,,LABEL_0\n1.flac,b,LABEL_2\n2.wav,,LABEL_2\n')
+    (clips / "metadata.csv").write_text("file_name,text,label\n0.wav,,LABEL_0\n1.flac,b,LABEL_2\n2.wav,,LABEL_2\n")
     dense = save_hearing(tmp_path / "dense")
     status, _, err = run("prune", dense, out, "--data", clips, "--eval", clips, "--keep", "0.5")
+    assert (status, err) == (0, "")
+
+
+def test_clips_without_transcripts_calibrate_a_model_that_writes(run, clips, out, tmp_path):
+    """What is said is no part of the calibration, so a table may hold it for some clips alone."""
+    (clips / "metadata.csv").unlink()
+    (clips / "metadata.jsonl").write_text('{"file_name": "0.wav", "text": "a"}\n{"file_name": "2.wav", "text": null}\n')
+    dense = save_ctc(tmp_path / "ctc")
+    status, _, err = run("prune", dense, out, "--data", clips, "--keep", "0.5")
     assert (status, err) == (0, "")
 
 

@@ -96,7 +96,8 @@ def read(
             "seq2seq is scored on target texts; pass their column as `text_pair`, or a model to compare as `against`"
         )
     if task.reads != "texts":
-        writes = task.truth == "text"
+        # a decoder reads transcripts in the calibration too
+        writes = task.truth == "text" and (scored or task.vocabulary)
         return columns.read_media(
             path,
             task.reads,
