@@ -90,7 +90,7 @@ SIZES = {
 OWN = {  # what other families' configs have not, or call otherwise
     "cohere": {"use_qk_norm": True},
     "granite": {"residual_multiplier": 0.3, "embedding_multiplier": 3.0, "attention_multiplier": 0.2},
-    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8, "num_layers": 2},
     "gpt_bigcode": {"attention_softmax_in_fp32": False, "scale_attention_softmax_in_fp32": False},
     "gptj": {"rotary_dim": 4},
     "lfm2": {"layer_types": ["conv", "full_attention"], "intermediate_size": 40, "block_auto_adjust_ff_dim": False},
@@ -187,7 +187,8 @@ def build(model_type, dtype=torch.float64, auto=None, seed=0, **settings):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = make(config, dtype=dtype, **implementation)
-        if model_type == "gptj":  # it computes positions as it is built, and from_pretrained builds in float32
+        # it computes positions as it is built, and from_pretrained of transformers 5 builds in float32
+        if model_type == "gptj" and Version(transformers.__version__) >= Version("5"):
             model = make(config, dtype=torch.float32).to(dtype)
         fixed = "|".join(model._keys_to_ignore_on_save or ()) or "^$"
         for name, parameter in model.named_parameters():

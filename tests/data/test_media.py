@@ -1,10 +1,14 @@
 """Folders, tables and datasets of pictures: the same rows by every route, and one line for what is missing."""
 
+import json
+import shutil
+
 import datasets
 import pytest
 from PIL import Image
 from rows import write_rows
 from tiny_vit import pixels, write_pictures
+from tiny_whisper import SAID, write_clips
 
 from infoprune.data.media import read_media
 from infoprune.data.texts import read_texts
@@ -59,6 +63,51 @@ def test_every_route_gives_the_same_rows(photos, tmp_path):
         assert bytes_of(found) == bytes_of(data), place
     both = read_media([tmp_path / "saved", photos], "pictures")
     assert both.labels == data.labels * 2
+
+
+def test_every_route_gives_the_same_clips(tmp_path):
+    """As `datasets` stores sound: no package that decodes it is needed."""
+    folder = write_clips(tmp_path / "clips")
+    data = read_media(folder, "clips")
+    assert data.transcripts == SAID
+    cells = [{"bytes": item.load(), "path": None} for item in data.items]
+    files = [{"bytes": None, "path": item.name} for item in data.items]
+    kinds = datasets.ClassLabel(names=["long", "short"])
+    stored = {"audio": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}}
+    features = datasets.Features({**stored, "sentence": datasets.Value("string"), "label": kinds})
+    for number, held in enumerate((cells, files)):
+        columns = {"audio": held, "sentence": list(SAID), "label": ["short", "long"] * 3}
+        rows = datasets.Dataset.from_dict(columns, features=features).cast_column("audio", datasets.Audio())
+        rows.save_to_disk(str(tmp_path / f"saved-{number}"))
+        datasets.DatasetDict({"test": rows}).save_to_disk(str(tmp_path / f"splits-{number}"))
+        rows.to_parquet(str(tmp_path / f"rows-{number}.parquet"))
+    names = [item.name.removeprefix(f"{folder}/") for item in data.items]
+    listed = tmp_path / "listed"
+    shutil.copytree(folder, listed)
+    (listed / "metadata.csv").unlink()
+    lines = [{"file_name": name, "transcription": said} for name, said in zip(names, SAID, strict=True)]
+    (listed / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_rows(listed / "some.tsv", list(zip(names, SAID, strict=True)), columns=("file_name", "text"))
+    for place in (*tmp_path.glob("saved-*"), *tmp_path.glob("splits-*"), *tmp_path.glob("*.parquet"), listed):
+        found = read_media(str(place), "clips", need_transcripts=True)
+        assert found.transcripts == SAID, place
+        assert bytes_of(found) == bytes_of(data), place
+        assert read_media(str(place), "clips", transcripts=False).transcripts is None
+    labelled = read_media(str(tmp_path / "saved-0"), "clips", need_labels=True)
+    assert labelled.labels == ("short", "long") * 3
+    assert labelled.classes == ("long", "short")
+
+
+def test_clips_without_a_content_or_a_transcript_are_named(tmp_path):
+    stored = {"audio": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}}
+    features = datasets.Features({**stored, "text": datasets.Value("string")})
+    columns = {"audio": [{"bytes": b"RIFF", "path": None}, None], "text": ["a", None]}
+    rows = datasets.Dataset.from_dict(columns, features=features).cast_column("audio", datasets.Audio())
+    rows.to_parquet(str(tmp_path / "rows.parquet"))
+    place = tmp_path / "rows.parquet"
+    assert "row 2 is null in column 'text'" in refusal(lambda: read_media(place, "clips"))
+    found = read_media(place, "clips", transcripts=False)
+    assert f"row 2 of {place} is empty, expected a picture or a clip" in refusal(lambda: found.items[1].load())
 
 
 def test_splits_are_chosen_as_those_of_datasets(tmp_path):

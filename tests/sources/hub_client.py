@@ -87,6 +87,22 @@ def some_texts(place, most_bytes, most_rows):
         rows.MOST_BYTES, rows.MOST_ROWS = before
 
 
+def some_media(place, media):
+    """The digests of pictures or clips of a dataset that is too large, and their labels."""
+    import hashlib
+
+    from infoprune.data.media import read_media
+    from infoprune.sources import rows
+
+    before, rows.MOST_BYTES = rows.MOST_BYTES, 10
+    try:
+        found = read_media(place, media)
+        digests = [hashlib.sha256(item.load()).hexdigest() for item in found.items]
+        return {"digests": digests, "labels": found.labels, "transcripts": found.transcripts}
+    finally:
+        rows.MOST_BYTES = before
+
+
 def command(*arguments):
     """Run the command line: (exit code, stdout, stderr)."""
     from infoprune.cli import main

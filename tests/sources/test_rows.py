@@ -1,10 +1,14 @@
 """Datasets are read from a local hub, by name, configuration and split; and what goes wrong is one line."""
 
+import hashlib
 import io
 
+import PIL.Image
 import pytest
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
+import soundfile
+from datasets import Audio, ClassLabel, Dataset, Features, Image, List, Value
 from hub_contents import Repo
+from tiny_whisper import RATE, noise
 
 CONFIGS = """---
 configs:
@@ -120,6 +124,38 @@ def test_of_a_large_dataset_some_rows_are_read(hub):
     assert hub.client.call("some_texts", hub.name, 10, 4)["texts"] == found["texts"], "the same rows each time"
     whole = hub.client.call("some_texts", hub.name, 10, 100)
     assert (len(whole["texts"]), whole["warnings"]) == (6, [])
+
+
+def test_pictures_and_clips_of_a_large_dataset_are_the_bytes_of_their_files(hub):
+    """Embedded in a parquet file, or files of a folder; no package that decodes sound is needed."""
+    contents = {digest(content): content for content in (picture("red"), picture("blue"), wave(1), wave(2))}
+    red, blue, first, second = contents
+    rows = {"audio": [{"bytes": contents[each], "path": None} for each in (first, second)], "text": ["one", "two"]}
+    stored = Features({"audio": {"bytes": Value("binary"), "path": Value("string")}, "text": Value("string")})
+    clips = Dataset.from_dict(rows, features=stored).cast_column("audio", Audio())
+    hub.hub.datasets[hub.name] = Repo({"main": {"train.parquet": parquet(clips)}})
+    found = hub.client.call("some_media", hub.name, "clips")
+    assert dict(zip(found["digests"], found["transcripts"], strict=True)) == {first: "one", second: "two"}
+    photos = {"train/a/1.png": contents[red], "train/b/1.png": contents[blue]}
+    hub.hub.datasets[f"{hub.name}-photos"] = Repo({"main": photos})
+    found = hub.client.call("some_media", f"{hub.name}-photos", "pictures")
+    assert dict(zip(found["digests"], found["labels"], strict=True)) == {red: "a", blue: "b"}
+
+
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def picture(colour):
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (8, 6), colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def wave(seed):
+    file = io.BytesIO()
+    soundfile.write(file, noise(seed, 0.1), RATE, format="WAV")
+    return file.getvalue()
 
 
 @pytest.mark.parametrize(

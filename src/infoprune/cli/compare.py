@@ -23,15 +23,18 @@ def compare_command(
     columns: ColumnOptions,
     samples: options.Samples = 1024,
     task: options.TaskName = None,
+    structures: options.ComparedStructures = None,
     criteria: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME,...",
             help="Methods to compare: information, fan2021, magnitude, magnitude-l1, activation, wanda, flap, taylor, "
-            "kwon, kprune, slicegpt, leverage, brain-surgeon, random.",
+            "kwon, kprune, slicegpt, leverage, brain-surgeon, random; of experts information, reap, frequency, "
+            "magnitude, random. Default: information, magnitude, wanda, flap, kwon, brain-surgeon, random; of experts "
+            "information, reap, frequency, random.",
             rich_help_panel=options.STRUCTURES,
         ),
-    ],
+    ] = None,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -83,12 +86,13 @@ def compare_command(
             out,
             Sources(data, eval_file, columns.columns, samples),
             Grid(
-                read.names(criteria) or (),
+                read.names(criteria),
                 shares,
                 tuple(each for each in budgets if each is not None),
                 ("own", "ours") if repair_method == "both" else (repair_method,),
                 seeds,
                 run.seed,
+                read.names(structures),
             ),
             task=task,
             packing=run.packing,

@@ -84,7 +84,8 @@ TaskName = Annotated[
         "--task",
         metavar="NAME",
         help="classification, token-classification, question-answering, embedding, causal-lm, masked-lm, seq2seq, "
-        "image-classification or speech-recognition; default: the task of the class in config.json.",
+        "image-classification, image-embedding, speech-recognition, ctc, audio-classification or audio-embedding; "
+        "default: the task of the class in config.json.",
         rich_help_panel=INPUT,
     ),
 ]
@@ -146,8 +147,8 @@ Structures = Annotated[
     typer.Option(
         "--structures",
         metavar="NAME,...",
-        help="Types of structure to cut: ffn, heads, cross-heads, hidden-size, hidden-size-per-layer, pooler, "
-        "vocabulary; default: ffn and heads.",
+        help="Types of structure to cut: ffn, heads, cross-heads, experts, hidden-size, hidden-size-per-layer, pooler, "
+        "vocabulary; default: ffn, heads and experts.",
         rich_help_panel=STRUCTURES,
     ),
 ]
@@ -156,8 +157,18 @@ LayerStructures = Annotated[
     typer.Option(
         "--structures",
         metavar="NAME,...",
-        help="Types of structure that will be cut: ffn, heads, cross-heads, pooler, hidden-size or "
-        "hidden-size-per-layer; default: ffn and heads.",
+        help="Types of structure that will be cut: ffn, heads, cross-heads, experts, pooler, hidden-size or "
+        "hidden-size-per-layer; default: ffn, heads and experts.",
+        rich_help_panel=STRUCTURES,
+    ),
+]
+ComparedStructures = Annotated[
+    str | None,
+    typer.Option(
+        "--structures",
+        metavar="NAME,...",
+        help="Types of structure to cut: ffn, heads, cross-heads, experts or pooler; default: ffn and heads, of models "
+        "of experts the experts alone.",
         rich_help_panel=STRUCTURES,
     ),
 ]
@@ -176,7 +187,7 @@ CriterionName = Annotated[
         "--criterion",
         metavar="NAME",
         help="How the units are chosen: information, or for comparison fan2021, kwon, brain-surgeon, leverage, flap, "
-        "wanda, taylor, activation, magnitude, magnitude-l1 or random.",
+        "wanda, taylor, activation, magnitude, magnitude-l1 or random, and of experts reap or frequency.",
         rich_help_panel=STRUCTURES,
     ),
 ]

@@ -56,6 +56,10 @@ def budget(
     """
     if text is None and allocation is None and not depth:
         return None
+    if text is None and default == DEFAULT_BUDGET:
+        from infoprune.pipeline.size import default_size
+
+        return default_size(allocation, depth)
     text = default if text is None else text
     if text is None:
         name = "--depth" if depth else "--allocation"

@@ -64,6 +64,7 @@ def read_media(
     label: str | None = None,
     transcript: str | None = None,
     need_labels: bool = False,
+    transcripts: bool = True,
     need_transcripts: bool = False,
     split: str = "train",
 ) -> MediaData:
@@ -79,6 +80,7 @@ def read_media(
         label: Column of the labels; by default ``label`` where there is one.
         transcript: Column of the transcripts; by default one of ``TRANSCRIPTS``.
         need_labels: Whether missing labels are an error.
+        transcripts: Whether the transcripts of clips are read.
         need_transcripts: Whether missing transcripts are an error.
         split: Split that is read where none is named and there are several.
 
@@ -96,8 +98,8 @@ def read_media(
     for place in places(path):
         table = read_place(place, split, media)
         items = _items(table, media)
-        labels = _labels(table, label, need_labels) if media == "pictures" else None
-        said = _transcripts(table, transcript, need_transcripts) if media == "clips" else None
+        labels = _labels(table, label, need_labels)
+        said = _transcripts(table, transcript, need_transcripts) if media == "clips" and transcripts else None
         classes = table.classes.get(label or "label")
         parts.append(MediaData(tuple(items), labels, said, table.source, classes))
     return _joined(parts)

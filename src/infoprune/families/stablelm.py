@@ -24,4 +24,5 @@ STABLELM = replace(
         ),
         FFN,
     ),
+    since="5.0.0",  # before, the forward pass has a fixed number of heads
 )

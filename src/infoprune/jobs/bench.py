@@ -29,7 +29,7 @@ from infoprune.jobs.inputs import (
     stage,
 )
 from infoprune.jobs.models import chosen_task, open_tokenizer
-from infoprune.jobs.preprocessors import open_image_processor
+from infoprune.jobs.preprocessors import open_image_processor, open_processor
 from infoprune.jobs.tasks import eval_batches_of, read
 from infoprune.measuring.measure import count_bytes, example_batch
 from infoprune.pipeline.clock import StageProgress
@@ -157,7 +157,11 @@ def bench_models(
                 "`eval` needs a tokenizer, expected a folder among the models; add the folder that was exported"
             )
         task = chosen_task(places[folder])
-        task = task if task.truth == "labels" else chosen_task(places[folder], "classification")
+        if task.truth != "labels":
+            raise InputError(
+                f"`eval` was given, and {folder} is for {task.name}, expected a classifier; leave `eval` out to time "
+                "the models, and score them with infoprune evaluate"
+            )
         texts = read(task, eval_texts.columns, eval_texts.eval, scored=True, split="validation", progress=progress)
     with _threads(work.threads) as threads:
         models = {name: open_any(place, torch_device) for name, place in places.items()}
@@ -200,7 +204,9 @@ def _eval_batches(
 ) -> Batches:
     model = cast(PreTrainedModel, models[first])
     if isinstance(data, MediaData):
-        return eval_batches_of(data, task, model, open_image_processor(folder), packing, 0)
+        pictures = task.reads == "pictures"
+        processor = open_image_processor(folder) if pictures else open_processor(folder, writes=False)
+        return eval_batches_of(data, task, model, processor, packing, 0)
     tokenizer = open_tokenizer(folder)
     for each in models.values():
         if isinstance(each, PreTrainedModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -24,7 +24,7 @@ from infoprune.measuring.measure import count_flops, count_parameters, example_b
 from infoprune.methods.apply import collect_for, prune_by, rank_once
 from infoprune.methods.finish import finished
 from infoprune.methods.rotate import rotatable_stream
-from infoprune.methods.table import Finish, Method, method_named
+from infoprune.methods.table import USUAL_OF_EXPERTS, Finish, Method, method_named
 from infoprune.pipeline.clock import StageProgress
 from infoprune.plan import Plan
 from infoprune.ranking.criteria import CRITERIA, criterion_named
@@ -35,6 +35,7 @@ from infoprune.reports.curves import plot_curves
 from infoprune.sources.models import model_folder
 from infoprune.statistics.calibration import typical_shape, with_targets
 from infoprune.statistics.statistics import Statistics
+from infoprune.structure.site import Site
 from infoprune.structure.sites import find_sites
 from infoprune.tasks.compare import Comparison, between, compare
 from infoprune.tasks.evaluate import Evaluation, evaluate
@@ -94,16 +95,18 @@ def compare_folder(
     check_apart(out, folder, force=True)
     aim = chosen_task(folder, task)
     sentence = read_sentence_folder(folder)
-    check_family(folder if sentence is None else sentence.transformer)
+    check_family(folder if sentence is None else sentence.transformer, grid.structures)
     check_columns(aim, sources.columns)
     texts = read(aim, sources.columns, sources.data, scored=False, progress=progress)
     if sources.eval is None:
         raise InputError("a comparison is scored on evaluation texts, but none were given; pass `eval=FILE`")
     eval_texts = read(aim, sources.columns, sources.eval, scored=True, split="validation", progress=progress)
     model, tokenizer = open_model(folder, torch_device, aim)
-    _check_fit(model, grid)
+    sites = grid.cut_sites(model)
+    grid = grid.for_sites(sites)
+    _check_fit(model, grid, sites)
     eval_batches = eval_batches_of(eval_texts, aim, model, tokenizer, packing, grid.seed)
-    cells = CellStore(unfinished(out) / CELLS, digest_of(model, texts, eval_texts, sources, packing))
+    cells = CellStore(unfinished(out) / CELLS, digest_of(model, texts, eval_texts, sources, packing, grid))
     wanted = [(seed, *key) for seed in grid.seed_range for key in grid.keys]
     if started is not None:
         started(Outlook(len(wanted), sum(key in cells.found for key in wanted)))
@@ -126,17 +129,23 @@ def compare_folder(
     return result
 
 
-def _check_fit(model: PreTrainedModel, grid: Grid) -> None:
+def _check_fit(model: PreTrainedModel, grid: Grid, sites: Sequence[Site]) -> None:
     """Raise InputError where the model does not support some method or goal."""
-    check_repairable(find_sites(model))
-    for name in grid.criteria:
-        if name in CRITERIA:
-            check_criterion(criterion_named(name), find_sites(model))
-    if any(method_named(name).rotates for name in grid.criteria):
+    check_repairable(sites)
+    methods = [method_named(name) for name in grid.names]
+    for method in methods:
+        if method.name in CRITERIA:
+            check_criterion(criterion_named(method.name), sites, "criteria")
+        if method.sequential and any(site.routing is not None for site in sites):
+            raise InputError(
+                f"{method.name} has no score for experts, expected one of: {', '.join(USUAL_OF_EXPERTS)}; leave it out "
+                "of `criteria`, or pass `structures=heads`"
+            )
+    if any(method.rotates for method in methods):
         rotatable_stream(model)
     for goal in grid.goals.values():
         if isinstance(goal, Keep):
-            for site in find_sites(model):
+            for site in sites:
                 goal.count(site)
 
 
@@ -172,10 +181,11 @@ class _SeedRun:
 
     @cached_property
     def _statistics(self) -> Statistics:
-        methods = [method_named(name) for name in self._grid.criteria]
+        methods = [method_named(name) for name in self._grid.names]
         progress = self._progress
         report = None if progress is None else lambda done, of: progress("collect", done, of)
-        return collect_for(methods, self._dense.model, self._batches, seed=self._seed, progress=report)
+        model, sites = self._dense.model, find_sites(self._dense.model, self._grid.structures)
+        return collect_for(methods, model, self._batches, sites=sites, seed=self._seed, progress=report)
 
     @cached_property
     def _dense_flops(self) -> int:
@@ -185,7 +195,10 @@ class _SeedRun:
         if isinstance(goal, Keep):
             return None
         if goal.quantity not in self._costs:
-            self._costs[goal.quantity] = find_costs(self._dense.model, goal.quantity, self._batches)
+            structures = self._grid.structures
+            self._costs[goal.quantity] = find_costs(
+                self._dense.model, goal.quantity, self._batches, structures=structures
+            )
         return self._costs[goal.quantity]
 
     def _rankings(self, method: Method) -> tuple[Rankings | None, float]:

@@ -120,9 +120,13 @@ class Cut:
         return (1 if self.min_count is None else self.min_count) if VOCABULARY in (self.structures or ()) else None
 
 
+CLASSIFIERS = ("classification", "image-classification", "audio-classification")
+"""Tasks whose models a search serves."""
+
+
 def check_cut(cut: Cut, task: Task) -> None:
     """Raise InputError where a task does not support a cut."""
-    if cut.max_loss is not None and task.name not in ("classification", "image-classification"):
+    if cut.max_loss is not None and task.name not in CLASSIFIERS:
         raise InputError(f"a largest loss was given for {task.name}, expected a classifier; pass `keep` or `budget`")
     if cut.distill is not None:
         check_distillable(task.name)

@@ -91,13 +91,13 @@ def evaluate_folder(
     batches = eval_batches_of(texts, aim, dense or model, tokenizer, packing, seed)
     if dense is None:
         metrics = evaluate(model, batches, stage("evaluate", progress)).metrics
-        if isinstance(texts, MediaData) and aim.reads == "clips":
+        if isinstance(texts, MediaData) and aim.reads == "clips" and aim.truth == "text":
             said = transcripts_of(model, texts, aim, tokenizer, packing)
             metrics |= word_metrics(texts.transcripts, said)
         return Scores(name, len(texts), count_parameters(model), metrics, reads=aim.reads)
     check_outputs(model, dense)
     comparison = compare(dense, model, batches, progress=stage("evaluate", progress))
-    if isinstance(texts, MediaData) and aim.reads == "clips":
+    if isinstance(texts, MediaData) and aim.reads == "clips" and aim.truth == "text":
         first, said = (transcripts_of(each, texts, aim, tokenizer, packing) for each in (dense, model))
         comparison.small.update(word_metrics(texts.transcripts, said, first))
         comparison.dense.update(word_metrics(texts.transcripts, first))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from infoprune.checkpoint import check_writable, save
+from infoprune.data.media import MediaData
 from infoprune.errors import InputError
 from infoprune.files.model_folder import read_config
 from infoprune.files.modules import transformer_folder
@@ -24,14 +26,14 @@ from infoprune.jobs.inputs import (
 )
 from infoprune.jobs.media import media_batches
 from infoprune.jobs.models import open_tokenizer
-from infoprune.jobs.preprocessors import open_image_processor, try_image_processor
-from infoprune.jobs.tasks import check_columns, targets
+from infoprune.jobs.preprocessors import open_image_processor, open_processor, try_image_processor, try_processor
+from infoprune.jobs.tasks import check_columns, eval_batches_of, read, targets
 from infoprune.loading.opening import config_in
-from infoprune.measuring.measure import takes_sound
+from infoprune.measuring.measure import takes_sound, takes_waves
 from infoprune.pipeline.clock import StageProgress
 from infoprune.sources.models import model_folder
 from infoprune.tasks.evaluate import Progress
-from infoprune.tasks.table import task_named
+from infoprune.tasks.table import Task, task_named
 from infoprune.training.finetune import finetune
 from infoprune.training.finetune_pictures import finetune_pictures
 from infoprune.training.heads import reads_pictures, with_head
@@ -56,15 +58,15 @@ def finetune_folder(
     started: Callable[[str], None] | None = None,
     progress: StageProgress | None = None,
 ) -> dict[str, float]:
-    """Train a classifier on labelled texts or pictures and write it as a new folder; a pruned model keeps its size.
+    """Train a classifier on labelled inputs and write it as a new folder; a pruned model keeps its size.
 
     A classifier that knows all labels is trained further; any other model gets a new head for them.
 
     Args:
         folder: Folder with a model, pruned or not, and its tokenizer, or name of a model on the hub.
         out: New folder.
-        data: Texts or pictures with labels.
-        eval: Texts or pictures with labels on which the trained model is scored.
+        data: Texts, pictures or clips with labels.
+        eval: Texts, pictures or clips with labels on which the trained model is scored.
         columns: Columns of both.
         packing: Batch size and length; by default at most 128 tokens.
         epochs: Passes over the data.
@@ -96,12 +98,13 @@ def finetune_folder(
     config = config_in(transformer_folder(folder))
     if takes_sound(config):
         raise InputError(
-            f"{folder} is a model of speech, which is not trained here, expected one of texts or pictures; train it "
-            "with transformers"
+            f"{folder} is a model of speech, which is not trained here, expected one of texts or pictures, or an "
+            "encoder of sound; train it with transformers"
         )
-    if reads_pictures(config):
+    if reads_pictures(config) or takes_waves(config):
+        task = task_named("image-classification" if reads_pictures(config) else "audio-classification")
         how = Fit(epochs, learning_rate, seed, started, stage("train", progress))
-        return _on_pictures(folder, out, data, eval, columns, packing, how, torch_device, force=force)
+        return _on_media(task, folder, out, data, eval, columns, packing, how, torch_device, force=force)
     train = columns.read(data, need_labels=True, progress=progress)
     valid = None
     if eval is not None:
@@ -132,7 +135,7 @@ def finetune_folder(
 
 @dataclass(frozen=True)
 class Fit:
-    """Length, learning rate and seed of a training on pictures, and what is told of it."""
+    """Length, learning rate and seed of a training on pictures or clips, and what is told of it."""
 
     epochs: float
     learning_rate: float
@@ -141,7 +144,8 @@ class Fit:
     progress: Progress | None
 
 
-def _on_pictures(
+def _on_media(
+    task: Task,
     folder: StrPath,
     out: StrPath,
     data: Texts,
@@ -153,26 +157,24 @@ def _on_pictures(
     *,
     force: bool,
 ) -> dict[str, float]:
-    task = task_named("image-classification")
     check_columns(task, columns)
-    train = columns.read_media(data, "pictures", need_labels=True)
-    valid = None if eval is None else columns.read_media(eval, "pictures", need_labels=True, split="validation")
-    processor = open_image_processor(folder)
+    train = read(task, columns, data, scored=True, needed=True)
+    valid = None if eval is None else read(task, columns, eval, scored=True, needed=True, split="validation")
+    pictures = task.reads == "pictures"
+    processor = open_image_processor(folder) if pictures else open_processor(folder, writes=False)
     headed = with_head(Path(folder), train.labels or (), seed=fit.seed)
     model = headed.model
     check_writable(model, processor)
     model.to(device)  # type: ignore[arg-type]
-    try_image_processor(folder, model, processor)
+    (try_image_processor if pictures else try_processor)(folder, model, processor)
     one = Packing(batch_size=1)
-    pictures = media_batches(train, task, model, processor, one, targets(model, train))
-    eval_batches = None
-    if valid is not None:
-        eval_batches = media_batches(valid, task, model, processor, packing, targets(model, valid))
+    inputs = media_batches(cast(MediaData, train), task, model, processor, one, targets(model, train))
+    eval_batches = None if valid is None else eval_batches_of(valid, task, model, processor, packing, fit.seed)
     if fit.started is not None:
         fit.started(headed.origin)
     metrics = finetune_pictures(
         model,
-        pictures,
+        inputs,
         eval_batches=eval_batches,
         epochs=fit.epochs,
         learning_rate=fit.learning_rate,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -15,8 +15,11 @@ from infoprune.data.media import Data, MediaData
 from infoprune.errors import InputError
 from infoprune.jobs.cut import Sources
 from infoprune.jobs.inputs import Packing, check_positive
-from infoprune.methods.table import method_named
+from infoprune.methods.table import USUAL, USUAL_OF_ALL, USUAL_OF_EXPERTS, method_named
+from infoprune.plan import STREAMS
 from infoprune.reports.comparison import Cell
+from infoprune.structure.site import Site
+from infoprune.structure.sites import find_sites
 
 CELLS = "cells.jsonl"
 REPAIRS = ("own", "ours")
@@ -28,28 +31,31 @@ class Grid:
     """Methods, sizes and seeds to compare.
 
     Args:
-        criteria: Names of methods.
+        criteria: Names of methods; None stands for the usual ones of the model's units, see `for_sites`.
         keeps: Shares of the units of every site to keep.
         budgets: Limits on the cost of the results.
         repairs: "own", as published, "ours", or both.
         seeds: Number of seeds; each samples other calibration texts.
         seed: First seed; the others follow.
+        structures: Types of structure to cut; None means the experts of a model that has some, and of all others every
+            type in the layers.
 
     Raises:
         InputError: One of these is empty or not valid.
     """
 
-    criteria: tuple[str, ...]
+    criteria: tuple[str, ...] | None
     keeps: tuple[float, ...] = ()
     budgets: tuple[Budget, ...] = ()
     repairs: tuple[str, ...] = ("ours",)
     seeds: int = 1
     seed: int = 0
+    structures: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        if not self.criteria:
+        if self.criteria is not None and not self.criteria:
             raise InputError("`criteria` is empty, expected at least one; pass e.g. `criteria=information,wanda`")
-        for name in self.criteria:
+        for name in self.criteria or ():
             method_named(name)
         for share in self.keeps:
             Keep(share)
@@ -61,6 +67,34 @@ class Grid:
                 "pass e.g. `repair_method=both`"
             )
         check_positive("seeds", self.seeds)
+
+    def cut_sites(self, model: PreTrainedModel) -> tuple[Site, ...]:
+        """Return the sites of a model that are cut.
+
+        Raises:
+            InputError: It does not have a structure that was named, or it is one of the residual stream.
+        """
+        stream = sorted({*STREAMS} & {*(self.structures or ())})
+        if stream:
+            raise InputError(
+                f"`structures` has {stream[0]}, which a comparison does not cut, expected types of structure in the "
+                "layers, e.g. ffn; leave it out, or pass `criteria=slicegpt`"
+            )
+        sites = find_sites(model, self.structures)
+        experts = tuple(site for site in sites if site.routing is not None)
+        return experts if experts and self.structures is None else sites
+
+    def for_sites(self, sites: Sequence[Site]) -> Grid:
+        """Return the grid with the structures of some sites, and with their usual methods where none are named."""
+        structures = tuple(dict.fromkeys(site.structure for site in sites))
+        experts = any(site.routing is not None for site in sites)
+        usual = USUAL_OF_EXPERTS if experts and len(structures) == 1 else USUAL_OF_ALL if experts else USUAL
+        return replace(self, structures=structures, criteria=self.criteria or usual)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the methods, each once; none before `for_sites` where the usual ones are meant."""
+        return tuple(dict.fromkeys(self.criteria or ()))
 
     @property
     def goals(self) -> dict[str, Goal]:
@@ -76,8 +110,8 @@ class Grid:
     @property
     def keys(self) -> list[tuple[str, str, str]]:
         """(goal, criterion, repair) of every cell of a seed; both repairs of a choice follow one another."""
-        names, repairs = dict.fromkeys(self.criteria), [each for each in REPAIRS if each in self.repairs]
-        return [(goal, name, repair) for goal in self.goals for name in names for repair in repairs]
+        repairs = [each for each in REPAIRS if each in self.repairs]
+        return [(goal, name, repair) for goal in self.goals for name in self.names for repair in repairs]
 
 
 class CellStore:
@@ -117,9 +151,11 @@ class CellStore:
         return [self.found[key] for key in keys if key in self.found]
 
 
-def digest_of(model: PreTrainedModel, texts: Data, eval_texts: Data, sources: Sources, packing: Packing) -> str:
-    """Return a digest of the inputs of a run, so that it resumes only from its own cells."""
-    digest = hashlib.sha256(f"{type(model).__name__} {sources.samples} {packing}".encode())
+def digest_of(
+    model: PreTrainedModel, texts: Data, eval_texts: Data, sources: Sources, packing: Packing, grid: Grid
+) -> str:
+    """Return a digest of the inputs of a run and of what it cuts, so that it resumes only from its own cells."""
+    digest = hashlib.sha256(f"{type(model).__name__} {sources.samples} {packing} {grid.structures}".encode())
     for data in (texts, eval_texts):
         if isinstance(data, MediaData):
             digest.update(repr((data.labels, data.transcripts)).encode())

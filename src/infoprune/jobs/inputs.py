@@ -74,16 +74,20 @@ class Columns:
         *,
         labels: bool = True,
         need_labels: bool = False,
+        transcripts: bool = False,
+        need_transcripts: bool = False,
         split: str = "train",
         progress: StageProgress | None = None,
     ) -> MediaData:
-        """Read pictures or clips, and with `labels` their labels or transcripts where there are any.
+        """Read pictures or clips, with their labels or transcripts where there are any.
 
         Args:
             path: The pictures or clips, see `read_media`.
             media: What the model reads.
             labels: Whether the column of the labels is read.
-            need_labels: Whether missing labels or transcripts are an error.
+            need_labels: Whether missing labels are an error.
+            transcripts: Whether the transcripts of clips are read.
+            need_transcripts: Whether missing transcripts are an error.
             split: Split of a dataset where none is named.
             progress: Called with (stage, done, of) where a dataset has to be fetched.
         """
@@ -94,7 +98,8 @@ class Columns:
                 label=self.label if labels else None,
                 transcript=self.text,
                 need_labels=need_labels,
-                need_transcripts=need_labels,
+                transcripts=transcripts,
+                need_transcripts=need_transcripts,
                 split=split,
             )
 
@@ -115,7 +120,8 @@ class Packing:
     """Batch size and length of inputs.
 
     Args:
-        batch_size: Inputs per batch; None means 32, or 4 where the model outputs logits over the vocabulary.
+        batch_size: Inputs per batch; None means 32, or 4 where the model outputs logits over the vocabulary or
+            reads sound.
         max_length: Tokens at which an input is truncated; None means the limit of tokenizer and model, at most 512.
 
     Raises:
@@ -133,7 +139,7 @@ class Packing:
 
     def size(self, task: Task | None = None) -> int:
         """Return the inputs per batch."""
-        return self.batch_size or (4 if task is not None and task.vocabulary else 32)
+        return self.batch_size or (4 if task is not None and (task.vocabulary or task.reads == "clips") else 32)
 
     def length(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
         """Return the number of tokens at which an input of this model is truncated.

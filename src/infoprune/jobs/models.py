@@ -86,7 +86,7 @@ def open_model(folder: StrPath, device: torch.device, task: Task) -> tuple[PreTr
         try_image_processor(folder, model, processor)
         return model, processor
     if task.reads == "clips":
-        processor = open_processor(folder)
+        processor = open_processor(folder, writes=task.truth == "text")
         model = load(folder)
         model.to(device)  # type: ignore[arg-type]
         try_processor(folder, model, processor)

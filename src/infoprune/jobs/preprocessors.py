@@ -11,15 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoImageProcessor, AutoProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 
 from infoprune.checkpoint import Preprocessor
 from infoprune.data.clips import features, speech_extra
 from infoprune.data.pictures import pillow, prepared
+from infoprune.data.waves import LONGEST, waves
 from infoprune.errors import InputError, reason_of
 from infoprune.files.json_file import read_text
 from infoprune.jobs.inputs import StrPath
-from infoprune.measuring.measure import device_of
+from infoprune.measuring.measure import count_samples, device_of, takes_waves
 from infoprune.structure.modes import evaluation_mode
 from infoprune.training.trainer import quiet_transformers
 
@@ -57,19 +65,25 @@ def try_image_processor(folder: StrPath, model: PreTrainedModel, processor: Any)
         ) from None
 
 
-def open_processor(folder: StrPath) -> Preprocessor:
-    """Load the processor beside a model of speech: its feature extractor and its tokenizer.
+def open_processor(folder: StrPath, *, writes: bool = True) -> Preprocessor:
+    """Load the processor beside a model of sound: its feature extractor, and the tokenizer of what it writes.
+
+    Args:
+        folder: Folder of both.
+        writes: Whether the model writes transcripts; otherwise there is a feature extractor alone.
 
     Raises:
         InputError: The extra [speech] is not installed, there is no processor, or it cannot be read.
     """
-    for module in ("soundfile", "jiwer"):
+    for module in ("soundfile", "jiwer") if writes else ("soundfile",):
         speech_extra(module)
+    if not writes:
+        return _opened(folder, AutoFeatureExtractor, "feature extractor", "one that fits the model", _check_rate)
 
     def check(processor: Preprocessor) -> None:
         if len(tokenizer_of(processor)) <= len(set(tokenizer_of(processor).all_special_ids)):
             raise ValueError("its tokenizer knows no tokens but special ones")
-        rate_of(processor)
+        _check_rate(processor)
 
     parts = "a feature extractor and a tokenizer that fit the model"
     return _opened(folder, AutoProcessor, "processor", parts, check)
@@ -83,15 +97,19 @@ def try_processor(folder: StrPath, model: PreTrainedModel, processor: Any) -> No
         model: The model.
         processor: Its processor.
     """
+    reads_waves = takes_waves(model.config)
     try:
-        silence = torch.zeros(rate_of(processor)).numpy()
-        sound = features(processor.feature_extractor, [silence], rate_of(processor))
+        silence, extractor, rate = torch.zeros(rate_of(processor)).numpy(), extractor_of(processor), rate_of(processor)
         with evaluation_mode(model), torch.no_grad():
-            model.get_encoder()(sound.to(device_of(model), model.dtype))
+            if reads_waves:
+                sound = waves(extractor, [silence], rate, count_samples(model.config, 1))["input_values"]
+                model(input_values=sound.to(device_of(model), model.dtype))
+            else:
+                model.get_encoder()(features(extractor, [silence], rate).to(device_of(model), model.dtype))
     except Exception as error:  # of the feature extractor, or of any module of the model
         raise InputError(
             f"{folder}: the model does not take what its feature extractor makes of a clip ({reason_of(error)}), "
-            f"expected as many mel bins and frames; correct {PREPROCESSOR}"
+            f"expected {'sound waves' if reads_waves else 'as many mel bins and frames'}; correct {PREPROCESSOR}"
         ) from None
 
 
@@ -101,14 +119,25 @@ def tokenizer_of(processor: Any) -> PreTrainedTokenizerBase:  # noqa: ANN401
     return tokenizer
 
 
+def extractor_of(processor: Any) -> Any:  # noqa: ANN401
+    """Return the feature extractor of a processor, or what is one itself."""
+    return processor.feature_extractor if isinstance(processor, ProcessorMixin) else processor
+
+
 def rate_of(processor: Any) -> int:  # noqa: ANN401
     """Return the samples per second that a processor takes."""
-    return int(processor.feature_extractor.sampling_rate)
+    return int(extractor_of(processor).sampling_rate)
+
+
+def _check_rate(processor: Any) -> None:  # noqa: ANN401
+    """Raise AttributeError where a processor does not say what rate it takes."""
+    rate_of(processor)
 
 
 def seconds_of(processor: Any) -> float:  # noqa: ANN401
-    """Return the seconds of a clip that a processor keeps."""
-    return float(processor.feature_extractor.n_samples / rate_of(processor))
+    """Return the seconds of a clip that are read: those that a processor keeps, where it has a limit."""
+    rate = rate_of(processor)
+    return float(getattr(extractor_of(processor), "n_samples", LONGEST * rate) / rate)
 
 
 def channels_of(model: PreTrainedModel) -> int:

@@ -48,8 +48,8 @@ def looked_at(
     """
     if not isinstance(data, MediaData) or task.truth == "none":
         return report, Samples()
-    if task.reads == "pictures":
-        return report, _pictures(data, task, dense, small, preprocessor, packing)
+    if task.truth == "labels":
+        return report, _classified(data, task, dense, small, preprocessor, packing)
     before, after = (transcripts_of(model, data, task, preprocessor, packing) for model in (dense, small))
     truths = data.transcripts
     metrics = word_metrics(truths, before), word_metrics(truths, after, before)
@@ -62,7 +62,7 @@ def looked_at(
     return report, among([Sample(item.name, first, second, truth) for item, first, second, truth in rows])
 
 
-def _pictures(
+def _classified(
     data: MediaData,
     task: Task,
     dense: PreTrainedModel,
@@ -83,6 +83,8 @@ def _pictures(
             for item, first, second, truth in zip(rows.items, *answers, truths, strict=True)
         ]
     )
+    if task.reads != "pictures":
+        return found
     items = {item.name: item for item in rows.items}
     return replace(found, shown=tuple(replace(each, picture=_thumbnail(items[each.name])) for each in found.shown))
 

@@ -12,9 +12,11 @@ from infoprune.checkpoint import Preprocessor
 from infoprune.data.clips import clip_batches
 from infoprune.data.media import MediaData
 from infoprune.jobs.inputs import Packing
+from infoprune.jobs.media import of_waves
 from infoprune.jobs.preprocessors import rate_of, tokenizer_of
+from infoprune.measuring.measure import takes_waves
 from infoprune.tasks.table import Task
-from infoprune.tasks.transcribe import LONGEST, transcribe, word_error_rate
+from infoprune.tasks.transcribe import LONGEST, transcribe, transcribe_frames, word_error_rate
 from infoprune.training.trainer import quiet_transformers
 
 
@@ -31,6 +33,9 @@ def transcripts_of(
         packing: Batch size, and length of transcripts.
     """
     processor = cast(Any, preprocessor)
+    if takes_waves(model.config):
+        batches = of_waves(data, model, processor, packing.size(task))
+        return transcribe_frames(model, batches, tokenizer_of(processor))
     batches = clip_batches(
         replace(data, transcripts=None),
         processor.feature_extractor,

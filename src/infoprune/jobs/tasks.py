@@ -40,9 +40,9 @@ def targets(model: PreTrainedModel, data: Data) -> Sequence[int] | Sequence[floa
 
 def check_columns(task: Task, columns: Columns) -> None:
     """Raise InputError where the columns do not match the task."""
-    if columns.text is not None and task.reads == "pictures":
-        raise InputError(f"`text` is {columns.text!r}, but {task.name} reads pictures; leave `text` out")
-    if task.reads == "clips" and columns.text_pair is not None:
+    if columns.text is not None and task.reads != "texts" and task.truth != "text":
+        raise InputError(f"`text` is {columns.text!r}, but {task.name} reads {task.reads}; leave `text` out")
+    if task.reads == "clips" and task.truth == "text" and columns.text_pair is not None:
         raise InputError(
             f"`text_pair` is {columns.text_pair!r}, but {task.name} reads clips; pass the column of the transcripts as "
             "`text`"
@@ -96,9 +96,18 @@ def read(
             "seq2seq is scored on target texts; pass their column as `text_pair`, or a model to compare as `against`"
         )
     if task.reads != "texts":
+        # a decoder reads transcripts in the calibration too
+        writes = task.truth == "text" and (scored or task.vocabulary)
         return columns.read_media(
-            path, task.reads, labels=scored, need_labels=needed, split=split, progress=progress
-        ).scored(scored)
+            path,
+            task.reads,
+            labels=scored,
+            need_labels=needed and labelled,
+            transcripts=writes,
+            need_transcripts=needed and writes,
+            split=split,
+            progress=progress,
+        ).scored(scored and labelled)
     data = columns.read(
         path, labels=scored and labelled, need_labels=needed and labelled, split=split, progress=progress
     )

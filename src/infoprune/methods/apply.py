@@ -25,6 +25,7 @@ from infoprune.statistics.calibration import Batch, Progress
 from infoprune.statistics.collect import collect
 from infoprune.statistics.collect_pairs import collect_pairs
 from infoprune.statistics.statistics import SiteStatistics, Statistics
+from infoprune.structure.site import Site
 
 
 @runtime_checkable
@@ -40,6 +41,7 @@ def collect_for(
     model: PreTrainedModel,
     batches: Sequence[Batch],
     *,
+    sites: Sequence[Site] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Statistics:
@@ -49,11 +51,12 @@ def collect_for(
         methods: Methods from `METHODS`.
         model: The dense model.
         batches: Tokenised calibration inputs.
+        sites: Sites to cut; None means all in the layers.
         seed: Seed of the sampled directions.
         progress: Called with (batches done, batches in all).
     """
     criteria = [criterion_named(method.name) for method in methods if method.ranks]
-    return collect(model, batches, extras=extras_of(*criteria), seed=seed, progress=progress)
+    return collect(model, batches, sites=sites, extras=extras_of(*criteria), seed=seed, progress=progress)
 
 
 def rank_once(method: Method, statistics: Statistics, *, seed: int = 0) -> Rankings | None:

@@ -18,7 +18,6 @@ from infoprune.repairing.repair import repair
 from infoprune.statistics.calibration import Batch
 from infoprune.statistics.statistics import Statistics
 from infoprune.structure.linear import linear
-from infoprune.structure.sites import find_sites
 from infoprune.structure.slices import unit_coordinates
 from infoprune.surgery import apply_plan
 
@@ -42,7 +41,8 @@ def finished(
     """
     if finish == "repair":
         small = apply_plan(model, plan, statistics)
-        augmented, importance = with_augmentations(model, batches, statistics, sites=find_sites(model))
+        sites = [each.site for each in statistics.sites.values() if not each.site.streams]
+        augmented, importance = with_augmentations(model, batches, statistics, sites=sites)
         return repair(small, model, augmented, statistics=importance, own=len(batches))
     small = apply_plan(model, plan)
     if finish == "means":

@@ -68,6 +68,12 @@ METHODS = {
         Method("random"),
     )
 }
+USUAL = ("information", "magnitude", "wanda", "flap", "kwon", "brain-surgeon", "random")
+"""Methods that are compared where none are named: one of every idea, and none that takes many times as long."""
+USUAL_OF_EXPERTS = ("information", "reap", "frequency", "random")
+"""The same, where experts are cut."""
+USUAL_OF_ALL = ("information", "magnitude", "random")
+"""The same, where experts are cut and other units too: those that rank both."""
 
 
 def method_named(name: str) -> Method:

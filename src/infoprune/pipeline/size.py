@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from infoprune.budgets.budget import Budget, Keep, read_budget
 from infoprune.errors import InputError
@@ -14,12 +15,22 @@ from infoprune.tasks.evaluate import Evaluation
 
 POINTS = ("accuracy", "macro_f1", "micro_f1")
 
-DEFAULT = Budget("flops", 0.5)
+
+@cache
+def default_size(allocation: str | None, depth: bool) -> Budget:
+    """Return the budget that holds where none was given; one object, which is thereby known from one that was given."""
+    return Budget("flops", 0.5, allocation, depth)
+
+
+@cache
+def default_of_experts(allocation: str | None, depth: bool) -> Budget:
+    """Return the same where experts are cut: half of all parameters, since a token reads as many experts as before."""
+    return Budget("params", 0.5, allocation, depth)
+
+
+DEFAULT = default_size(None, False)
 """Half of the FLOPs, with the sizes that lose the least: at the same cost this loses about half as much as the same
 share of every site (docs/research/budgets.md)."""
-
-DEFAULT_OF_EXPERTS = Budget("params", 0.5)
-"""The default where experts are cut: half of all parameters, since a token reads as many experts as before."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,14 @@ Size = Keep | Budget | MaxLoss
 
 def size_for(size: Keep | Budget, sites: Sequence[Site]) -> Keep | Budget:
     """Return the size, where it is the default that of a model with such sites."""
-    return DEFAULT_OF_EXPERTS if size is DEFAULT and any(site.routing for site in sites) else size
+    if isinstance(size, Keep) or not is_default(size) or not any(site.routing for site in sites):
+        return size
+    return default_of_experts(size.allocation, size.depth)
+
+
+def is_default(size: Budget) -> bool:
+    """Return whether a budget is the default, and none that was given."""
+    return any(size is default(size.allocation, size.depth) for default in (default_size, default_of_experts))
 
 
 def check_trained(size: Size, distills: bool) -> None:

@@ -15,7 +15,7 @@ from infoprune.budgets.costs import Costs, find_costs
 from infoprune.budgets.shape import Shape, share_counts
 from infoprune.budgets.timed import as_timed, time_share
 from infoprune.errors import InputError
-from infoprune.pipeline.size import DEFAULT, DEFAULT_OF_EXPERTS
+from infoprune.pipeline.size import is_default
 from infoprune.ranking.criteria import Criterion
 from infoprune.ranking.rank import Rankings
 from infoprune.statistics.calibration import Batch, Progress
@@ -132,7 +132,7 @@ def size_schedule(
     try:
         limit = size.limit(costs)
     except InputError as error:
-        if not any(size is default for default in (DEFAULT, DEFAULT_OF_EXPERTS)):
+        if not is_default(size):
             raise
         raise InputError(f"no size was given, so the default holds, but {error}") from None
     return _ByCost(costs, limit, size, parts, shape, timed)

@@ -69,9 +69,9 @@ def routes_of(statistics: SiteStatistics) -> Routes:
     return statistics.routes
 
 
-def experts_only(criterion: str, site: Site) -> InputError:
-    """Return the error of a criterion of experts that is to rank other units."""
+def experts_only(criterion: str, site: Site, argument: str = "criterion") -> InputError:
+    """Return the error of a criterion of experts that is to rank other units; `argument` named it."""
     return InputError(
         f"criterion {criterion!r} scores experts, but {site.name} has {site.structure}; pass `structures=experts` with "
-        "a model of experts, or `criterion=information`"
+        f"a model of experts, or `{argument}=information`"
     )

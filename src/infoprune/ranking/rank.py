@@ -153,17 +153,23 @@ def _eliminated(site: SiteStatistics, criterion: Criterion, generator: torch.Gen
     return criterion.rank_experts(site, generator)
 
 
-def check_criterion(criterion: Criterion, sites: Iterable[Site]) -> None:
-    """Raise InputError where a criterion cannot rank the units of a site: experts, or anything but experts."""
+def check_criterion(criterion: Criterion, sites: Iterable[Site], argument: str = "criterion") -> None:
+    """Raise InputError where a criterion cannot rank the units of a site: experts, or anything but experts.
+
+    Args:
+        criterion: The criterion.
+        sites: Sites to cut.
+        argument: Argument that named it, for the message.
+    """
     for site in sites:
         if site.routing is not None and not isinstance(criterion, ExpertCriterion):
             others = ", ".join(name for name, make in CRITERIA.items() if isinstance(make(), ExpertCriterion))
             raise InputError(
                 f"criterion {criterion.name!r} has no score for {site.name}, expected one of: {others}; pass e.g. "
-                "`criterion=information`, or leave experts out of `structures`"
+                f"`{argument}=information`, or leave experts out of `structures`"
             )
         if site.routing is None and isinstance(criterion, Reap | Frequency):
-            raise experts_only(criterion.name, site)
+            raise experts_only(criterion.name, site, argument)
 
 
 def _stream(statistics: Statistics, criterion: Criterion, seed: int) -> dict[str, Ranking]:

@@ -25,6 +25,8 @@ PREPROCESSORS: dict[Reads, tuple[str, str]] = {
     "clips": ("processor", "AutoProcessor"),
 }
 """Variable and class by which the code that opens a folder opens what prepares its inputs."""
+EXTRACTOR = ("extractor", "AutoFeatureExtractor")
+"""The same for a model of clips that writes no transcripts."""
 
 FOLDER = "folder"
 """Name of the folder in the code that opens it, where none is given."""
@@ -125,7 +127,8 @@ def opening(report: Report, name: str = FOLDER) -> str:
     if report.library == SENTENCE_TRANSFORMERS:
         lines += ["from sentence_transformers import SentenceTransformer", "", f'model = SentenceTransformer("{name}")']
     elif served:
-        variable, preprocessor = PREPROCESSORS[reads_of(report.task)]
+        silent = report.task in ("audio-classification", "audio-embedding")
+        variable, preprocessor = EXTRACTOR if silent else PREPROCESSORS[reads_of(report.task)]
         lines += [
             f"from transformers import {auto}, {preprocessor}",
             "",

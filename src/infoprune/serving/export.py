@@ -28,7 +28,7 @@ from infoprune.structure.modes import in_ordinary_mode
 from infoprune.structure.outputs import set_plain
 from infoprune.structure.plain import on_plain_model
 from infoprune.tasks.compare import compare
-from infoprune.tasks.table import task_of
+from infoprune.tasks.table import reads_of, task_of
 
 TOLERANCE = 1e-3
 """Largest difference from PyTorch due to rounding in float32, as a share of the largest output."""
@@ -165,8 +165,8 @@ def check_task(name: str, *, one_file: bool = False) -> None:
         name: Name of the task.
         one_file: Whether the graph has to be a single file.
     """
-    if name == "speech-recognition":
-        raise InputError("the model is for speech-recognition, expected texts or pictures; run it in PyTorch")
+    if reads_of(name) == "clips":
+        raise InputError(f"the model is for {name}, expected one that reads texts or pictures; run it in PyTorch")
     if name == "seq2seq" and one_file:
         raise InputError(
             "the model is an encoder-decoder, which is two graphs, expected no name of a file; run infoprune export "

@@ -8,10 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
+import fsspec
 from datasets import Audio, Dataset, Image
 
 from infoprune.errors import InputError
 from infoprune.sources.item import MediaItem
+
+HUB = "hf://"
+"""Files of a dataset that is read as it arrives; those of an archive have the archive's name before it."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,17 @@ def bytes_of_cell(cell: object, name: str) -> bytes:
     if isinstance(path, str) and Path(path).is_file():
         return Path(path).read_bytes()
     raise InputError(f"{name} is empty, expected a picture or a clip; remove the row")
+
+
+def fetched(cell: object) -> object:
+    """Return the cell of a stream with the bytes of its file, where the cell names one on the hub alone."""
+    if not isinstance(cell, dict) or cell.get("bytes") is not None:
+        return cell
+    path = cell.get("path")
+    if not isinstance(path, str) or HUB not in path:
+        return cell
+    with fsspec.open(path, "rb") as file:
+        return {"bytes": file.read(), "path": None}
 
 
 def _load(dataset: Dataset, column: str, row: int, name: str) -> bytes:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets import ClassLabel, Dataset, DatasetDict, LargeList, List, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, LargeList, List, Value
 from datasets.data_files import EmptyDatasetError
 from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
 from huggingface_hub import HfFileSystem
 from huggingface_hub.errors import HfHubHTTPError
 
 from infoprune.errors import InputError
-from infoprune.sources.media_rows import is_media, media_of, undecoded_media
+from infoprune.sources.media_rows import fetched, is_media, media_of, undecoded_media
 from infoprune.sources.names import DatasetName, Repository
 from infoprune.sources.refusals import address, gated, no_revision, not_found, reason, refusals, unreachable
 from infoprune.sources.table import SourceTable
@@ -160,9 +160,10 @@ def _refused(repository: Repository) -> Iterator[None]:
             raise
         except Exception as error:
             cause = error.__cause__ or error
+            missing = isinstance(cause, ImportError)  # a package that datasets wants, such as torchcodec for folders
             raise InputError(
                 f"{repository} cannot be read ({type(cause).__name__}: {reason(cause)}), expected a dataset of files, "
-                f"without code; {_BY_HAND}"
+                f"without code; {'install the package, or ' if missing else ''}{_BY_HAND}"
             ) from error
 
 
@@ -201,7 +202,20 @@ def _first_rows(builder: Any, split: str, source: str, *, media: bool) -> Datase
             "pass that folder",
             stacklevel=4,
         )
-    return Dataset.from_list(rows, features=stream.features)
+    return _as_they_are(rows, stream.features)
+
+
+def _as_they_are(rows: list[dict[str, Any]], features: Features | None) -> Dataset:
+    """Return rows with these features; pictures and sounds are stored without the packages that would decode them."""
+    media = undecoded_media(features or {})
+    for name in media:
+        for row in rows:
+            row[name] = fetched(row[name])
+    stored = {name: {"bytes": Value("binary"), "path": Value("string")} for name in media}
+    made = Dataset.from_list(rows, features=None if features is None else Features({**features, **stored}))
+    for name, feature in media.items():
+        made = made.cast_column(name, feature)
+    return made
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ class Task:
         name: Name in `--task` and report.json.
         auto: Class of transformers that loads such a model.
         endings: Endings of the names of such model classes.
-        truth: What scoring needs besides the texts: "labels" (one per text), "tags" (one per word), "targets" (a target
-            text), "text" (the text itself is the answer), or "none" where two models can only be compared.
+        truth: What scoring needs besides the inputs: "labels" (one for each), "tags" (one per word), "targets" (a
+            target text), "text" (the text itself, or what is said in a clip), or "none" where two models can only be
+            compared.
         served: Whether the command line supports it; otherwise only Python does.
         vocabulary: Whether the model outputs logits over the vocabulary at every token.
         reads: What the inputs are made of: texts, pictures, or clips of speech.
@@ -54,10 +55,11 @@ TASKS = (
         "audio-classification",
         "AutoModelForAudioClassification",
         tuple(f"{name}ForSequenceClassification" for name in ("Wav2Vec2", "Hubert", "WavLM")),
-        "none",
-        served=False,
+        "labels",
+        reads="clips",
     ),
-    Task("ctc", "AutoModelForCTC", ("ForCTC",), "none", served=False),
+    Task("ctc", "AutoModelForCTC", ("ForCTC",), "text", reads="clips"),
+    Task("audio-embedding", "AutoModel", ("Wav2Vec2Model", "HubertModel", "WavLMModel"), "none", reads="clips"),
     Task(
         "image-text-to-text",
         "AutoModelForImageTextToText",

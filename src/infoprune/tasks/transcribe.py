@@ -10,6 +10,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from infoprune.data.clips import speech_extra
 from infoprune.measuring.measure import device_of
+from infoprune.statistics.accept import accept
+from infoprune.statistics.calibration import model_inputs, real_tokens
 from infoprune.structure.modes import evaluation_mode
 from infoprune.tasks.evaluate import Progress
 
@@ -42,6 +44,29 @@ def transcribe(
             found += [text.strip() for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
             if progress is not None:
                 progress(done, len(batches))
+    return found
+
+
+def transcribe_frames(
+    model: PreTrainedModel, batches: Sequence[Mapping[str, Tensor]], tokenizer: PreTrainedTokenizerBase
+) -> list[str]:
+    """Return the transcripts of a model that has a token for every frame (CTC), each token the likeliest.
+
+    Args:
+        model: Model that reads sound waves.
+        batches: Batches with ``input_values``.
+        tokenizer: Its tokenizer, which joins repeated tokens and leaves out the blank one.
+    """
+    found: list[str] = []
+    with evaluation_mode(model), torch.inference_mode():
+        for batch in accept(model, batches):
+            given = {
+                name: value.to(device_of(model), model.dtype if value.is_floating_point() else None)
+                for name, value in model_inputs(batch, device_of(model)).items()
+            }
+            tokens, real = model(**given).logits.argmax(-1).cpu(), real_tokens(batch).cpu()
+            rows = [row[counts].tolist() for row, counts in zip(tokens, real, strict=True)]
+            found += [text.strip() for text in tokenizer.batch_decode(rows)]
     return found
 
 

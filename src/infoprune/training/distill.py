@@ -249,7 +249,10 @@ def freezes_embeddings(how: Distillation, student: PreTrainedModel, teacher: Pre
     """Return whether the embeddings are frozen: by default unless pruned, as most tokens are rare in few texts."""
     if how.freeze_embeddings is not None:
         return how.freeze_embeddings
-    ours, theirs = (embeddings_of(model).parameters() for model in (student, teacher))
+    tables = [module for model in (student, teacher) if (module := embeddings_of(model)) is not None]
+    if len(tables) < 2:
+        return False
+    ours, theirs = (module.parameters() for module in tables)
     return all(own.shape[-1] == other.shape[-1] for own, other in zip(ours, theirs, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Fine-tune on pictures: the plain training of `finetune`, with pictures that are read step by step."""
+"""Fine-tune on pictures or clips: the plain training of `finetune`, with inputs that are read step by step."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from infoprune.data.lazy import LazyBatches
+from infoprune.statistics.calibration import FRAMES
 from infoprune.structure.modes import in_ordinary_mode, learning
 from infoprune.structure.plain import on_plain_model
 from infoprune.tasks.evaluate import Progress, evaluate
@@ -30,7 +31,7 @@ def finetune_pictures(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, float]:
-    """Train a classifier of pictures in place, with the settings of `finetune`; no part of the model is frozen.
+    """Train a classifier of pictures or clips in place, with the settings of `finetune`; nothing is frozen.
 
     Args:
         model: The classifier; changed in place, left in evaluation mode.
@@ -48,7 +49,8 @@ def finetune_pictures(
     start = time.perf_counter()
 
     def together(parts: Sequence[Any]) -> dict[str, Tensor]:
-        return pictures.make([number for part in parts for number in part])
+        batch = pictures.make([number for part in parts for number in part])
+        return {name: value for name, value in batch.items() if name != FRAMES}
 
     steps = math.ceil(-(-len(pictures) // batch_size) * epochs)
     settings = TrainingSettings(steps, learning_rate, batch_size, seed)

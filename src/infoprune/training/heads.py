@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import (
+    MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
@@ -25,6 +26,7 @@ from infoprune.files.modules import transformer_folder
 from infoprune.loading.opening import config_in
 from infoprune.loading.reading import read_model
 from infoprune.loading.sizes import sizes_in
+from infoprune.measuring.measure import takes_waves
 from infoprune.training.trainer import quiet_transformers
 
 TEXTS, TOKENS = "ForSequenceClassification", "ForTokenClassification"
@@ -49,9 +51,9 @@ class Headed:
 def with_head(folder: str | Path, labels: Sequence[str], *, seed: int = 0) -> Headed:
     """Open a model as a classifier of the given labels; the sizes of a pruned one stay.
 
-    A classifier of tokens stays one, and reads its labels as tags, separated by spaces. A model of pictures becomes a
-    classifier of pictures, every other one a classifier of texts, or, where the labels are numbers with decimals, a
-    model of one number. A head that knows all labels is kept.
+    A classifier of tokens stays one, and reads its labels as tags, separated by spaces. A model of pictures or of sound
+    becomes a classifier of these, every other one a classifier of texts, or, where the labels are numbers with
+    decimals, a model of one number. A head that knows all labels is kept.
 
     Args:
         folder: Folder of a saved model, pruned or not.
@@ -74,7 +76,7 @@ def with_head(folder: str | Path, labels: Sequence[str], *, seed: int = 0) -> He
     values = [tag for row in labels for tag in row.split()] if ending == TOKENS else list(labels)
     had = config.num_labels if own.endswith(ending) else None
     kept = had is not None and knows(config, values)
-    if not kept and ending == TEXTS and _are_measures(values):
+    if not kept and ending == TEXTS and not takes_waves(config) and _are_measures(values):
         config.num_labels, config.problem_type = 1, "regression"
     elif not kept:
         _rename(config, sorted_names(values))
@@ -130,7 +132,9 @@ def _class_with_head(path: Path, config: PretrainedConfig, own: str, ending: str
     if own.endswith(ending) and isinstance(found := getattr(transformers, own, None), type):
         return found
     mapping = {
-        TEXTS: MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        TEXTS: MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
+        if takes_waves(config)
+        else MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
         TOKENS: MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
         PICTURES: MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     }[ending]

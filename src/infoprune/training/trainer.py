@@ -26,6 +26,7 @@ from transformers import (
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
+from infoprune.measuring.measure import takes_waves
 from infoprune.tasks.evaluate import Progress
 
 STATE = "trainer_state.json"
@@ -177,8 +178,10 @@ def whole_batch(examples: list[Any]) -> dict[str, Any]:
     return dict(batch)
 
 
-def embeddings_of(model: PreTrainedModel) -> nn.Module:
-    """Return the module of the embedding tables of a model."""
+def embeddings_of(model: PreTrainedModel) -> nn.Module | None:
+    """Return the module of the embedding tables of a model; None where it reads sound, which has none."""
+    if takes_waves(model.config):
+        return None
     # Encoders keep word, position and type tables in one module of that name; decoders have the word table alone.
     return dict(model.base_model.named_children()).get("embeddings") or model.get_input_embeddings()
 
