@@ -52,7 +52,7 @@ def count_curve(
     # a layer that has lost a head has an index of those that are left, which takes some bytes for each
     index = site.index_bytes if quantity == "bytes" else 0
     alone = total if site.units == 1 else count_quantity(outline(model, {site.name: 1}), quantity, shape) - index
-    if site.routing is not None:
+    if site.whole_experts:
         return _expert_curve(model, site, quantity, shape, total, alone)
     unit = (total - alone) // max(site.units - 1, 1)
     first = alone - count_quantity(outline(model, {site.name: 0}), quantity, shape) if depth else unit

@@ -50,9 +50,11 @@ from infoprune.families.stablelm import STABLELM
 from infoprune.families.t5 import MT5, T5
 from infoprune.families.table import (
     Attribute,
+    ExpertEntries,
     Experts,
     Family,
     HiddenSize,
+    Neurons,
     Norms,
     PositionBias,
     Rows,
@@ -138,9 +140,11 @@ FAMILIES: dict[str, Family] = {
 __all__ = [
     "FAMILIES",
     "Attribute",
+    "ExpertEntries",
     "Experts",
     "Family",
     "HiddenSize",
+    "Neurons",
     "Norms",
     "PositionBias",
     "Rows",

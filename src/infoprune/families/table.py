@@ -91,6 +91,35 @@ class Experts:
 
 
 @dataclass(frozen=True)
+class ExpertEntries:
+    """ExpertEntries of a parameter of all experts that belong to their neurons; its first axis counts the experts.
+
+    Args:
+        parameter: Path of the parameter, relative to the layer.
+        axis: Axis of the neurons in the entry of one expert.
+        parts: As of `Rows`: (1, 1) is gate and up one after the other; (1,) is one number for every neuron, or gate and
+            up side by side (gpt-oss). The shape gives the number of entries of a neuron.
+    """
+
+    parameter: str
+    axis: int
+    parts: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Neurons inside the experts of a layer, the same number in each.
+
+    Args:
+        written: Parameters that write them.
+        read: Parameter that reads them, which is among the outputs of the experts.
+    """
+
+    written: tuple[ExpertEntries, ...]
+    read: ExpertEntries
+
+
+@dataclass(frozen=True)
 class PositionBias:
     """Bias of the attention scores by position, with a column for every head, that all layers of a stack share.
 
@@ -122,7 +151,8 @@ class SiteRow:
 
     Args:
         structure: Type of structure: "ffn" or "heads"; with grouped queries a unit of "heads" is a key/value head with
-            all of its queries; "cross-heads" in a decoder that reads an encoder's output; "experts".
+            all of its queries; "cross-heads" in a decoder that reads an encoder's output; "experts"; "expert-neurons"
+            inside experts.
         producers: Rows that write the units.
         readers: Linear modules whose input columns are the units; for experts the module that holds them.
         stream: Module whose first input is the residual that is added to the reader's output; None where a norm or
@@ -142,10 +172,12 @@ class SiteRow:
             or a bias of queries; those that a model does not have are ignored.
         optional: Whether some layers of a model do not have the reader, and so no such units.
         experts: Experts and their router, or None.
+        neurons: Neurons inside the experts, if these are the units and not whole experts.
         scale: Parameter with a factor for every coordinate of the stream, by which the reader's output is multiplied
             before it is added to the residual (layer scale); "config.<field>" is one factor for all; or None.
         requires: Config fields that must have a value for the row to hold; where they differ, another row of the same
             type describes the layers.
+        on_request: Whether the units are cut only where the structure is named.
     """
 
     structure: str
@@ -162,8 +194,10 @@ class SiteRow:
     vectors: tuple[str, ...] = ()
     optional: bool = False
     experts: Experts | None = None
+    neurons: Neurons | None = None
     scale: str | None = None
     requires: tuple[tuple[str, object], ...] = ()
+    on_request: bool = False
 
 
 @dataclass(frozen=True)
@@ -283,13 +317,16 @@ class Family:
     @property
     def structures(self) -> tuple[str, ...]:
         """Types of structure in the layers, which are cut by default."""
-        return tuple(dict.fromkeys(row.structure for stack in self.stacks.values() for row in stack.sites))
+        rows = (row for stack in self.stacks.values() for row in stack.sites)
+        return tuple(dict.fromkeys(row.structure for row in rows if not row.on_request))
 
     @property
     def more_structures(self) -> tuple[str, ...]:
         """Types of structure that are cut on request only."""
         layered = ("hidden-size-per-layer",) if self.decoder is None else ()
+        rows = (row for stack in self.stacks.values() for row in stack.sites)
         return (
+            *dict.fromkeys(row.structure for row in rows if row.on_request),
             *dict.fromkeys(row.structure for row in self.top),
             *(("hidden-size", *layered) if self.hidden_size is not None else ()),
         )

@@ -82,7 +82,7 @@ Size = Keep | Budget | MaxLoss
 
 def size_for(size: Keep | Budget, sites: Sequence[Site]) -> Keep | Budget:
     """Return the size, where it is the default that of a model with such sites."""
-    return DEFAULT_OF_EXPERTS if size is DEFAULT and any(site.routing for site in sites) else size
+    return DEFAULT_OF_EXPERTS if size is DEFAULT and any(site.whole_experts for site in sites) else size
 
 
 def check_trained(size: Size, distills: bool) -> None:

@@ -19,6 +19,7 @@ from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
 from infoprune.statistics.routes import Routes
+from infoprune.structure.experts import expert_reader
 from infoprune.structure.linear import linear
 from infoprune.structure.offload import present
 from infoprune.structure.site import Site
@@ -31,7 +32,8 @@ class SiteStatistics:
     Args:
         site: Site that was measured. For the hidden size it is one of the points where the residual stream is read.
             There y is x: `reader` is the identity, and `fisher` is that of all readers at this point together, at what
-            they read. For experts there are `routes` alone; the matrices are empty.
+            they read. For experts there are `routes` alone; the matrices are empty. For the neurons inside an expert
+            the tokens are those that read it, and their inputs are multiplied by the weights with which they do.
         tokens: Moments of the reader's input, (n,) and (n, n). Every real token counts once, except tokens that are
             more than 4 times as long as the median of their text, which count less (see `huber_weights`).
         importance: The same moments, with every token weighted by its squared gradient.
@@ -72,6 +74,8 @@ class SiteStatistics:
         """Return the statistics of no tokens."""
         if site.streams:
             return cls._of_stream(model, site, smoothing, shrinkage)
+        if site.expert is not None:
+            return cls._of_expert(model, site, site.expert, smoothing, shrinkage)
         if site.routing is not None:
             return cls._of_experts(model, site, smoothing, shrinkage)
         with present(model, site.reader):
@@ -114,6 +118,39 @@ class SiteStatistics:
             centred=False,
             produced=torch.stack([weight.square().sum(1) for weight in weights]).sum(0).sqrt(),
             produced_sum=torch.stack([weight.abs().sum(1) for weight in weights]).sum(0),
+            smoothing=smoothing,
+            shrinkage=shrinkage,
+        )
+
+    @classmethod
+    def _of_expert(
+        cls, model: nn.Module, site: Site, expert: int, smoothing: float, shrinkage: float
+    ) -> SiteStatistics:
+        with present(model, site.reader):
+            weight = exact(expert_reader(model, site, expert)).contiguous()
+            written = [] if site.neurons is None else site.neurons.written
+            entries = [
+                (
+                    rows.owners(site.units).to(weight.device),
+                    exact(model.get_parameter(rows.module)[expert]).movedim(axis, 0),
+                )
+                for rows, axis in written
+            ]
+        squares = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
+        sums = torch.zeros_like(squares)
+        for owners, rows in entries:
+            if rows.ndim > 1:  # biases do not count, as elsewhere
+                squares.index_add_(0, owners, rows.square().sum(1))
+                sums.index_add_(0, owners, rows.abs().sum(1))
+        return cls(
+            site=site,
+            tokens=Moments.empty(site.units, weight.device),
+            importance=Moments.empty(site.units, weight.device),
+            fisher=torch.zeros(len(weight), len(weight), dtype=torch.float64, device=weight.device),
+            reader=weight,
+            centred=False,  # its bias is multiplied by the weight of the token, so it takes up no mean
+            produced=squares.sqrt(),
+            produced_sum=sums,
             smoothing=smoothing,
             shrinkage=shrinkage,
         )
