@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from infoprune.errors import InputError
+from infoprune.kept_neurons import check_neurons, experts_beside, neurons_after
 
 VERSION = 2
 CARRIED = "infoprune_plan"
@@ -21,10 +22,6 @@ HIDDEN_SIZE = "hidden-size"
 HIDDEN_SIZE_PER_LAYER = "hidden-size-per-layer"
 """Type of the sites whose units are the coordinates that a layer uses, a subset of those of the layer below."""
 STREAMS = (HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER)
-EXPERTS = "experts"
-"""Type of the sites whose units are the experts of a layer."""
-EXPERT_NEURONS = "expert-neurons"
-"""Type of the sites whose units are neurons, of which every expert of a layer keeps the same number."""
 VOCABULARY = "vocabulary"
 """The site whose units are tokens."""
 
@@ -77,24 +74,9 @@ class Plan:
                 raise InputError(f"plan: {site} keeps none of its {units} units, expected at least one")
             if any(a >= b for a, b in pairwise(kept)) or any(not 0 <= unit < units for unit in kept[:1] + kept[-1:]):
                 raise InputError(f"plan: kept units of {site} are not ascending, distinct and within 0..{units - 1}")
-        for site, rows in self.neurons.items():
-            self._check_neurons(site, rows)
+        check_neurons(self.units, self.kept, self.neurons)
         if self.token_map is not None:
             self._check_token_map(self.token_map)
-
-    def _check_neurons(self, site: str, rows: tuple[tuple[int, ...], ...]) -> None:
-        if site not in self.kept:
-            raise InputError(f"plan: 'neurons' names {site}, which 'kept' does not, expected sites of both")
-        experts = self.kept.get(experts_beside(site))
-        if not rows or (experts is not None and len(rows) != len(experts)):
-            raise InputError(f"plan: 'neurons' of {site} are of {len(rows)} experts, expected those of all that stay")
-        for row in rows:
-            outside = any(not 0 <= neuron < self.units[site] for neuron in row[:1] + row[-1:])
-            if len(row) != len(self.kept[site]) or outside or any(a >= b for a, b in pairwise(row)):
-                raise InputError(
-                    f"plan: 'neurons' of {site} are not {len(self.kept[site])} for every expert, ascending, distinct "
-                    f"and within 0..{self.units[site] - 1}"
-                )
 
     def neurons_left(self, site: str, experts: int) -> tuple[tuple[int, ...], ...]:
         """Return the kept neurons of each expert that stays.
@@ -152,26 +134,9 @@ class Plan:
             kept[site] = chosen if before is None else tuple(before[i] for i in chosen)
             units.setdefault(site, later.units[site])
         nats = None if self.nats_lost is None or later.nats_lost is None else self.nats_lost + later.nats_lost
-        token_map, neurons = self._token_map_before(later), self._neurons_before(later)
+        token_map = self._token_map_before(later)
+        neurons = {**neurons_after(self.kept, self.neurons, later.kept, later.neurons)}
         return Plan(self.model_type, units, kept, later.criterion, later.seed, nats, token_map, neurons)
-
-    def _neurons_before(self, later: Plan) -> dict[str, tuple[tuple[int, ...], ...]]:
-        """Return the neurons inside experts that both cuts leave, by their numbers before both."""
-        found = {}
-        for site in {**self.neurons, **later.neurons}:
-            if site not in self.kept:
-                found[site] = later.neurons[site]
-                continue
-            if site in self.neurons:
-                before = self.neurons[site]
-                rows = [before[expert] for expert in later.kept.get(experts_beside(site), range(len(before)))]
-            else:
-                rows = [self.kept[site]] * len(later.neurons[site])
-            if site in later.kept:
-                left = later.neurons.get(site, (later.kept[site],) * len(rows))
-                rows = [tuple(row[unit] for unit in own) for row, own in zip(rows, left, strict=True)]
-            found[site] = tuple(rows)
-        return found
 
     def _token_map_before(self, later: Plan) -> tuple[int, ...] | None:
         """Return the token map of the dense model after both cuts."""
@@ -267,16 +232,6 @@ def _is_integer(value: object) -> bool:
 
 def _is_rows(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(row, list) and all(map(_is_integer, row)) for row in value)
-
-
-def experts_beside(site: str) -> str:
-    """Return the name of the site with the experts whose neurons another site has.
-
-    Examples:
-        >>> experts_beside("layers.0.expert-neurons")
-        'layers.0.experts'
-    """
-    return site.removesuffix(EXPERT_NEURONS) + EXPERTS
 
 
 def _is_number(value: object) -> bool:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.kept_neurons import experts_beside
 from infoprune.loading.record import record_sizes
-from infoprune.plan import VOCABULARY, Plan, carry_plan, experts_beside, plan_of
+from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.ranking.eliminate import compensate
 from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics

@@ -15,7 +15,8 @@ from infoprune.budgets.costs import Costs
 from infoprune.budgets.divide import ROUNDING, check_sites, divide
 from infoprune.budgets.shape import Shape
 from infoprune.errors import InputError
-from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, Plan, experts_beside
+from infoprune.kept_neurons import experts_beside
+from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, Plan
 from infoprune.ranking.rank import Rankings
 from infoprune.structure.modes import in_ordinary_mode
 

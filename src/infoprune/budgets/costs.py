@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from infoprune.budgets.counting import count_curve, count_quantity, shape_key
+from infoprune.budgets.counting import check_experts, count_curve, count_quantity, shape_key
 from infoprune.budgets.latency import time_table
 from infoprune.budgets.rounding import preferred_multiple, sizes
 from infoprune.errors import InputError
@@ -194,6 +194,7 @@ def find_costs(
     check_batches(batches)
     shape = typical_shape(batches, model.config)
     sites = find_sites(model, structures)
+    check_experts(sites)
     if any(site.streams for site in sites):
         if quantity == "latency":
             raise InputError(

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from infoprune.families.expert_table import ExpertEntries, Experts, Neurons
 from infoprune.families.llama import HEADS, MISTRAL
-from infoprune.families.table import Attribute, ExpertEntries, Experts, Neurons, Setting, SiteRow
+from infoprune.families.table import Attribute, Setting, SiteRow
 
 EXPERTS = SiteRow(
     structure="experts",

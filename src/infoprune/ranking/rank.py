@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from infoprune.errors import InputError
-from infoprune.plan import HIDDEN_SIZE, Plan, experts_beside
+from infoprune.kept_neurons import experts_beside
+from infoprune.plan import HIDDEN_SIZE, Plan
 from infoprune.ranking.criteria import (
     CRITERIA,
     Criterion,
