@@ -357,6 +357,8 @@ def test_what_does_not_fit_is_refused():
         prune(model, batches, structures=names, criterion="reap", keep=0.5)
     with pytest.raises(InputError, match=r"a budget was given for experts and expert-neurons.*`keep=0.5`"):
         prune(model, batches, structures=["experts", "expert-neurons"], budget="params=0.5")
+    with pytest.raises(InputError, match=r"`structures` has ffn, but no layer of this qwen3_moe has such units; leave"):
+        find_sites(build("qwen3_moe"), ["heads", "ffn"])
     plan = own_neurons(model, 7, experts=range(3))
     with pytest.raises(InputError, match=r"neurons of 3 experts in layers.0.expert-neurons, expected those of 4"):
         apply_plan(model, plan)
@@ -370,3 +372,36 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match=r"the statistics are not of layers.0.expert-neurons.0"):
         apply_plan(build("mixtral"), own_neurons(model, 7), other)
     assert sorted(rank(other, Random()).sites["layers.0.expert-neurons"].neurons[2].tolist()) == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings", "reader"),
+    [
+        ("qwen2_moe", {"mlp_only_layers": [0]}, "mlp.shared_expert.down_proj"),
+        ("deepseek_v2", {"first_k_dense_replace": 1}, "mlp.shared_experts.down_proj"),
+        ("qwen3_moe", {"mlp_only_layers": [0]}, None),
+    ],
+)
+def test_what_every_token_reads_is_an_ordinary_network(model_type, settings, reader, tmp_path):
+    """Layers without experts, and shared experts, on request."""
+    model, batches = build(model_type, torch.float64, **settings), inputs(model_type)
+    sites = find_sites(model, ["ffn"])
+    assert [site.reader for site in sites][1:] == ([f"model.layers.1.{reader}"] if reader else [])
+    assert "ffn" not in {site.structure for site in find_sites(model)}
+    units, kept = {site.name: site.units for site in sites}, {site.name: (0, 3, 5) for site in sites}
+    small = apply_plan(model, Plan(model_type, units, kept, "random", 0))
+    by_hand = copy.deepcopy(model)
+    for site in sites:
+        dropped = [unit for unit in range(site.units) if unit not in (0, 3, 5)]
+        by_hand.get_submodule(site.reader).weight.data[:, dropped] = 0
+    assert relative(answers(small, batches), answers(by_hand, batches)) < 1e-12
+    dense = answers(model, batches)
+    repaired = repair(small, model, batches, ridge=1e-3)
+    assert (answers(repaired, batches) - dense).square().mean() < (answers(small, batches) - dense).square().mean()
+    save(small, tmp_path / "out")
+    assert torch.equal(answers(load(tmp_path / "out"), batches), answers(small, batches))
+    assert ("quantization_config" in json.loads((tmp_path / "out" / "config.json").read_text())) == (
+        model_type == "deepseek_v2"  # whose shared experts have no field of their own
+    )
+    ranked = rank(collect(model, batches, sites=find_sites(model, ["ffn", "expert-neurons"])), ChannelInformation())
+    assert [name for name in ranked.sites if name.endswith("ffn")] == [site.name for site in sites]

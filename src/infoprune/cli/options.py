@@ -146,8 +146,8 @@ Structures = Annotated[
     typer.Option(
         "--structures",
         metavar="NAME,...",
-        help="Types of structure to cut: ffn, heads, cross-heads, hidden-size, hidden-size-per-layer, pooler, "
-        "vocabulary; default: ffn and heads.",
+        help="Types of structure to cut: ffn, heads, cross-heads, experts, expert-neurons, hidden-size, "
+        "hidden-size-per-layer, pooler, vocabulary; default: ffn, heads and experts.",
         rich_help_panel=STRUCTURES,
     ),
 ]
@@ -156,8 +156,8 @@ LayerStructures = Annotated[
     typer.Option(
         "--structures",
         metavar="NAME,...",
-        help="Types of structure that will be cut: ffn, heads, cross-heads, pooler, hidden-size or "
-        "hidden-size-per-layer; default: ffn and heads.",
+        help="Types of structure that will be cut: ffn, heads, cross-heads, experts, expert-neurons, pooler, "
+        "hidden-size or hidden-size-per-layer; default: ffn, heads and experts.",
         rich_help_panel=STRUCTURES,
     ),
 ]

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from infoprune.families.expert_table import ExpertEntries, Experts, Neurons
-from infoprune.families.llama import HEADS, MISTRAL
-from infoprune.families.table import Attribute, Setting, SiteRow
+from infoprune.families.llama import FFN, HEADS, MISTRAL
+from infoprune.families.table import Attribute, Rows, Setting, SiteRow
 
 EXPERTS = SiteRow(
     structure="experts",
@@ -60,18 +60,26 @@ QWEN_EXPERTS = replace(
     ),
 )
 QWEN_NEURONS = replace(NEURONS, experts=QWEN_EXPERTS.experts, config=(Setting("moe_intermediate_size"),))
-# the shared expert, which every token reads, stays as it is, and so do layers without experts
+# layers without experts, and a shared expert, which every token reads and which a gate multiplies
+DENSE = replace(FFN, optional=True, on_request=True)
+SHARED = replace(
+    DENSE,
+    producers=(Rows("mlp.shared_expert.gate_proj"), Rows("mlp.shared_expert.up_proj")),
+    readers=("mlp.shared_expert.down_proj",),
+    stream=None,
+    config=(Setting("shared_expert_intermediate_size"),),
+)
 QWEN2_MOE = replace(
     MIXTRAL,
     model_type="qwen2_moe",
     models="Qwen1.5-MoE, Qwen2-57B-A14B",
-    sites=(HEADS, QWEN_EXPERTS, QWEN_NEURONS),
+    sites=(HEADS, QWEN_EXPERTS, QWEN_NEURONS, DENSE, SHARED),
 )
 QWEN3_MOE = replace(
     QWEN2_MOE,
     model_type="qwen3_moe",
     models="Qwen3-30B-A3B, Qwen3-Coder-30B-A3B",
-    sites=(HEADS, replace(QWEN_EXPERTS, config=EXPERTS.config), QWEN_NEURONS),
+    sites=(HEADS, replace(QWEN_EXPERTS, config=EXPERTS.config), QWEN_NEURONS, DENSE),
 )
 OLMOE = replace(
     QWEN2_MOE,
@@ -106,8 +114,15 @@ DEEPSEEK_V2 = replace(
             config=(Setting("n_routed_experts"), EXPERTS.config[1]),
             experts=DEEPSEEK_EXPERTS,
         ),
-        # no config: its field is also the size of the shared experts
+        # no config: one field is the size of an expert and, times their number, that of the shared ones
         replace(QWEN_NEURONS, experts=DEEPSEEK_EXPERTS, config=()),
+        DENSE,
+        replace(
+            SHARED,
+            producers=(Rows("mlp.shared_experts.gate_proj"), Rows("mlp.shared_experts.up_proj")),
+            readers=("mlp.shared_experts.down_proj",),
+            config=(),
+        ),
     ),
     requires=(("topk_method", "greedy"),),  # else the router chooses among groups of equal size
     since="5.23.0",  # in 5.0.0 the router is a linear module; releases in between were not tried

@@ -83,6 +83,7 @@ def find_sites(
     """
     family = family_named(model.config.model_type, structures)
     found = _in_layers(model, family, family.structures if structures is None else structures)
+    _check_there(family, structures or (), found)
     above = [row for row in _top(model, family) if structures is not None and row.structure in structures]
     found += [site_of(model, family, row, f"top.{row.structure}", 0, "") for row in above]
     if structures is not None and "pooler" in structures and not above:
@@ -92,6 +93,16 @@ def find_sites(
     if structures is not None and {*STREAMS} & {*structures}:
         found += _hidden_sizes(model, family, structures)
     return tuple(site for site in found if site.units > 0 or empty)
+
+
+def _check_there(family: Family, structures: Collection[str], found: Collection[Site]) -> None:
+    """Raise InputError where structures are named that only some models of the family have, and this one has not."""
+    rows = {row.structure for stack in family.stacks.values() for row in stack.sites if row.on_request}
+    for missing in sorted(rows & {*structures} - {site.structure for site in found}):
+        raise InputError(
+            f"`structures` has {missing}, but no layer of this {family.model_type} has such units; leave {missing} out "
+            f"of `structures`, or pass {family.structures[0]!r}"
+        )
 
 
 def _in_layers(model: PreTrainedModel, family: Family, structures: Collection[str]) -> list[Site]:
