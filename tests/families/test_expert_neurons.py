@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 from zoo import answers, build, inputs, long_inputs
 
 from infoprune.budgets.allocate import allocate
-from infoprune.budgets.budget import Keep
+from infoprune.budgets.budget import Counts, Keep
 from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES
@@ -43,6 +44,10 @@ def model_type(request):
 
 def sites_of(model):
     return find_sites(model, ["expert-neurons"])
+
+
+def half(model, structure="expert-neurons"):
+    return Counts({site.name: site.units // 2 for site in find_sites(model, [structure])})
 
 
 def own_neurons(model, count, experts=range(EXPERTS), seed=0):
@@ -154,7 +159,7 @@ def test_neurons_that_nobody_reads_go_without_loss(model_type):
     plan = own_neurons(model, sites_of(model)[0].units // 2)
     silent = masked(model, plan)
     rankings = rank(collect(silent, batches, sites=sites_of(silent)), ChannelInformation())
-    chosen = allocate(rankings, Keep(0.5))
+    chosen = allocate(rankings, half(model))
     assert chosen.nats_lost == pytest.approx(0, abs=1e-12)
     assert sum(float(each.losses.sum()) for each in rankings.sites.values()) > 1e-3
     assert relative(answers(apply_plan(silent, chosen), batches), answers(silent, batches)) < 1e-12
@@ -174,7 +179,7 @@ def test_a_copy_of_a_neuron_is_made_up_for(model_type):
     model, _ = shuffled(model, seed=4)
     dense = answers(model, batches)
     statistics = collect(model, batches, sites=[site], shrinkage=1e-11)
-    plan = allocate(rank(statistics, ChannelInformation()), Keep(0.5))
+    plan = allocate(rank(statistics, ChannelInformation()), half(model))
     assert relative(answers(apply_plan(model, plan, statistics), batches), dense) < 1e-5
     assert relative(answers(apply_plan(model, plan), batches), dense) > 1e-3
 
@@ -187,7 +192,7 @@ def test_the_order_of_neurons_does_not_matter(model_type):
     plans = []
     for each in (model, other):
         statistics = collect(each, batches, sites=sites_of(each))
-        plans.append(allocate(rank(statistics, ChannelInformation()), Keep(0.5)))
+        plans.append(allocate(rank(statistics, ChannelInformation()), half(model)))
     for (name, expert), order in orders.items():
         found = order[list(plans[1].neurons[name][expert])]
         assert sorted(found.tolist()) == list(plans[0].neurons[name][expert])
@@ -217,7 +222,7 @@ def test_one_expert_is_a_feed_forward_network(criterion):
     for each, structure in ((model, "expert-neurons"), (plain, "ffn")):
         statistics = collect(each, batches, sites=find_sites(each, [structure]))
         rankings = rank(statistics, criterion)
-        plans.append(allocate(rankings, Keep(0.5)))
+        plans.append(allocate(rankings, half(each, structure)))
         small = apply_plan(each, plans[-1], statistics)
         smaller.append(answers(small, batches))
         small = repair(small, each, batches, statistics=statistics, ridge=0.1, producers=False)
@@ -329,7 +334,26 @@ def test_a_budget_counts_what_a_token_reads():
     assert default.pruned.flops <= 0.5 * default.dense.flops
     kept = prune(model, batches, structures=["experts", "expert-neurons"], keep=0.5, settings=settings).report.kept
     assert kept["layers.1.experts"] == (2, 4)
-    assert kept["layers.1.expert-neurons"] == (20, 40)
+    assert kept["layers.1.expert-neurons"] == (24, 40)  # kernels need multiples of 8
+
+
+def test_the_default_implementation_runs_what_is_cut():
+    """It multiplies groups of tokens with their experts, and takes round numbers of neurons alone."""
+    model, batches = build("mixtral", torch.float32), inputs("mixtral")
+    model.set_experts_implementation("grouped_mm")
+    sites = sites_of(model)
+    x = torch.randn(5, 48)
+    grouped = neurons_of_expert(model, sites[0], x, 1)
+    model.set_experts_implementation("eager")
+    torch.testing.assert_close(grouped, neurons_of_expert(model, sites[0], x, 1))
+    model.set_experts_implementation("grouped_mm")
+    for size, rounds in (({"budget": "flops=0.8"}, 1), ({"keep": 0.3}, 2)):
+        result = prune(model, batches, structures=["expert-neurons"], **size, settings=Settings(rounds=rounds))
+        with torch.no_grad():
+            assert torch.isfinite(result.model(**batches[0]).logits).all()
+        assert {site.units % 8 for site in sites_of(result.model)} == {0}
+    assert Keep(0.5).count(sites[0]) == 24
+    assert Keep(0.01).count(replace(sites[0], units=100)) == 8
 
 
 def test_rounds_follow_one_another():
@@ -340,7 +364,7 @@ def test_rounds_follow_one_another():
         both = ["experts", "expert-neurons"]
         result = prune(model, batches, structures=both, keep=0.5, settings=settings)
         rows = result.plan.neurons["layers.0.expert-neurons"]
-        assert [len(row) for row in rows] == [20, 20]
+        assert [len(row) for row in rows] == [24, 24]
         without = apply_plan(model, result.plan)
         assert [site.units for site in sites_of(without)] == [site.units for site in sites_of(result.model)]
 

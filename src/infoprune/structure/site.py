@@ -203,6 +203,15 @@ class Site:
         return self.structure in STREAMS
 
     @property
+    def needs_multiples(self) -> bool:
+        """Whether the number of units has to be a round one.
+
+        Kernels that multiply tokens with their experts take no other number of neurons (PyTorch's need strides of 16
+        bytes), and others are slow where the hidden size is none, since it is in all matrices.
+        """
+        return self.streams or self.neurons is not None
+
+    @property
     def measured(self) -> tuple[Site, ...]:
         """Sites for which statistics are collected: this one; one per read point where it is a hidden size.
 
