@@ -24,6 +24,7 @@ from infoprune.ranking.criteria import ChannelInformation, Magnitude, Random, Wa
 from infoprune.ranking.rank import rank
 from infoprune.repairing.repair import repair
 from infoprune.statistics.archive import load_statistics, save_statistics
+from infoprune.statistics.calibration import warn_few_tokens
 from infoprune.statistics.collect import collect
 from infoprune.statistics.expert_neurons import neurons_of_expert
 from infoprune.statistics.merge import merge_statistics
@@ -367,6 +368,12 @@ def test_rounds_follow_one_another():
         assert [len(row) for row in rows] == [24, 24]
         without = apply_plan(model, result.plan)
         assert [site.units for site in sites_of(without)] == [site.units for site in sites_of(result.model)]
+
+
+def test_few_tokens_are_those_of_an_expert():
+    model, batches = build("mixtral"), inputs("mixtral")
+    with pytest.warns(UserWarning, match=r"^20 calibration tokens for the 40 inputs of model.layers.0.mlp.experts,"):
+        warn_few_tokens(sites_of(model), batches)
 
 
 def test_what_does_not_fit_is_refused():

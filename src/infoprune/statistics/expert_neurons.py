@@ -35,12 +35,8 @@ def neurons_of_expert(model: nn.Module, site: Site, x: Float[Tensor, "t n"], exp
     with present(model, site.reader), torch.no_grad():
         read = model.get_parameter(path)
         outputs = read[0].numel() // site.units
-        own = {name: module._parameters[_within(name, site)] for name, _ in routing_at(site).outputs}
-        silent = {
-            _within(name, site): nn.Parameter(torch.zeros_like(each[:1]).expand_as(each))
-            for name, each in own.items()
-            if each is not None
-        }
+        biases = {name: model.get_parameter(name) for name, _ in routing_at(site).outputs if name != path}
+        silent = {_within(name, site): nn.Parameter(torch.zeros_like(each)) for name, each in biases.items()}
         alone = copy.copy(module)  # shares all but its table of parameters
         for first in range(0, site.units, outputs):
             count = min(outputs, site.units - first)
