@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ from test_contract import plan_for, relative
 from torch.nn import functional
 from zoo import answers, build, inputs, long_inputs
 
-from infoprune.budgets.allocate import allocate
+from infoprune.budgets.allocate import allocate, choose_counts
 from infoprune.budgets.budget import Counts, Keep
+from infoprune.budgets.costs import find_costs
+from infoprune.budgets.counting import count_quantity
 from infoprune.checkpoint import load, save
 from infoprune.errors import InputError
 from infoprune.families import FAMILIES
@@ -30,7 +33,7 @@ from infoprune.statistics.expert_neurons import neurons_of_expert
 from infoprune.statistics.merge import merge_statistics
 from infoprune.structure.experts import expert_reader
 from infoprune.structure.sites import find_sites
-from infoprune.surgery import apply_plan
+from infoprune.surgery import apply_plan, outline
 
 MODELS = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2", "gpt_oss")
 EXPERTS = 4
@@ -357,6 +360,28 @@ def test_the_default_implementation_runs_what_is_cut():
     assert Keep(0.01).count(replace(sites[0], units=100)) == 8
 
 
+@pytest.mark.parametrize("quantity", ["params", "bytes", "flops"])
+def test_a_budget_divides_experts_and_their_neurons(quantity):
+    """Whose costs are a product, but for the router and for experts that no token reads."""
+    model, batches = build("mixtral", torch.float32, num_experts=8, num_local_experts=8), inputs("mixtral")
+    both = ["experts", "expert-neurons"]
+    costs = find_costs(model, quantity, batches, structures=both)
+    for experts, neurons in ((8, 40), (8, 8), (1, 8), (1, 40), (3, 16)):
+        counts = {name: neurons if name.endswith("neurons") else experts for name in costs.sites}
+        assert costs.of(counts) == count_quantity(outline(model, counts), quantity, costs.shape)
+    # of all sizes within the budget none loses less
+    rankings = rank(collect(model, batches, sites=find_sites(model, both)), ChannelInformation())
+    limit = 0.75 * costs.dense
+    found = choose_counts(rankings, costs, limit)
+    assert costs.of(found) <= limit
+    lost = {name: ranking.lost.tolist() for name, ranking in rankings.sites.items()}
+    every = (
+        dict(zip(costs.sites, each, strict=True)) for each in product(*(costs.sizes[name] for name in costs.sites))
+    )
+    least = min(sum(lost[name][n] for name, n in each.items()) for each in every if costs.of(each) <= limit)
+    assert sum(lost[name][n] for name, n in found.items()) < 1.2 * least
+
+
 def test_rounds_follow_one_another():
     """Also where the first ranking serves all rounds."""
     model, batches = build("mixtral", torch.float32), inputs("mixtral")
@@ -386,8 +411,8 @@ def test_what_does_not_fit_is_refused():
             prune(model, batches, structures=names, criterion=criterion, keep=0.5)
     with pytest.raises(InputError, match=r"'reap' scores experts, but layers.0.expert-neurons has expert-neurons"):
         prune(model, batches, structures=names, criterion="reap", keep=0.5)
-    with pytest.raises(InputError, match=r"a budget was given for experts and expert-neurons.*`keep=0.5`"):
-        prune(model, batches, structures=["experts", "expert-neurons"], budget="params=0.5")
+    with pytest.raises(InputError, match=r"latency was given for experts and expert-neurons.*`budget=flops=0.8`"):
+        prune(model, batches, structures=["experts", "expert-neurons"], budget="latency=0.8")
     with pytest.raises(InputError, match=r"`structures` has ffn, but no layer of this qwen3_moe has such units; leave"):
         find_sites(build("qwen3_moe"), ["heads", "ffn"])
     plan = own_neurons(model, 7, experts=range(3))

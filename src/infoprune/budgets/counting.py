@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from infoprune.budgets.rounding import FINEST
-from infoprune.errors import InputError
-from infoprune.kept_neurons import EXPERT_NEURONS, EXPERTS
 from infoprune.measuring.measure import config_of_pictures, count_bytes, count_flops, count_parameters, example_batch
 from infoprune.structure.linear import linear
 from infoprune.structure.site import Site
@@ -79,15 +75,6 @@ def _expert_curve(
     more = (total - there) // max(site.units - read, 1) * (counts - read).clamp(min=0)
     first = (total - there) // max(site.units - read, 1) if read == 1 else (there - alone) // (read - 1)
     return first + least + more
-
-
-def check_experts(sites: Sequence[Site]) -> None:
-    """Raise InputError where experts and their neurons are to be cut: the cost of the one depends on the other."""
-    if any(site.whole_experts for site in sites) and any(site.neurons for site in sites):
-        raise InputError(
-            f"a budget was given for {EXPERTS} and {EXPERT_NEURONS}, expected one of them: a neuron costs less, "
-            f"the fewer experts stay; pass a share as `keep=0.5`, or leave {EXPERT_NEURONS} out of `structures`"
-        )
 
 
 def shape_key(model: PreTrainedModel, site: Site) -> object:
