@@ -49,6 +49,9 @@ NEURON_METHODS = (
     ),
 )
 """The same for neurons inside the experts."""
+BOTH = "experts,expert-neurons"
+BOTH_METHODS = (("information", "own", True), ("information", "own", False))
+"""The same for experts and neurons inside them."""
 
 
 def main() -> None:
@@ -64,14 +67,17 @@ def main() -> None:
                 key = {"split": options.split, "keep": keep, "seed": seed, "structure": None}
                 key |= {"criterion": criterion, "sizes": sizes, "repair": repairs}
                 cell(RESULTS, key, partial(measure, criterion, sizes, repairs, keep, seed, options.split))
-            for criterion, sizes, repairs in NEURON_METHODS:
-                key = {"split": options.split, "keep": keep, "seed": seed, "structure": NEURONS}
-                key |= {"criterion": criterion, "sizes": sizes, "repair": repairs}
-                cell(RESULTS, key, partial(measure, criterion, sizes, repairs, keep, seed, options.split, NEURONS))
+            for structures, methods in ((NEURONS, NEURON_METHODS), (BOTH, BOTH_METHODS)):
+                for criterion, sizes, repairs in methods:
+                    key = {"split": options.split, "keep": keep, "seed": seed, "structure": structures}
+                    key |= {"criterion": criterion, "sizes": sizes, "repair": repairs}
+                    cell(
+                        RESULTS, key, partial(measure, criterion, sizes, repairs, keep, seed, options.split, structures)
+                    )
     if options.split == "test":
         rows = [row for row in cells(RESULTS) if row["split"] == "test"]
         write_page([row for row in rows if row.get("structure") is None])
-        write_neurons([row for row in rows if row.get("structure") == NEURONS])
+        write_neurons([row for row in rows if row.get("structure") in (NEURONS, BOTH)])
         console.print(f"wrote {PAGE.name}")
 
 
@@ -82,14 +88,16 @@ def measure(
     model, texts = dense(), calibration(seed)
     size = {"keep": keep}
     if sizes == "own":
-        names = [name for site in find_sites(model, [structure]) for name in site.cut_parameters]
+        # of both as many parameters as of experts alone
+        counted = [structure if structure != BOTH else "experts"]
+        names = [name for site in find_sites(model, counted) for name in site.cut_parameters]
         experts = sum(model.get_parameter(name).numel() for name in names)
         size = {"budget": Budget("params", 1 - (1 - keep) * experts / model.num_parameters())}
     result = prune(
         model,
         texts,
         **size,
-        structures=[structure],
+        structures=structure.split(","),
         criterion=criterion,
         settings=Settings(repair=repairs),
         statistics=statistics(seed, structure),
@@ -131,7 +139,7 @@ def calibration(seed: int) -> Batches:
 def statistics(seed: int, structure: str) -> Statistics:
     """Return the statistics of the calibration pieces."""
     model = dense()
-    return collect(model, calibration(seed), sites=find_sites(model, [structure]), seed=seed)
+    return collect(model, calibration(seed), sites=find_sites(model, structure.split(",")), seed=seed)
 
 
 def held_out(kind: str, split: str) -> Batches:
@@ -173,29 +181,40 @@ def write_page(rows: list[dict]) -> None:
 def write_neurons(rows: list[dict]) -> None:
     """Write the table of neurons inside experts."""
     lines = [
-        "| neurons that stay | criterion | neurons of an expert | re-fit | seeds | KL (nats per token) "
-        "| lowest to highest | reviews, news, code | same next token | parameters | a token reads | FLOPs |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| stays | cut | criterion | in a layer | re-fit | seeds | KL (nats per token) | lowest to highest "
+        "| reviews, news, code | same next token | parameters | a token reads | FLOPs |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
+    ways = [(NEURONS, *each) for each in NEURON_METHODS] + [(BOTH, *each) for each in BOTH_METHODS]
     for keep in sorted({row["keep"] for row in rows}, reverse=True):
         found = []
-        for criterion, sizes, repairs in NEURON_METHODS:
-            way = {"keep": keep, "criterion": criterion, "sizes": sizes, "repair": repairs}
-            same = [row for row in rows if all(row[name] == value for name, value in way.items())]
+        for way in ways:
+            key = ("structure", "criterion", "sizes", "repair")
+            same = [row for row in rows if row["keep"] == keep and tuple(row[name] for name in key) == way]
             if same:
                 found.append((fmean(row["kl"] for row in same), way, same))
-        for kl, way, same in sorted(found, key=lambda each: each[0]):
+        for kl, (structure, criterion, _, repairs), same in sorted(found, key=lambda each: each[0]):
             kls = [row["kl"] for row in same]
             kinds = ", ".join(f"{fmean(row[f'kl_{kind}'] for row in same):.3f}" for kind in KINDS)
-            fewest, most = min(min(row["kept"]) for row in same), max(max(row["kept"]) for row in same)
-            sizes = f"{fewest}" if way["sizes"] == "equal" else f"{fewest} to {most}"
             shares = " | ".join(f"{fmean(row[name] for row in same):.1%}" for name in ("parameters", "active", "flops"))
             lines.append(
-                f"| {keep:.0%} | {way['criterion']} | {sizes} | {'yes' if way['repair'] else 'no'} | {len(same)} "
+                f"| {keep:.0%} | {'neurons' if structure == NEURONS else 'experts and neurons'} | {criterion} "
+                f"| {_sizes(same, structure)} | {'yes' if repairs else 'no'} | {len(same)} "
                 f"| {kl:.4f} | {min(kls):.4f} to {max(kls):.4f} | {kinds} "
                 f"| {fmean(row['agreement'] for row in same):.1%} | {shares} |"
             )
     write_part(PAGE, NEURONS, lines)
+
+
+def _sizes(rows: list[dict], structure: str) -> str:
+    """Return the numbers of units of the layers, in words."""
+    kinds = ("experts", "neurons") if structure == BOTH else ("neurons",)
+    parts = []
+    for index, kind in enumerate(kinds):
+        counts = [count for row in rows for count in row["kept"][index :: len(kinds)]]
+        span = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+        parts.append(f"{span} {kind}")
+    return " of ".join(parts)
 
 
 if __name__ == "__main__":
