@@ -36,6 +36,7 @@ from infoprune.structure.sites import find_sites
 from infoprune.surgery import apply_plan, outline
 
 MODELS = ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "deepseek_v2", "gpt_oss")
+LAYOUTS = ("mixtral", "deepseek_v2", "gpt_oss")  # one of each layout and way to weigh
 EXPERTS = 4
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*calibration tokens")
@@ -44,6 +45,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*calibration tokens")
 @pytest.fixture(params=MODELS)
 def model_type(request):
     return request.param
+
+
+each_layout = pytest.mark.parametrize("model_type", LAYOUTS, indirect=True)
 
 
 def sites_of(model):
@@ -107,6 +111,7 @@ def test_slicing_is_masking(model_type):
     assert [site.units for site in find_sites(small)] == [site.units for site in find_sites(model)]
 
 
+@each_layout
 def test_experts_and_their_neurons_are_cut_together(model_type):
     model, batches, kept = build(model_type), inputs(model_type), (0, 2, 3)
     whole = own_neurons(model, 7)
@@ -169,6 +174,7 @@ def test_neurons_that_nobody_reads_go_without_loss(model_type):
     assert relative(answers(apply_plan(silent, chosen), batches), answers(silent, batches)) < 1e-12
 
 
+@each_layout
 def test_a_copy_of_a_neuron_is_made_up_for(model_type):
     """In every expert its last neurons say what others say, and their readers take over what they said."""
     model, batches = build(model_type, num_hidden_layers=1), inputs(model_type, ((30, 26, 30, 28) * 2,) * 2)
@@ -187,6 +193,7 @@ def test_a_copy_of_a_neuron_is_made_up_for(model_type):
     assert relative(answers(apply_plan(model, plan), batches), dense) > 1e-3
 
 
+@each_layout
 def test_the_order_of_neurons_does_not_matter(model_type):
     """The same neurons go, whatever their places in their experts are."""
     model, batches = build(model_type), inputs(model_type)
@@ -286,6 +293,7 @@ def test_layers_of_equal_sizes_open_in_transformers(model_type, tmp_path):
         assert relative(answers(back, inputs(model_type)), answers(small, inputs(model_type))) < 1e-5
 
 
+@each_layout
 def test_layers_may_keep_other_numbers(model_type, tmp_path):
     """Also with fewer experts."""
     model, batches = build(model_type, torch.float32), inputs(model_type)
