@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from torch import nn
 
 from infoprune.errors import InputError
+from infoprune.kept_neurons import check_neurons, experts_beside, neurons_after
 
 VERSION = 2
 CARRIED = "infoprune_plan"
@@ -38,6 +39,9 @@ class Plan:
         nats_lost: Predicted loss in nats per input; None where the criterion's losses are not nats.
         token_map: For every token the kept token whose row of the embedding table the model reads; a kept token reads
             its own. None where the kept tokens are renumbered, or where no token is removed.
+        neurons: For neurons inside experts, by site name, the kept neurons of each expert that stays, ascending. The
+            kept units of such a site count them only. Where a site is not named, all experts keep the neurons with the
+            numbers of the kept units.
 
     Raises:
         InputError: The fields do not fit one another; the message names the site.
@@ -57,6 +61,7 @@ class Plan:
     seed: int
     nats_lost: float | None = None
     token_map: tuple[int, ...] | None = None
+    neurons: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.units.keys() != self.kept.keys():
@@ -69,8 +74,19 @@ class Plan:
                 raise InputError(f"plan: {site} keeps none of its {units} units, expected at least one")
             if any(a >= b for a, b in pairwise(kept)) or any(not 0 <= unit < units for unit in kept[:1] + kept[-1:]):
                 raise InputError(f"plan: kept units of {site} are not ascending, distinct and within 0..{units - 1}")
+        check_neurons(self.units, self.kept, self.neurons)
         if self.token_map is not None:
             self._check_token_map(self.token_map)
+
+    def neurons_left(self, site: str, experts: int) -> tuple[tuple[int, ...], ...]:
+        """Return the kept neurons of each expert that stays.
+
+        Args:
+            site: Name of the site of the neurons.
+            experts: Number of experts before the cut.
+        """
+        stay = len(self.kept.get(experts_beside(site), range(experts)))
+        return self.neurons.get(site, (self.kept[site],) * stay)
 
     def _check_token_map(self, token_map: tuple[int, ...]) -> None:
         tokens = self.units.get(VOCABULARY, 0)
@@ -119,7 +135,8 @@ class Plan:
             units.setdefault(site, later.units[site])
         nats = None if self.nats_lost is None or later.nats_lost is None else self.nats_lost + later.nats_lost
         token_map = self._token_map_before(later)
-        return Plan(self.model_type, units, kept, later.criterion, later.seed, nats, token_map)
+        neurons = {**neurons_after(self.kept, self.neurons, later.kept, later.neurons)}
+        return Plan(self.model_type, units, kept, later.criterion, later.seed, nats, token_map, neurons)
 
     def _token_map_before(self, later: Plan) -> tuple[int, ...] | None:
         """Return the token map of the dense model after both cuts."""
@@ -143,7 +160,8 @@ class Plan:
 
     def to_json(self) -> str:
         """Return the text of plan.json, with each list of units on one line."""
-        fields = {name: value for name, value in asdict(self).items() if name != "token_map" or value is not None}
+        optional = {"token_map", "neurons"}
+        fields = {name: value for name, value in asdict(self).items() if name not in optional or value}
         text = json.dumps({"version": VERSION, **fields}, indent=1)
         return re.sub(r"\[\n[\s\d,]+\]", lambda found: " ".join(found[0].split()), text)
 
@@ -182,6 +200,9 @@ class Plan:
         token_map = data.get("token_map")
         if not (token_map is None or (isinstance(token_map, list) and all(map(_is_integer, token_map)))):
             raise InputError("plan.json: 'token_map' must be a list of integers or null")
+        neurons = data.get("neurons", {})
+        if not isinstance(neurons, dict) or not all(map(_is_rows, neurons.values())):
+            raise InputError("plan.json: 'neurons' must hold lists of lists of integers by site name")
         return cls(
             data["model_type"],
             units,
@@ -190,6 +211,7 @@ class Plan:
             data["seed"],
             nats,
             None if token_map is None else tuple(token_map),
+            {site: tuple(tuple(row) for row in rows) for site, rows in neurons.items()},
         )
 
 
@@ -206,6 +228,10 @@ def _of_version_1(data: dict[str, Any]) -> dict[str, Any]:
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(row, list) and all(map(_is_integer, row)) for row in value)
 
 
 def _is_number(value: object) -> bool:

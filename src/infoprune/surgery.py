@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
+from infoprune.kept_neurons import experts_beside
 from infoprune.loading.record import record_sizes
 from infoprune.plan import VOCABULARY, Plan, carry_plan, plan_of
 from infoprune.ranking.eliminate import compensate
@@ -18,6 +19,7 @@ from infoprune.statistics.precision import exact
 from infoprune.statistics.statistics import SiteStatistics, Statistics
 from infoprune.structure.cut import cut_site
 from infoprune.structure.embeddings import count_rows, cut_tokens
+from infoprune.structure.experts import expert_reader
 from infoprune.structure.linear import LinearMap, linear
 from infoprune.structure.modes import in_ordinary_mode
 from infoprune.structure.narrow import narrow_layers, steps_between
@@ -64,11 +66,16 @@ def apply_plan(model: PreTrainedModel, plan: Plan, statistics: Statistics | None
     names = {name for site in cut if not site.streams for name in site.cut_parameters}
     borrowed = {id(weight): weight for weight in map(model.get_parameter, names)}
     small = load_into_memory(copy.deepcopy(model, {} if is_offloaded(model) else dict(borrowed)))
-    for name, kept in plan.kept.items():
+    # experts before their neurons, of which the plan names those of the experts that stay
+    for name in sorted(plan.kept, key=[VOCABULARY, *sites].index):
+        kept = plan.kept[name]
         if len(kept) == plan.units[name]:
             continue
         if name == VOCABULARY:
             _cut_vocabulary(small, plan)
+            continue
+        if sites[name].neurons is not None:
+            _cut_neurons(small, sites[name], plan, statistics, model)
             continue
         found: tuple[SiteStatistics, ...] = ()
         if statistics is not None and sites[name].routing is None:
@@ -122,6 +129,29 @@ def _cut_vocabulary(model: PreTrainedModel, plan: Plan) -> None:
     read_rows(model, rows)
 
 
+def _cut_neurons(
+    small: PreTrainedModel, site: Site, plan: Plan, statistics: Statistics | None, model: PreTrainedModel
+) -> None:
+    """Keep some neurons of every expert that is left, and compensate the weights that read them."""
+    count = site.neurons.experts if site.neurons is not None else 0
+    experts = plan.kept.get(experts_beside(site.name), range(count))
+    rows = plan.neurons_left(site.name, count)
+    if len(rows) != len(experts):
+        raise InputError(
+            f"the plan has the neurons of {len(rows)} experts in {site.name}, expected those of {len(experts)}; use "
+            "the model that the plan was made for"
+        )
+    weights = []
+    if statistics is not None:
+        for expert, row in zip(experts, rows, strict=True):
+            found = _checked(statistics, site.measured[expert], model)
+            kept = torch.tensor(row, device=found.reader.device)
+            weights.append(compensate(found.covariance, found.reader, kept))
+    cut_site(small, site, torch.tensor(plan.kept[site.name]), torch.tensor(rows))
+    for index, weight in enumerate(weights):
+        expert_reader(small, site, index).copy_(weight)
+
+
 def _check_fit(model: PreTrainedModel, sites: dict[str, Site], plan: Plan) -> None:
     if plan.model_type != model.config.model_type:
         raise InputError(
@@ -143,7 +173,8 @@ def _checked(statistics: Statistics, site: Site, model: nn.Module) -> SiteStatis
     """Return the statistics of a site or read point; raise InputError where they are not of this model."""
     found = statistics.sites.get(site.name)
     with present(model, site.reader):
-        reader = exact(linear(model, site.reader).weight)
+        weight = linear(model, site.reader).weight if site.expert is None else expert_reader(model, site, site.expert)
+        reader = exact(weight)
     known = site.streams or (found is not None and torch.equal(found.reader.to(reader.device), reader))
     if found is None or found.site != site or not known:
         raise InputError(

@@ -15,6 +15,7 @@ from infoprune.budgets.costs import Costs
 from infoprune.budgets.divide import ROUNDING, check_sites, divide
 from infoprune.budgets.shape import Shape
 from infoprune.errors import InputError
+from infoprune.kept_neurons import experts_beside
 from infoprune.plan import HIDDEN_SIZE, HIDDEN_SIZE_PER_LAYER, Plan
 from infoprune.ranking.rank import Rankings
 from infoprune.structure.modes import in_ordinary_mode
@@ -76,7 +77,12 @@ def allocate(
         lost += float(ranking.losses[: ranking.site.units - len(kept[name])].sum())
     units = {name: ranking.site.units for name, ranking in rankings.sites.items()}
     nats = lost if rankings.nats else None
-    return Plan(rankings.model_type, units, kept, rankings.criterion, rankings.seed, nats)
+    neurons = {
+        name: ranking.neurons_left(len(kept[name]), kept.get(experts_beside(name)))
+        for name, ranking in rankings.sites.items()
+        if ranking.neurons is not None and len(kept[name]) < units[name]
+    }
+    return Plan(rankings.model_type, units, kept, rankings.criterion, rankings.seed, nats, neurons=neurons)
 
 
 def choose_counts(

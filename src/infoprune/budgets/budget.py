@@ -43,14 +43,16 @@ class Keep:
             )
 
     def count(self, site: Site) -> int:
-        """Return how many units a site keeps: its share, rounded half up; of the hidden size a multiple of 8.
+        """Return how many units a site keeps: its share, rounded half up.
+
+        Of the hidden size and of neurons inside experts it is a multiple of 8.
 
         Raises:
             InputError: No unit would be left; the message gives the least share that leaves one.
         """
         kept = math.floor(site.units * self.share + 0.5)
-        if site.streams and self.share < 1 and site.units > FINEST:
-            kept = max(FINEST, FINEST * math.floor(kept / FINEST + 0.5))  # fast for kernels, in all matrices
+        if site.needs_multiples and self.share < 1 and site.units > FINEST:
+            kept = max(FINEST, FINEST * math.floor(kept / FINEST + 0.5))
         if kept == 0:
             unit = {"heads": "head", "cross-heads": "head", "experts": "expert"}.get(
                 site.structure, "coordinate" if site.streams else "neuron"

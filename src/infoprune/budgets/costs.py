@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from infoprune.budgets.counting import count_curve, count_quantity, shape_key
 from infoprune.budgets.latency import time_table
+from infoprune.budgets.pairs import Pair, pairs_of
 from infoprune.budgets.rounding import preferred_multiple, sizes
 from infoprune.errors import InputError
 from infoprune.measuring.measure import device_of
@@ -62,6 +63,7 @@ class Costs:
             size at most, since a matrix connects coordinates with units or with other coordinates.
         layers: Where every layer may have a hidden size of its own: the cost of a coordinate there, by name of that
             site, bottom to top.
+        pairs: Experts and their neurons where both may be cut, whose costs are no sum.
 
     Raises:
         InputError: The quantity is not known.
@@ -74,6 +76,7 @@ class Costs:
     sizes: dict[str, tuple[int, ...]]
     thinner: dict[int, Costs] = field(default_factory=dict)
     layers: dict[str, Coordinate] = field(default_factory=dict)
+    pairs: tuple[Pair, ...] = ()
 
     def __post_init__(self) -> None:
         check_quantity(self.quantity)
@@ -97,7 +100,8 @@ class Costs:
         """Return the cost of the model with the given number of units of every site."""
         if self.streams:
             return self.at(counts).of(counts)
-        return self.rest + sum(float(curve[counts[name]]) for name, curve in self.sites.items())
+        more = sum(float(each.more(self.sites, [counts[each.experts]], [counts[each.neurons]])) for each in self.pairs)
+        return self.rest + more + sum(float(curve[counts[name]]) for name, curve in self.sites.items())
 
     def at(self, hidden_sizes: Mapping[str, int]) -> Costs:
         """Return the costs of the model with the given hidden sizes, by the number of units of its other sites.
@@ -140,6 +144,7 @@ class Costs:
             self,
             sites={name: self.sites[name] for name in self.sites if name in sites},
             sizes={name: self.sizes[name] for name in self.sizes if name in sites},
+            pairs=tuple(pair for pair in self.pairs if pair.experts in sites and pair.neurons in sites),
         )
 
 
@@ -283,6 +288,7 @@ def _costs(
     first = next(model.parameters())
     multiple = multiple or preferred_multiple(device_of(model), first.dtype)
     permitted = {site.name: sizes(site, multiple, depth=depth) for site in sites}
+    pairs = pairs_of(sites, quantity)
     if quantity == "latency" and is_offloaded(model):
         raise InputError(
             "a budget of latency was given for a model with offloaded weights, expected weights on one device; "
@@ -300,4 +306,4 @@ def _costs(
             alike[key] = count_curve(model, site, quantity, shape, total, depth=0 in permitted[site.name])
         curves[site.name] = alike[key]
     rest = total - sum(float(curve[-1]) for curve in curves.values())
-    return Costs(quantity, shape, rest, curves, permitted)
+    return Costs(quantity, shape, rest, curves, permitted, pairs=pairs)

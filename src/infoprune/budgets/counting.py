@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from infoprune.budgets.rounding import FINEST
 from infoprune.measuring.measure import config_of_pictures, count_bytes, count_flops, count_parameters, example_batch
 from infoprune.structure.linear import linear
 from infoprune.structure.site import Site
@@ -51,10 +52,12 @@ def count_curve(
     """
     # a layer that has lost a head has an index of those that are left, which takes some bytes for each
     index = site.index_bytes if quantity == "bytes" else 0
-    alone = total if site.units == 1 else count_quantity(outline(model, {site.name: 1}), quantity, shape) - index
-    if site.routing is not None:
+    few = min(FINEST, site.units) if site.needs_multiples else 1
+    there = total if site.units == few else count_quantity(outline(model, {site.name: few}), quantity, shape)
+    alone = there - (index if site.units > few else 0)
+    if site.whole_experts:
         return _expert_curve(model, site, quantity, shape, total, alone)
-    unit = (total - alone) // max(site.units - 1, 1)
+    unit = (total - alone) // max(site.units - few, 1)
     first = alone - count_quantity(outline(model, {site.name: 0}), quantity, shape) if depth else unit
     curve = unit * torch.arange(site.units + 1, dtype=torch.float64)
     curve[1:] += first - unit

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 
 import torch
 from jaxtyping import Float
@@ -122,20 +124,72 @@ def _beside(
     here = costs.at(fixed) if costs.streams else costs
     spent = here.rest + sum(float(here.sites[name][n]) for name, n in fixed.items() if name not in costs.streams)
     permitted = [_common([set(costs.sizes[name]) for name in group], min(units[n] for n in group)) for group in groups]
-    curves = [
-        Curve(
-            sum((here.sites[name][each] for name in group), torch.zeros(())).tolist(),
-            sum((losses[name][each] for name in group), torch.zeros(())).tolist(),
-        )
-        for group, each in zip(groups, permitted, strict=True)
-    ]
-    chosen = least_loss(curves, room - spent)
+    options = [_options(each, here, losses) for each in _joined(groups, permitted, here)]
+    chosen = least_loss([each.curve for each in options], room - spent)
     if chosen is None:
         return None
     lost = sum(float(losses[name][count]) for name, count in fixed.items())
-    lost += sum(curve.losses[index] for curve, index in zip(curves, chosen, strict=True))
-    picked = zip(groups, permitted, chosen, strict=True)
-    return lost, {**fixed, **{name: each[index] for group, each, index in picked for name in group}}
+    lost += sum(each.curve.losses[index] for each, index in zip(options, chosen, strict=True))
+    return lost, dict(fixed) | {
+        name: count
+        for each, index in zip(options, chosen, strict=True)
+        for names, count in zip(each.groups, each.counts[index], strict=True)
+        for name in names
+    }
+
+
+Group = tuple[Sequence[str], Sequence[int]]
+"""Sites that share one number of units, and the numbers that are permitted."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Sizes of a group of sites, or of two groups whose costs depend on each other.
+
+    Args:
+        groups: Names of the sites of each group.
+        counts: Number of units of each group, option by option.
+        curve: Costs and losses of the options.
+    """
+
+    groups: Sequence[Sequence[str]]
+    counts: Sequence[tuple[int, ...]]
+    curve: Curve
+
+
+def _joined(groups: Sequence[Sequence[str]], permitted: Sequence[Sequence[int]], costs: Costs) -> list[list[Group]]:
+    """Return the groups one by one, but experts together with their neurons, since their costs are no sum."""
+    neurons = {pair.experts: pair.neurons for pair in costs.pairs}
+    apart = {name: (group, each) for group, each in zip(groups, permitted, strict=True) for name in group}
+    return [
+        [apart[name], *([apart[neurons[name]]] if name in neurons else [])]
+        for name in (group[0] for group in groups)
+        if name not in neurons.values()
+    ]
+
+
+def _options(groups: Sequence[Group], costs: Costs, losses: Losses) -> _Options:
+    """Return the sizes of one group, or those of experts and their neurons that lose less than all cheaper ones."""
+    names = [group for group, _ in groups]
+
+    def summed(curves: Losses, group: Group) -> Float[Tensor, " sizes"]:
+        return sum((curves[name][list(group[1])] for name in group[0]), torch.zeros(()))
+
+    if len(groups) == 1:
+        (group,) = groups
+        curve = Curve(summed(costs.sites, group).tolist(), summed(losses, group).tolist())
+        return _Options(names, [(count,) for count in group[1]], curve)
+    experts, neurons = groups
+    cost = summed(costs.sites, experts)[:, None] + summed(costs.sites, neurons)
+    for pair in (each for each in costs.pairs if each.neurons in neurons[0]):
+        cost = cost + pair.more(costs.sites, experts[1], neurons[1])
+    lost = summed(losses, experts)[:, None] + summed(losses, neurons)
+    every = zip(cost.flatten().tolist(), lost.flatten().tolist(), product(experts[1], neurons[1]), strict=True)
+    best: list[tuple[float, float, tuple[int, ...]]] = []
+    for option in sorted(every):
+        if not best or option[1] < best[-1][1]:
+            best.append(option)
+    return _Options(names, [each for *_, each in best], Curve([each[0] for each in best], [each[1] for each in best]))
 
 
 def _common(sizes: Sequence[set[int]], most: int) -> list[int]:

@@ -72,7 +72,10 @@ def measured(
         if site.structure == HIDDEN_SIZE_PER_LAYER or predicted <= 0:
             return ranking
         units = tuple(sorted(ranking.order[site.units - kept :].tolist()))
-        trial = Plan(rankings.model_type, {name: site.units}, {name: units}, rankings.criterion, rankings.seed)
+        neurons = {} if ranking.neurons is None else {name: ranking.neurons_left(kept)}
+        trial = Plan(
+            rankings.model_type, {name: site.units}, {name: units}, rankings.criterion, rankings.seed, neurons=neurons
+        )
         small = apply_plan(model, trial, statistics)
         gap = (evaluate(small, some).logits.double() - before).square().sum() / 2
         sums = torch.stack([gap, torch.tensor(len(before))])

@@ -66,6 +66,6 @@ def sizes(site: Site, multiple: int, *, depth: bool = False) -> tuple[int, ...]:
         multiple: Factor of all numbers of neurons.
         depth: Permit 0 where the family supports layers without such a block.
     """
-    step = multiple if site.size == 1 and site.routing is None else 1
+    step = multiple if site.size == 1 and not site.whole_experts else 1
     none = (0,) if depth and site.least == 0 else ()
     return (*none, *range(min(step, site.units), site.units, step), site.units)

@@ -147,8 +147,8 @@ Structures = Annotated[
     typer.Option(
         "--structures",
         metavar="NAME,...",
-        help="Types of structure to cut: ffn, heads, cross-heads, experts, hidden-size, hidden-size-per-layer, pooler, "
-        "vocabulary; default: ffn, heads and experts.",
+        help="Types of structure to cut: ffn, heads, cross-heads, experts, expert-neurons, hidden-size, "
+        "hidden-size-per-layer, pooler, vocabulary; default: ffn, heads and experts.",
         rich_help_panel=STRUCTURES,
     ),
 ]
@@ -157,8 +157,8 @@ LayerStructures = Annotated[
     typer.Option(
         "--structures",
         metavar="NAME,...",
-        help="Types of structure that will be cut: ffn, heads, cross-heads, experts, pooler, hidden-size or "
-        "hidden-size-per-layer; default: ffn, heads and experts.",
+        help="Types of structure that will be cut: ffn, heads, cross-heads, experts, expert-neurons, pooler, "
+        "hidden-size or hidden-size-per-layer; default: ffn, heads and experts.",
         rich_help_panel=STRUCTURES,
     ),
 ]
@@ -167,8 +167,8 @@ ComparedStructures = Annotated[
     typer.Option(
         "--structures",
         metavar="NAME,...",
-        help="Types of structure to cut: ffn, heads, cross-heads, experts or pooler; default: ffn and heads, of models "
-        "of experts the experts alone.",
+        help="Types of structure to cut: ffn, heads, cross-heads, experts, expert-neurons or pooler; default: ffn and "
+        "heads, of models of experts the experts alone.",
         rich_help_panel=STRUCTURES,
     ),
 ]

@@ -10,6 +10,7 @@ from infoprune.families.deberta import DEBERTA, DEBERTA_V2
 from infoprune.families.dino import DINOV2, DINOV2_WITH_REGISTERS, DINOV3
 from infoprune.families.distilbert import DISTILBERT
 from infoprune.families.esm import ESM
+from infoprune.families.expert_table import ExpertEntries, Experts, Neurons
 from infoprune.families.falcon import FALCON
 from infoprune.families.gpt2 import GPT2
 from infoprune.families.gpt_bigcode import GPT_BIGCODE
@@ -50,7 +51,6 @@ from infoprune.families.stablelm import STABLELM
 from infoprune.families.t5 import MT5, T5
 from infoprune.families.table import (
     Attribute,
-    Experts,
     Family,
     HiddenSize,
     Norms,
@@ -138,9 +138,11 @@ FAMILIES: dict[str, Family] = {
 __all__ = [
     "FAMILIES",
     "Attribute",
+    "ExpertEntries",
     "Experts",
     "Family",
     "HiddenSize",
+    "Neurons",
     "Norms",
     "PositionBias",
     "Rows",

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from infoprune.families.expert_table import Experts, Neurons
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -65,32 +67,6 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Experts:
-    """Feed-forward networks of a layer, of which a router chooses some for every token.
-
-    The module that holds them is called with tokens (tokens, n), the numbers of the experts of each and their weights,
-    both (tokens, chosen), and returns the weighted sum. The weights are the largest of a softmax over all experts.
-
-    Args:
-        router: Module with a row of logits for every expert.
-        parameters: Parameters with an entry for every expert along their first axis, those of the router first.
-        outputs: Those parameters that write an expert's answer, each with the axis of its coordinates in the entry of
-            one expert.
-        chosen: "module:attribute" with the number of experts that a token reads.
-        normalised: Whether the weights of the chosen experts are divided by their sum, or the "module:attribute" that
-            says so.
-        factor: Number by which the weights are multiplied then, or its "module:attribute".
-    """
-
-    router: str
-    parameters: tuple[str, ...]
-    outputs: tuple[tuple[str, int], ...]
-    chosen: str
-    normalised: bool | str = True
-    factor: float | str = 1.0
-
-
-@dataclass(frozen=True)
 class PositionBias:
     """Bias of the attention scores by position, with a column for every head, that all layers of a stack share.
 
@@ -122,7 +98,8 @@ class SiteRow:
 
     Args:
         structure: Type of structure: "ffn" or "heads"; with grouped queries a unit of "heads" is a key/value head with
-            all of its queries; "cross-heads" in a decoder that reads an encoder's output; "experts".
+            all of its queries; "cross-heads" in a decoder that reads an encoder's output; "experts"; "expert-neurons"
+            inside experts.
         producers: Rows that write the units.
         readers: Linear modules whose input columns are the units; for experts the module that holds them.
         stream: Module whose first input is the residual that is added to the reader's output; None where a norm or
@@ -142,10 +119,12 @@ class SiteRow:
             or a bias of queries; those that a model does not have are ignored.
         optional: Whether some layers of a model do not have the reader, and so no such units.
         experts: Experts and their router, or None.
+        neurons: Neurons inside the experts, if these are the units and not whole experts.
         scale: Parameter with a factor for every coordinate of the stream, by which the reader's output is multiplied
             before it is added to the residual (layer scale); "config.<field>" is one factor for all; or None.
         requires: Config fields that must have a value for the row to hold; where they differ, another row of the same
             type describes the layers.
+        on_request: Whether the units are cut only where the structure is named.
     """
 
     structure: str
@@ -162,8 +141,10 @@ class SiteRow:
     vectors: tuple[str, ...] = ()
     optional: bool = False
     experts: Experts | None = None
+    neurons: Neurons | None = None
     scale: str | None = None
     requires: tuple[tuple[str, object], ...] = ()
+    on_request: bool = False
 
 
 @dataclass(frozen=True)
@@ -283,13 +264,16 @@ class Family:
     @property
     def structures(self) -> tuple[str, ...]:
         """Types of structure in the layers, which are cut by default."""
-        return tuple(dict.fromkeys(row.structure for stack in self.stacks.values() for row in stack.sites))
+        rows = (row for stack in self.stacks.values() for row in stack.sites)
+        return tuple(dict.fromkeys(row.structure for row in rows if not row.on_request))
 
     @property
     def more_structures(self) -> tuple[str, ...]:
         """Types of structure that are cut on request only."""
         layered = ("hidden-size-per-layer",) if self.decoder is None else ()
+        rows = (row for stack in self.stacks.values() for row in stack.sites)
         return (
+            *dict.fromkeys(row.structure for row in rows if row.on_request),
             *dict.fromkeys(row.structure for row in self.top),
             *(("hidden-size", *layered) if self.hidden_size is not None else ()),
         )

@@ -81,14 +81,14 @@ class Grid:
                 "layers, e.g. ffn; leave it out, or pass `criteria=slicegpt`"
             )
         sites = find_sites(model, self.structures)
-        experts = tuple(site for site in sites if site.routing is not None)
+        experts = tuple(site for site in sites if site.whole_experts)
         return experts if experts and self.structures is None else sites
 
     def for_sites(self, sites: Sequence[Site]) -> Grid:
         """Return the grid with the structures of some sites, and with their usual methods where none are named."""
         structures = tuple(dict.fromkeys(site.structure for site in sites))
-        experts = any(site.routing is not None for site in sites)
-        usual = USUAL_OF_EXPERTS if experts and len(structures) == 1 else USUAL_OF_ALL if experts else USUAL
+        routed = any(site.routing is not None for site in sites)
+        usual = USUAL_OF_EXPERTS if all(site.whole_experts for site in sites) else USUAL_OF_ALL if routed else USUAL
         return replace(self, structures=structures, criteria=self.criteria or usual)
 
     @property

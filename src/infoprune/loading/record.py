@@ -115,6 +115,9 @@ def empty_of(
 
 def units_in(model: PreTrainedModel, site: Site) -> int:
     """Return the number of units that a cut model has in a site of the model before the cut."""
+    if site.neurons is not None:
+        path, axis = site.neurons.read
+        return model.get_parameter(path).shape[1 + axis]
     if site.routing is not None:
         return len(model.get_parameter(site.routing.parameters[0]))
     return int(linear(model, site.reader).weight.shape[1]) // site.size

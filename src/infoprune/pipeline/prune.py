@@ -77,9 +77,9 @@ def prune(
             for the smallest model that loses no more.
         max_kl: Largest KL divergence from the model's outputs, in nats per input; it needs no labels.
         eval_batches: Inputs to measure `max_loss` or `max_kl` on.
-        structures: Types of structure to cut, some of "ffn", "heads", "cross-heads", "experts", "pooler", "hidden-size"
-            and "hidden-size-per-layer". By default all neurons, heads and experts, and with the shape "uniform" the
-            hidden size too, where a stock config ties it to the heads.
+        structures: Types of structure to cut, some of "ffn", "heads", "cross-heads", "experts", "expert-neurons",
+            "pooler", "hidden-size" and "hidden-size-per-layer". By default all neurons, heads and experts, and with
+            the shape "uniform" the hidden size too, where a stock config ties it to the heads.
         criterion: Criterion that ranks the units, or its name.
         settings: Rounds, repair and shape; `Settings()` by default.
         distill: Distill the result from the model: a number of epochs, or a `Distillation`. Its epochs are divided

@@ -93,7 +93,7 @@ Size = Keep | Budget | MaxLoss
 
 def size_for(size: Keep | Budget, sites: Sequence[Site]) -> Keep | Budget:
     """Return the size, where it is the default that of a model with such sites."""
-    if isinstance(size, Keep) or not is_default(size) or not any(site.routing for site in sites):
+    if isinstance(size, Keep) or not is_default(size) or not any(site.whole_experts for site in sites):
         return size
     return default_of_experts(size.allocation, size.depth)
 

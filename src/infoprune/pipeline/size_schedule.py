@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 from infoprune.budgets.allocate import check_nats, choose_counts, even_counts
 from infoprune.budgets.budget import Budget, Counts, Keep
 from infoprune.budgets.costs import Costs, find_costs
+from infoprune.budgets.rounding import FINEST
 from infoprune.budgets.shape import Shape, share_counts
 from infoprune.budgets.timed import as_timed, time_share
 from infoprune.errors import InputError
@@ -49,6 +51,8 @@ class _ByShare:
     units: dict[str, int]
     goal: dict[str, int]
     parts: int
+    steps: dict[str, int]
+    """Number by name of a site of which the numbers of its units have to be multiples, unless they are all."""
 
     @property
     def by_losses(self) -> bool:
@@ -60,7 +64,9 @@ class _ByShare:
     def beforehand(self, part: int, units: Mapping[str, int]) -> Counts:
         done = (part + 1) / self.parts
         left = {name: units * (self.goal[name] / units) ** done for name, units in self.units.items()}
-        return Counts({name: max(self.goal[name], round(number)) for name, number in left.items()})
+        steps = self.steps
+        sizes = {name: math.ceil(round(number) / steps[name]) * steps[name] for name, number in left.items()}
+        return Counts({name: max(self.goal[name], min(size, self.units[name])) for name, size in sizes.items()})
 
 
 @dataclass(frozen=True)
@@ -124,8 +130,10 @@ def size_schedule(
         InputError: The size cannot be met.
     """
     if isinstance(size, Keep):
-        units = {site.name: site.units for site in find_sites(model, structures)}
-        return _ByShare(units, share_counts(model, structures, size.share, shape), parts)
+        sites = find_sites(model, structures)
+        units = {site.name: site.units for site in sites}
+        steps = {site.name: FINEST if site.neurons is not None else 1 for site in sites}
+        return _ByShare(units, share_counts(model, structures, size.share, shape), parts, steps)
     check_nats(size.allocation, criterion.name, criterion.nats)
     costs = find_costs(model, size.quantity, batches, structures=structures, depth=size.depth, progress=progress)
     timed = partial(time_share, model, costs.shape) if size.quantity == "latency" else None

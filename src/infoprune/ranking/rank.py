@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 from zlib import crc32
@@ -12,8 +12,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from infoprune.errors import InputError
+from infoprune.kept_neurons import experts_beside
 from infoprune.plan import HIDDEN_SIZE, Plan
-from infoprune.ranking.criteria import CRITERIA, Criterion, ExpertCriterion, JointCriterion, PairedCriterion
+from infoprune.ranking.criteria import (
+    CRITERIA,
+    Criterion,
+    CriterionWithExtras,
+    ExpertCriterion,
+    JointCriterion,
+    PairedCriterion,
+)
 from infoprune.ranking.eliminate import Elimination
 from infoprune.ranking.experts import Frequency, Reap, experts_only
 from infoprune.statistics.calibration import Progress
@@ -34,16 +42,26 @@ class Ranking:
         site: Site of the units.
         order: Unit indices, (units,).
         losses: Loss of each removal, given the ones before it, (units,); nats for information criteria.
+        neurons: For neurons inside experts, those of every expert in the order of removal, (experts, units); with unit
+            order[i] every expert e loses its neuron neurons[e, i]. None for other units.
     """
 
     site: Site
     order: Int[Tensor, " units"]
     losses: Float[Tensor, " units"]
+    neurons: Int[Tensor, "experts units"] | None = None
 
     @property
     def lost(self) -> Float[Tensor, " _"]:
         """Loss where only 0, 1, ... units stay, (units + 1,), in the unit of the losses."""
         return torch.cat([self.losses.new_zeros(1), self.losses.cumsum(0)]).flip(0)
+
+    def neurons_left(self, count: int, experts: Sequence[int] | None = None) -> tuple[tuple[int, ...], ...]:
+        """Return, for neurons inside experts, those that so many units leave in each of some experts, None for all."""
+        if self.neurons is None:
+            raise ValueError(f"{self.site.name} has no neurons inside experts")
+        rows = (self.neurons if experts is None else self.neurons[list(experts)])[:, self.site.units - count :]
+        return tuple(tuple(row) for row in rows.sort(1).values.tolist())
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ class Rankings:
 
     def among(self, plan: Plan) -> Rankings:
         """Return the same order among the units that a plan keeps, numbered as in the model after that cut."""
-        sites = {name: _among(each, plan.kept[name]) for name, each in self.sites.items() if plan.kept[name]}
+        sites = {name: _among(each, plan) for name, each in self.sites.items() if plan.kept[name]}
         return replace(self, sites=sites)
 
 
@@ -84,12 +102,32 @@ def _at_shares(lost: Float[Tensor, " _"]) -> tuple[float, ...]:
     return tuple(float(f"{nats:.6g}") for nats in between.tolist())
 
 
-def _among(ranking: Ranking, kept: tuple[int, ...]) -> Ranking:
+def _among(ranking: Ranking, plan: Plan) -> Ranking:
+    kept = plan.kept[ranking.site.name]
+    site = replace(ranking.site, units=len(kept))
+    if ranking.neurons is not None:
+        return _neurons_among(ranking, plan, site)
     new = torch.full((ranking.site.units,), -1)
     new[list(kept)] = torch.arange(len(kept))
     stays = new[ranking.order] >= 0
-    site = replace(ranking.site, units=len(kept))
     return Ranking(site, new[ranking.order][stays], ranking.losses[stays])
+
+
+def _neurons_among(ranking: Ranking, plan: Plan, site: Site) -> Ranking:
+    """Return the ranking of the neurons that a plan keeps, which are the last ones of every expert that stays."""
+    left = torch.tensor(plan.neurons_left(site.name, ranking.site.neurons.experts if ranking.site.neurons else 0))
+    experts = plan.kept.get(experts_beside(site.name), range(len(left)))
+    old = ranking.neurons if ranking.neurons is not None else left
+    rows = [_renumbered(old[expert], own) for expert, own in zip(experts, left, strict=True)]
+    gone = ranking.site.units - site.units
+    return Ranking(site, torch.arange(site.units).flip(0), ranking.losses[gone:], torch.stack(rows))
+
+
+def _renumbered(order: Int[Tensor, " units"], left: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
+    """Return the order of those units that are left, by their new numbers."""
+    new = torch.full_like(order, -1)
+    new[left] = torch.arange(len(left))
+    return new[order][new[order] >= 0]
 
 
 @runtime_checkable
@@ -130,9 +168,16 @@ def rank(
         torch.Size([64])
     """
     ranked: dict[str, Ranking] = {}
-    names = [name for name, each in statistics.sites.items() if not each.site.streams]
+    parts: dict[str, list[str]] = {}
+    for name, each in statistics.sites.items():
+        if not each.site.streams:
+            parts.setdefault(name if each.site.expert is None else name.rpartition(".")[0], []).append(name)
+    names = list(parts)
     paired = isinstance(criterion, PairedCriterion)
     for name in reversed(names) if paired else names:
+        if parts[name] != [name]:
+            ranked[name] = _neurons_of_experts(name, [statistics.sites[each] for each in parts[name]], criterion, seed)
+            continue
         site = statistics.sites[name]
         if site.pairs is not None and budget is not None and site.pairs.above is not None:
             site = _below(site, site.pairs, ranked.get(site.pairs.above.name), budget)
@@ -144,10 +189,22 @@ def rank(
     return Rankings(ranked, statistics.model_type, criterion.name, seed, criterion.nats)
 
 
+def _neurons_of_experts(name: str, experts: Iterable[SiteStatistics], criterion: Criterion, seed: int) -> Ranking:
+    """Return the ranking of the neurons inside experts: each by itself, and with a unit one neuron of each."""
+    orders, losses = [], []
+    for each in experts:
+        found = _eliminated(each, criterion, _generator(seed, each.site.name))
+        orders.append(found.order.cpu())
+        # nobody loses anything by an expert that no token reads
+        losses.append(found.losses.cpu() * (not criterion.nats or each.tokens.rows > 0))
+        site = replace(each.site, name=name, expert=None)
+    return Ranking(site, torch.arange(site.units).flip(0), torch.stack(losses).sum(0), torch.stack(orders))
+
+
 def _eliminated(site: SiteStatistics, criterion: Criterion, generator: torch.Generator) -> Elimination:
-    if site.site.routing is None:
-        return criterion.rank_site(site, generator)
     check_criterion(criterion, [site.site])
+    if not site.site.whole_experts:
+        return criterion.rank_site(site, generator)
     if not isinstance(criterion, ExpertCriterion):
         raise TypeError(f"{criterion.name} ranks no experts")
     return criterion.rank_experts(site, generator)
@@ -162,13 +219,23 @@ def check_criterion(criterion: Criterion, sites: Iterable[Site], argument: str =
         argument: Argument that named it, for the message.
     """
     for site in sites:
-        if site.routing is not None and not isinstance(criterion, ExpertCriterion):
+        if site.neurons is not None and isinstance(criterion, PairedCriterion | CriterionWithExtras):
+            others = ", ".join(
+                name
+                for name, make in CRITERIA.items()
+                if not isinstance(make(), PairedCriterion | CriterionWithExtras | Reap | Frequency)
+            )
+            raise InputError(
+                f"criterion {criterion.name!r} has no score for {site.name}, expected one of: {others}; pass e.g. "
+                f"`{argument}=information`, or leave {site.structure} out of `structures`"
+            )
+        if site.whole_experts and not isinstance(criterion, ExpertCriterion):
             others = ", ".join(name for name, make in CRITERIA.items() if isinstance(make(), ExpertCriterion))
             raise InputError(
                 f"criterion {criterion.name!r} has no score for {site.name}, expected one of: {others}; pass e.g. "
                 f"`{argument}=information`, or leave experts out of `structures`"
             )
-        if site.routing is None and isinstance(criterion, Reap | Frequency):
+        if not site.whole_experts and isinstance(criterion, Reap | Frequency):
             raise experts_only(criterion.name, site, argument)
 
 

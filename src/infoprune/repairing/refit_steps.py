@@ -33,7 +33,7 @@ class RefitStep:
         norm: Whether the module is a norm, with a gain and perhaps a bias for every coordinate.
         neurons: Producers of the neurons that the module reads, so that both can be re-fitted together; else empty.
         units: Number of these neurons.
-        experts: Site whose experts the module holds; None for others.
+        experts: Site whose experts the module holds, or of the neurons inside them where these were cut; else None.
         scale: Factors by which the output is multiplied before the residual is added, see `Site`.
         early: Whether it is fitted to what the dense weights make of the dense input, so that the dense module need not
             have run: a linear module that is seldom narrower than what it reads, and has no residual.
@@ -106,7 +106,7 @@ def refit_steps(small: PreTrainedModel, dense: PreTrainedModel) -> dict[str, Ref
             neurons = site.producers if site.structure == "ffn" and site.units > 0 else ()
             found[site.reader] = RefitStep(
                 site.reader,
-                site.name,
+                site.measured[0].name,
                 site.stream,
                 outputs.get(site.reader),
                 True,

@@ -265,9 +265,13 @@ def layer_and_structure(site: str) -> tuple[str, str]:
 
 def unit_name(structure: str) -> str:
     """Return the name of the units of a type of structure."""
-    return {"ffn": "neurons", "vocabulary": "tokens", "hidden-size": "coordinates", "pooler": "hidden neurons"}.get(
-        structure, structure
-    )
+    return {
+        "ffn": "neurons",
+        "expert-neurons": "neurons of each expert",
+        "vocabulary": "tokens",
+        "hidden-size": "coordinates",
+        "pooler": "hidden neurons",
+    }.get(structure, structure)
 
 
 def _active(before: int | None, after: int | None) -> list[Row]:

@@ -213,14 +213,19 @@ def warn_few_tokens(sites: Sequence[Site], batches: Sequence[Batch]) -> None:
         return
     _warn_equal(batches)
     (tokens,) = total(sum(int(real_tokens(batch).sum()) for batch in batches))
-    widest = max(sites, key=lambda site: site.units * site.size)
-    inputs = widest.units * widest.size
+    widest = max(sites, key=lambda site: site.units * site.size / _share_read(site))
+    inputs, tokens = widest.units * widest.size, round(tokens * _share_read(widest))
     if tokens < inputs:
         warnings.warn(
             f"{tokens} calibration tokens for the {inputs} inputs of {widest.reader}, expected more than inputs: "
             "only shrinkage keeps the covariances invertible; pass more or longer texts",
             stacklevel=3,
         )
+
+
+def _share_read(site: Site) -> float:
+    """Return the share of the tokens that reach a unit of a site on average: those that read its expert, else all."""
+    return site.routing.chosen / site.neurons.experts if site.routing is not None and site.neurons is not None else 1.0
 
 
 EQUAL = 0.9

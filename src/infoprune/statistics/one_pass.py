@@ -16,6 +16,7 @@ from infoprune.processes import add_up, total
 from infoprune.statistics.answer import answer_of, remedy
 from infoprune.statistics.backpropagate import backpropagate, scale_of
 from infoprune.statistics.calibration import Progress, model_inputs, real_tokens
+from infoprune.statistics.expert_neurons import reading_tokens, weighted_neurons
 from infoprune.statistics.extras import Extras
 from infoprune.statistics.gradients import Gradients
 from infoprune.statistics.huber import huber_weights
@@ -67,7 +68,7 @@ class OnePass:
     def over(self, parts: Sequence[MicroBatch], progress: Progress | None) -> Statistics:
         """Run the pass; in a process group every process has its own inputs, and all get the statistics of all."""
         sites = self.segment.sites
-        importance: dict[str, dict[int, list[Tensor]]] = {site.name: {} for site in sites}
+        importance: dict[str, dict[int, list[Tensor]]] = {site.name: {} for site in sites if not site.expert}
         keys = {part.batch: part.key for part in parts}
         tokens, routes = 0, RouteRecorder()
         fisher = {site.name: self._no_fisher(site) for site in sites if self._keeps_fisher(site)}
@@ -89,6 +90,8 @@ class OnePass:
         fisher = {name: mirrored(each / inputs).float() for name, each in fisher.items()}
         batches = {name: [torch.cat(each) for each in of.values()] for name, of in importance.items()}
         kept = share_importance(batches)
+        # all experts of a layer are read by the same tokens' sum, so they have one importance
+        kept |= {site.name: kept[f"{site.name.rpartition('.')[0]}.0"] for site in sites if site.expert}
         levels = {name: sum(float(w.sum()) for w in each) / max(tokens, 1) for name, each in kept.items()}
         sites_found = routes.added(self.extras.added(self.accumulated), inputs)
         model_type = self.model.config.model_type
@@ -136,14 +139,17 @@ class OnePass:
             mask, importances = masks[site.stack], []
             for number, (call, square) in enumerate(zip(taps[site.name][0].passed, squares[site.name], strict=True)):
                 real = _real(call.x, mask.to(square.device))
-                if site.routing is not None and site.name in self.accumulated:
+                if site.expert is not None and site.name in self.accumulated:
+                    self._accumulate_expert(self.accumulated[site.name], call, square, real, len(mask))
+                elif site.routing is not None and site.name in self.accumulated:
                     x = call.x.flatten(0, -2)
                     routes.add(self.model, site, x, kept[site.name, number], real.flatten())
                 elif site.name in self.accumulated:
                     self._accumulate(self.accumulated[site.name], call, square, real, len(mask))
                 importances.append((square * real).float().reshape(len(mask), -1))
                 seen = max(seen, int(real.sum())) if real.numel() == len(mask) else int(real.sum())  # one per text
-            found[site.name] = torch.stack(importances).sum(0)
+            if not site.expert:
+                found[site.name] = torch.stack(importances).sum(0)
             for tap in taps[site.name]:
                 tap.passed.clear()
         self.extras.end_batch()
@@ -159,6 +165,19 @@ class OnePass:
         weight, x, square = weights.reshape(real.shape)[real], x[real], square[real]
         statistics.tokens.update(x, weight)
         statistics.importance.update(x, square * weight)
+
+    def _accumulate_expert(
+        self, statistics: SiteStatistics, call: ReaderCall, square: Tensor, real: Bool[Tensor, ...], inputs: int
+    ) -> None:
+        """Add the neurons of one expert, times the weights of the tokens that read it, to the moments of its site."""
+        tokens, x = weighted_neurons(self.model, statistics.site, call)
+        counted = real.flatten()[tokens]
+        tokens, x = tokens[counted], x[counted]
+        there, lengths = torch.zeros_like(real.flatten()), square.new_zeros(real.numel())
+        there[tokens], lengths[tokens] = True, torch.linalg.vector_norm(x, dim=-1).to(square)
+        weights = huber_weights(lengths.reshape(inputs, -1, 1), there.reshape(inputs, -1)).flatten()[tokens]
+        statistics.tokens.update(x, weights)
+        statistics.importance.update(x, square.flatten()[tokens] * weights)
 
     def _gather(
         self,
@@ -190,7 +209,9 @@ class OnePass:
                 if name not in self.accumulated:
                     continue
                 statistics = self.accumulated[name]
-                if statistics.site.routing is not None:
+                if statistics.site.expert is not None:
+                    add_products(statistics.fisher, rows[reading_tokens(statistics.site, calls[0])[0]])
+                elif statistics.site.routing is not None:
                     kept.setdefault((name, application), []).append(rows)
                 else:
                     add_products(statistics.fisher, rows)

@@ -19,6 +19,7 @@ from infoprune.statistics.calibration import Progress, model_inputs
 from infoprune.statistics.micro_batches import MicroBatch, length_of, outputs_of
 from infoprune.statistics.on_disk import EIGHT, site_bytes
 from infoprune.statistics.taps import readers_of, tapped
+from infoprune.structure.experts import expert_reader
 from infoprune.structure.linear import linear
 from infoprune.structure.modes import evaluation_mode
 from infoprune.structure.replay import LayerRun, Replay
@@ -218,9 +219,10 @@ def _segment(first: int, stop: int, calls: int, sites: Sequence[Site], at: Mappi
 
 
 def _bytes(model: nn.Module, site: Site, itemsize: int = EIGHT) -> int:
-    if site.routing is not None:  # its statistics are some numbers for every token and expert
+    if site.whole_experts:  # its statistics are some numbers for every token and expert
         return site_bytes(0, site.units, site.units)
-    outputs, inputs = linear(model, site.reader).weight.shape
+    weight = linear(model, site.reader).weight if site.expert is None else expert_reader(model, site, site.expert)
+    outputs, inputs = weight.shape
     return site_bytes(inputs if site.streams else outputs, inputs, site.units, itemsize)
 
 

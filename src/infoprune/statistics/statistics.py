@@ -19,8 +19,7 @@ from infoprune.statistics.moments import Moments
 from infoprune.statistics.pairs import Pairs
 from infoprune.statistics.precision import exact
 from infoprune.statistics.routes import Routes
-from infoprune.structure.linear import linear
-from infoprune.structure.offload import present
+from infoprune.statistics.unit_weights import UnitWeights
 from infoprune.structure.site import Site
 
 
@@ -31,7 +30,8 @@ class SiteStatistics:
     Args:
         site: Site that was measured. For the hidden size it is one of the points where the residual stream is read.
             There y is x: `reader` is the identity, and `fisher` is that of all readers at this point together, at what
-            they read. For experts there are `routes` alone; the matrices are empty.
+            they read. For experts there are `routes` alone; the matrices are empty. For the neurons inside an expert
+            the tokens are those that read it, and their inputs are multiplied by the weights with which they do.
         tokens: Moments of the reader's input, (n,) and (n, n). Every real token counts once, except tokens that are
             more than 4 times as long as the median of their text, which count less (see `huber_weights`).
         importance: The same moments, with every token weighted by its squared gradient.
@@ -70,75 +70,18 @@ class SiteStatistics:
     @classmethod
     def empty(cls, model: nn.Module, site: Site, smoothing: float, shrinkage: float) -> SiteStatistics:
         """Return the statistics of no tokens."""
-        if site.streams:
-            return cls._of_stream(model, site, smoothing, shrinkage)
-        if site.routing is not None:
-            return cls._of_experts(model, site, smoothing, shrinkage)
-        with present(model, site.reader):
-            reader = linear(model, site.reader)
-            weight = exact(reader.weight)
-        outputs, inputs = weight.shape
-        squares = torch.zeros(site.units, dtype=torch.float64, device=weight.device)
-        sums = torch.zeros_like(squares)
-        for producer in site.producers:
-            with present(model, producer.module):
-                rows = exact(linear(model, producer.module).weight).to(squares.device)
-            owners = producer.owners(site.units).to(squares.device)
-            rows = rows[: len(owners)]
-            squares.index_add_(0, owners, rows.square().sum(1))
-            sums.index_add_(0, owners, rows.abs().sum(1))
+        weights = UnitWeights.of(model, site)
+        outputs, inputs = weights.reader.shape
+        device = weights.reader.device
         return cls(
             site=site,
-            tokens=Moments.empty(inputs, weight.device),
-            importance=Moments.empty(inputs, weight.device),
-            fisher=torch.zeros(outputs, outputs, dtype=torch.float64, device=weight.device),
-            reader=weight,
-            centred=reader.bias is not None,
-            produced=squares.sqrt(),
-            produced_sum=sums,
-            smoothing=smoothing,
-            shrinkage=shrinkage,
-        )
-
-    @classmethod
-    def _of_experts(cls, model: nn.Module, site: Site, smoothing: float, shrinkage: float) -> SiteStatistics:
-        with present(model, site.reader):
-            weights = [exact(weight).flatten(1) for weight in model.get_submodule(site.reader).parameters()]
-        device = weights[0].device
-        return cls(
-            site=site,
-            tokens=Moments.empty(site.units, device),
-            importance=Moments.empty(site.units, device),
-            fisher=torch.zeros(0, 0, dtype=torch.float64, device=device),
-            reader=torch.zeros(0, site.units, dtype=torch.float64, device=device),
-            centred=False,
-            produced=torch.stack([weight.square().sum(1) for weight in weights]).sum(0).sqrt(),
-            produced_sum=torch.stack([weight.abs().sum(1) for weight in weights]).sum(0),
-            smoothing=smoothing,
-            shrinkage=shrinkage,
-        )
-
-    @classmethod
-    def _of_stream(cls, model: nn.Module, site: Site, smoothing: float, shrinkage: float) -> SiteStatistics:
-        readers = [linear(model, path) for path in site.readers]
-        with present(model, site.reader):
-            identity = torch.eye(site.units, dtype=torch.float64, device=exact(readers[0].weight).device)
-        squares = torch.zeros(site.units, dtype=torch.float64, device=identity.device)
-        sums = torch.zeros_like(squares)
-        for producer in site.producers:
-            with present(model, producer.module):
-                rows = exact(linear(model, producer.module).weight).to(squares.device)
-            squares += rows.square().sum(1)
-            sums += rows.abs().sum(1)
-        return cls(
-            site=site,
-            tokens=Moments.empty(site.units, identity.device),
-            importance=Moments.empty(site.units, identity.device),
-            fisher=torch.zeros_like(identity),
-            reader=identity,
-            centred=all(reader.bias is not None for reader in readers),
-            produced=squares.sqrt(),
-            produced_sum=sums,
+            tokens=Moments.empty(inputs, device),
+            importance=Moments.empty(inputs, device),
+            fisher=torch.zeros(outputs, outputs, dtype=torch.float64, device=device),
+            reader=weights.reader,
+            centred=weights.centred,
+            produced=weights.produced,
+            produced_sum=weights.produced_sum,
             smoothing=smoothing,
             shrinkage=shrinkage,
         )

@@ -63,7 +63,7 @@ class _Entry:
         n, units = self.site.units * self.site.size, self.site.units
         extras: dict[str, tuple[int, ...]] = {"masks": (inputs, self.directions, units)} if self.directions else {}
         extras |= {"activation_norm": (units,)} if self.activation_norm else {}
-        if self.site.routing is not None:
+        if self.site.whole_experts:
             extras |= {"logits": (self.routes[0], units), "products": (*self.routes, units)}
             extras |= {"lengths": (units,), "counts": (units,)}
         return {
@@ -189,7 +189,7 @@ def _read_site(file: Path, entry: _Entry, inputs: int, device: torch.device | st
         shrinkage=entry.shrinkage,
         masks=found.get("masks"),
         activation_norm=found.get("activation_norm"),
-        routes=None if entry.site.routing is None else Routes(**{name: found[name] for name in ROUTES}),
+        routes=Routes(**{name: found[name] for name in ROUTES}) if entry.site.whole_experts else None,
     )
 
 

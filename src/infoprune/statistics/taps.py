@@ -13,10 +13,18 @@ from infoprune.structure.site import Site
 
 @dataclass(frozen=True)
 class ReaderCall:
-    """Input of one application of a reader, and its output with gradient."""
+    """Input of one application of a reader, and its output with gradient.
+
+    Args:
+        x: The input.
+        y: The output.
+        routed: Of a module of experts the numbers of the experts that every token reads, and their weights, both
+            (tokens, chosen); else None.
+    """
 
     x: Tensor
     y: Tensor
+    routed: tuple[Tensor, Tensor] | None = None
 
 
 class Tap:
@@ -28,7 +36,8 @@ class Tap:
     def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Record an application, and return its output with gradient."""
         lowest = not output.requires_grad
-        self.passed.append(ReaderCall(inputs[0].detach(), output.requires_grad_() if lowest else output))
+        routed = (inputs[1], inputs[2].detach()) if len(inputs) == 3 else None
+        self.passed.append(ReaderCall(inputs[0].detach(), output.requires_grad_() if lowest else output, routed))
         return output.clone() if lowest else output  # Falcon adds to it in place, which a leaf does not allow
 
 

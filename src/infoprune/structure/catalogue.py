@@ -66,6 +66,8 @@ def catalogue_markdown() -> str:
 def _unit(row: SiteRow) -> str:
     if row.structure == "ffn":
         return "neuron"
+    if row.neurons is not None:
+        return "neuron of every expert"
     if row.experts is not None:
         return "expert"
     return "key/value head with its query heads" if len(row.unit_size) > 1 else "head"

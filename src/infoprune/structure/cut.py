@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
@@ -13,17 +14,21 @@ from infoprune.structure.headless_attention import HeadlessAttention
 from infoprune.structure.linear import linear, untranspose
 from infoprune.structure.position_bias import keep_bias_heads
 from infoprune.structure.site import Site, Size
-from infoprune.structure.slices import unit_coordinates
+from infoprune.structure.slices import Slice, unit_coordinates
 from infoprune.structure.stream import Stream
 
 
-def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
+def cut_site(
+    model: nn.Module, site: Site, kept: Int[Tensor, " k"], neurons: Int[Tensor, "experts k"] | None = None
+) -> None:
     """Keep some units of one site, in place; an attention without heads is removed.
 
     Args:
         model: The model, which is changed.
         site: The site.
         kept: Numbers of the kept units, ascending.
+        neurons: For neurons inside experts, the kept ones of each expert that the model has; None where they are the
+            same.
 
     Raises:
         InputError: No unit is kept of a site that needs one.
@@ -37,10 +42,12 @@ def cut_site(model: nn.Module, site: Site, kept: Int[Tensor, " k"]) -> None:
         keep_bias_heads(model, site.bias, kept)
     for producer in site.producers:
         linear(model, producer.module).keep_outputs(producer.rows(kept, site.units))
-    for name in (*site.vectors, *(() if site.routing is None else site.routing.parameters)):
+    for name in site.vectors:
         _keep_entries(model, name, kept, site.units)
     if site.routing is None:
         _keep_inputs(model, site, kept)
+    else:
+        _cut_experts(model, site, kept, neurons)
     if site.residual is not None:
         _cut_tables(model, site.residual, kept)
     if len(kept) == 0:
@@ -55,6 +62,27 @@ def _keep_entries(model: nn.Module, name: str, kept: Int[Tensor, " k"], units: i
     old = model.get_parameter(name)
     entries = unit_coordinates(kept, len(old) // units).to(old.device)
     cut = old.detach().index_select(0, entries).contiguous()
+    replace_parameter(model, old, nn.Parameter(cut, requires_grad=old.requires_grad))
+
+
+def _cut_experts(
+    model: nn.Module, site: Site, kept: Int[Tensor, " k"], neurons: Int[Tensor, "experts k"] | None
+) -> None:
+    """Keep some experts, or some neurons of every expert, in place."""
+    if site.neurons is not None:
+        for rows, axis in site.neurons.entries:
+            _keep_neurons(model, rows, axis, kept[None] if neurons is None else neurons, site.units)
+    else:
+        for name in site.routing.parameters if site.routing is not None else ():
+            _keep_entries(model, name, kept, site.units)
+
+
+def _keep_neurons(model: nn.Module, rows: Slice, axis: int, kept: Int[Tensor, "experts k"], units: int) -> None:
+    """Keep some neurons of every expert in a parameter of all experts, in place; one row of numbers serves all."""
+    old = model.get_parameter(rows.module)
+    index = torch.stack([rows.rows(each, units) for each in kept]).to(old.device)
+    shape = [len(index), *(index.shape[1] if at == axis else 1 for at in range(old.ndim - 1))]
+    cut = torch.take_along_dim(old.detach(), index.reshape(shape), 1 + axis).contiguous()
     replace_parameter(model, old, nn.Parameter(cut, requires_grad=old.requires_grad))
 
 

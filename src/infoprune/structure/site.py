@@ -97,6 +97,28 @@ class Routing:
 
 
 @dataclass(frozen=True)
+class ExpertNeurons:
+    """Where the neurons inside the experts of a layer lie, in parameters whose first axis counts the experts.
+
+    Args:
+        experts: Number of experts.
+        written: Entries of the parameters that write them, each with the axis of the neurons in the entry of one
+            expert.
+        read: Name of the parameter that reads them, and that axis.
+    """
+
+    experts: int
+    written: tuple[tuple[Slice, int], ...]
+    read: tuple[str, int]
+
+    @property
+    def entries(self) -> tuple[tuple[Slice, int], ...]:
+        """Entries of all parameters with neurons."""
+        path, axis = self.read
+        return (*self.written, (Slice(path, (1,)), axis))
+
+
+@dataclass(frozen=True)
 class Site:
     """Set of units that some modules produce and one module reads.
 
@@ -105,7 +127,8 @@ class Site:
             "pictures.3.ffn" in the tower of a model of texts that reads pictures.
         structure: Type of structure: "ffn", "heads" or "cross-heads"; "pooler" above the layers; "hidden-size" for the
             coordinates of the residual stream, which many modules read; "hidden-size-per-layer" for those that one
-            layer keeps; "experts" for feed-forward networks among which a router chooses.
+            layer keeps; "experts" for feed-forward networks among which a router chooses; "expert-neurons" for the
+            neurons inside them, where a unit is one neuron of every expert.
         layer: Index of the layer, 0 at the bottom of its stack.
         units: Number of units that the model has now.
         size: Coordinates of the reader's input that a unit owns (1 for a neuron, the head size for a head, the size of
@@ -123,7 +146,9 @@ class Site:
         crossing: Paths of those producers that read the encoder's output.
         bias: For heads, the position bias that their layer shares with others; None where there is none.
         vectors: Paths of parameters outside linear modules whose first axis belongs to the units.
-        routing: For experts, how tokens reach them; None elsewhere.
+        routing: For experts and the neurons inside them, how tokens reach the experts; None elsewhere.
+        neurons: For neurons inside experts, where they lie; None elsewhere.
+        expert: Number of the expert, where statistics of its neurons alone are collected; else None.
         scale: Path of the parameter by which the reader's output is multiplied before it is added to the residual, or
             one factor for all coordinates; None where it is added as it is.
     """
@@ -147,6 +172,8 @@ class Site:
     vectors: tuple[str, ...] = ()
     routing: Routing | None = None
     scale: str | float | None = None
+    neurons: ExpertNeurons | None = None
+    expert: int | None = None
 
     @property
     def reader(self) -> str:
@@ -161,7 +188,14 @@ class Site:
     @property
     def cut_parameters(self) -> tuple[str, ...]:
         """Names of the parameters that get smaller with a cut."""
+        if self.neurons is not None:
+            return tuple(rows.module for rows, _ in self.neurons.entries)
         return tuple(f"{path}.weight" for path in self.linears) + (self.routing.parameters if self.routing else ())
+
+    @property
+    def whole_experts(self) -> bool:
+        """Whether the units are experts, and not neurons inside them."""
+        return self.routing is not None and self.neurons is None
 
     @property
     def streams(self) -> bool:
@@ -169,8 +203,22 @@ class Site:
         return self.structure in STREAMS
 
     @property
+    def needs_multiples(self) -> bool:
+        """Whether the number of units has to be a round one.
+
+        Kernels that multiply tokens with their experts take no other number of neurons (PyTorch's need strides of 16
+        bytes), and others are slow where the hidden size is none, since it is in all matrices.
+        """
+        return self.streams or self.neurons is not None
+
+    @property
     def measured(self) -> tuple[Site, ...]:
-        """Sites for which statistics are collected: this one, or one per read point where it is a hidden size."""
+        """Sites for which statistics are collected: this one; one per read point where it is a hidden size.
+
+        Of neurons inside experts one per expert.
+        """
+        if self.neurons is not None and self.expert is None:
+            return tuple(replace(self, name=f"{self.name}.{e}", expert=e) for e in range(self.neurons.experts))
         if self.residual is None:
             return (self,)
         return tuple(

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from infoprune.errors import InputError
 from infoprune.families import Family, PositionBias, Rows, Setting, SiteRow
-from infoprune.structure.experts import routing_of
+from infoprune.structure.experts import neurons_of, routing_of
 from infoprune.structure.fields import read_field
 from infoprune.structure.linear import linear
 from infoprune.structure.position_bias import BIAS_HEADS
@@ -66,7 +66,9 @@ def site_of(model: PreTrainedModel, family: Family, row: SiteRow, name: str, lay
         return Slice(prefix + rows.module, tuple(part * share for part in parts), shared)
 
     scale = _scale(model, row, prefix)
-    if row.experts is None:
+    if row.neurons is not None:
+        inputs = model.get_parameter(prefix + row.neurons.read.parameter).shape[1 + row.neurons.read.axis]
+    elif row.experts is None:
         inputs = linear(model, prefix + row.readers[0]).weight.shape[1]
     else:
         inputs = len(model.get_parameter(prefix + row.experts.parameters[0]))
@@ -114,6 +116,7 @@ def site_of(model: PreTrainedModel, family: Family, row: SiteRow, name: str, lay
         bias=None if row.bias is None else _bias(model, row.bias, prefix),
         vectors=tuple(path for path in (prefix + name for name in row.vectors) if path in parameters),
         routing=None if row.experts is None else routing_of(model, row.experts, prefix),
+        neurons=None if row.neurons is None else neurons_of(model, row.neurons, prefix),
         scale=scale,
     )
 

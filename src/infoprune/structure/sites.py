@@ -66,8 +66,8 @@ def find_sites(
 
     Args:
         model: Any model of a supported family, with or without a task head.
-        structures: Types of structure; None means all that lie in the layers. "pooler", "hidden-size" and
-            "hidden-size-per-layer" have to be named.
+        structures: Types of structure; None means all that lie in the layers. "expert-neurons", "pooler",
+            "hidden-size" and "hidden-size-per-layer" have to be named.
         empty: Whether to return also the sites of which no unit is left.
 
     Returns:
@@ -82,18 +82,8 @@ def find_sites(
         ['layers.0.heads', 'layers.0.ffn']
     """
     family = family_named(model.config.model_type, structures)
-    for field, value in family.requires:
-        if read_field(model.config, field, value) != value:
-            raise InputError(
-                f"this {family.model_type} has {field}={read_field(model.config, field)}, expected {value}: "
-                "the variant is not supported; docs/development/add-a-family.md shows how to add one"
-            )
-    found = [
-        site_of(model, family, row, f"{layer.name}.{row.structure}", number, f"{layer.path}.")
-        for number, layer in _all_layers(model, family)
-        for row in layer.rows
-        if structures is None or row.structure in structures
-    ]
+    found = _in_layers(model, family, family.structures if structures is None else structures)
+    _check_there(family, structures or (), found)
     above = [row for row in _top(model, family) if structures is not None and row.structure in structures]
     found += [site_of(model, family, row, f"top.{row.structure}", 0, "") for row in above]
     if structures is not None and "pooler" in structures and not above:
@@ -105,6 +95,32 @@ def find_sites(
     return tuple(site for site in found if site.units > 0 or empty)
 
 
+def _check_there(family: Family, structures: Collection[str], found: Collection[Site]) -> None:
+    """Raise InputError where structures are named that only some models of the family have, and this one has not."""
+    rows = {row.structure for stack in family.stacks.values() for row in stack.sites if row.on_request}
+    for missing in sorted(rows & {*structures} - {site.structure for site in found}):
+        raise InputError(
+            f"`structures` has {missing}, but no layer of this {family.model_type} has such units; leave {missing} out "
+            f"of `structures`, or pass {family.structures[0]!r}"
+        )
+
+
+def _in_layers(model: PreTrainedModel, family: Family, structures: Collection[str]) -> list[Site]:
+    """Return the sites of some types in the layers, from the bottom to the top."""
+    for field, value in family.requires:
+        if read_field(model.config, field, value) != value:
+            raise InputError(
+                f"this {family.model_type} has {field}={read_field(model.config, field)}, expected {value}: "
+                "the variant is not supported; docs/development/add-a-family.md shows how to add one"
+            )
+    return [
+        site_of(model, family, row, f"{layer.name}.{row.structure}", number, f"{layer.path}.")
+        for number, layer in _all_layers(model, family)
+        for row in layer.rows
+        if row.structure in structures
+    ]
+
+
 def every_site(model: PreTrainedModel, *, empty: bool = False, bare: bool = False) -> tuple[Site, ...]:
     """Return all sites of a model, also those that are cut on request only; `empty` as in `find_sites`.
 
@@ -112,9 +128,11 @@ def every_site(model: PreTrainedModel, *, empty: bool = False, bare: bool = Fals
     The hidden sizes per layer are left out: they are the coordinates of the site "hidden-size" once more.
     """
     family = family_named(model.config.model_type)
+    inside = _in_layers(model, family, (*family.structures, *family.more_structures))
     above = [site_of(model, family, row, f"top.{row.structure}", 0, "") for row in _top(model, family)]
     hidden_size = hidden_size_of(model, *_stream(model, family), bare=bare)
-    return (*find_sites(model, empty=empty), *above, *(() if isinstance(hidden_size, str) else (hidden_size,)))
+    there = tuple(site for site in inside if site.units > 0 or empty)
+    return (*there, *above, *(() if isinstance(hidden_size, str) else (hidden_size,)))
 
 
 def sites_by_name(model: PreTrainedModel, *, empty: bool = False, bare: bool = False) -> dict[str, Site]:
