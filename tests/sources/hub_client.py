@@ -87,14 +87,14 @@ def some_texts(place, most_bytes, most_rows):
         rows.MOST_BYTES, rows.MOST_ROWS = before
 
 
-def some_media(place, media):
-    """The digests of pictures or clips of a dataset that is too large, and their labels."""
+def some_media(place, media, most_bytes=10):
+    """The digests of pictures or clips of a dataset that is too large, or not, and their labels."""
     import hashlib
 
     from infoprune.data.media import read_media
     from infoprune.sources import rows
 
-    before, rows.MOST_BYTES = rows.MOST_BYTES, 10
+    before, rows.MOST_BYTES = rows.MOST_BYTES, most_bytes
     try:
         found = read_media(place, media)
         digests = [hashlib.sha256(item.load()).hexdigest() for item in found.items]

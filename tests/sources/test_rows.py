@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from importlib.util import find_spec
 
 import PIL.Image
 import pytest
@@ -140,6 +141,15 @@ def test_pictures_and_clips_of_a_large_dataset_are_the_bytes_of_their_files(hub)
     hub.hub.datasets[f"{hub.name}-photos"] = Repo({"main": photos})
     found = hub.client.call("some_media", f"{hub.name}-photos", "pictures")
     assert dict(zip(found["digests"], found["labels"], strict=True)) == {red: "a", blue: "b"}
+
+
+@pytest.mark.skipif(find_spec("torchcodec") is not None, reason="it is what is missing")
+def test_the_package_that_a_folder_of_clips_wants_is_named(hub):
+    hub.hub.datasets[hub.name] = Repo({"main": {"train/a/1.wav": wave(1), "train/b/1.wav": wave(2)}})
+    kind, message = hub.client.call("some_media", hub.name, "clips", most_bytes=10**9)
+    assert kind == "InputError"
+    assert "please install 'torchcodec'" in message
+    assert "install the package, or read it by hand" in message
 
 
 def digest(content):
