@@ -82,7 +82,7 @@ def bytes_of_cell(cell: object, name: str) -> bytes:
     raise InputError(f"{name} is empty, expected a picture or a clip; remove the row")
 
 
-def fetched(cell: object) -> object:
+def with_bytes(cell: object) -> object:
     """Return the cell of a stream with the bytes of its file, where the cell names one on the hub alone."""
     if not isinstance(cell, dict) or cell.get("bytes") is not None:
         return cell

@@ -18,7 +18,7 @@ from huggingface_hub import HfFileSystem
 from huggingface_hub.errors import HfHubHTTPError
 
 from infoprune.errors import InputError
-from infoprune.sources.media_rows import fetched, is_media, media_of, undecoded_media
+from infoprune.sources.media_rows import is_media, media_of, undecoded_media, with_bytes
 from infoprune.sources.names import DatasetName, Repository
 from infoprune.sources.refusals import address, gated, no_revision, not_found, reason, refusals, unreachable
 from infoprune.sources.table import SourceTable
@@ -210,7 +210,7 @@ def _as_they_are(rows: list[dict[str, Any]], features: Features | None) -> Datas
     media = undecoded_media(features or {})
     for name in media:
         for row in rows:
-            row[name] = fetched(row[name])
+            row[name] = with_bytes(row[name])
     stored = {name: {"bytes": Value("binary"), "path": Value("string")} for name in media}
     made = Dataset.from_list(rows, features=None if features is None else Features({**features, **stored}))
     for name, feature in media.items():
