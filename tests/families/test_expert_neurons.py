@@ -432,6 +432,10 @@ def test_what_does_not_fit_is_refused():
             Plan("mixtral", {**plan.units}, {**plan.kept}, "random", 0, neurons={name: (row,) * EXPERTS})
     with pytest.raises(InputError, match="of 4 experts, expected those of all that stay"):
         with_experts(Plan("mixtral", plan.units, plan.kept, "random", 0, neurons=rows), model, (0, 1))
+    text = Plan("mixtral", plan.units, plan.kept, "random", 0, neurons=rows).to_json()
+    for damaged in ([], {"layers.0.expert-neurons": 3}, {"layers.0.expert-neurons": [[0, "1"]]}):
+        with pytest.raises(InputError, match="'neurons' must hold lists of lists of integers"):
+            Plan.from_json(json.dumps(json.loads(text) | {"neurons": damaged}))
     other = collect(build("mixtral", seed=1), batches, sites=sites_of(model))
     with pytest.raises(InputError, match=r"the statistics are not of layers.0.expert-neurons.0"):
         apply_plan(build("mixtral"), own_neurons(model, 7), other)
