@@ -2,6 +2,7 @@
 
 import gc
 import tempfile
+from functools import reduce
 from itertools import pairwise
 
 import pytest
@@ -22,6 +23,7 @@ from infoprune.statistics.archive import load_statistics, save_statistics
 from infoprune.statistics.collect import collect, collect_importance
 from infoprune.statistics.merge import merge_statistics
 from infoprune.statistics.on_disk import site_bytes
+from infoprune.statistics.statistics import Statistics
 from infoprune.structure.sites import find_sites
 
 LENGTHS = ((5, 9, 3, 6), (7, 4, 7), (12, 8, 9, 11), (4, 10), (6, 6, 13))
@@ -100,6 +102,19 @@ def test_little_memory_gives_the_same_statistics_on_disk(make_tiny_bert, labels,
     del found
     gc.collect()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_importance_from_layers_one_by_one_merges_with_that_of_a_repair(make_tiny_bert):
+    """So augmented inputs join a repair under a memory limit; neither part has statistics of sites."""
+    model, batches = make_tiny_bert(torch.float64), make_batches(LENGTHS)
+    layers = [collect_importance(model, batches[2:], sites=[site]) for site in find_sites(model)]
+    merged = merge_statistics(collect(model, batches[:2]).for_repair(), reduce(Statistics.joined, layers))
+    expected = collect(model, batches)
+    assert not merged.sites
+    assert (merged.inputs, merged.tokens) == (expected.inputs, expected.tokens)
+    for name, importance in expected.importance.items():
+        for one, other in zip(merged.importance[name], importance, strict=True):
+            assert_close(one, other)
 
 
 def test_memory_that_cannot_be_limited(tiny_bert64):

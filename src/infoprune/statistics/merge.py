@@ -45,7 +45,8 @@ def _merged(a: Statistics, b: Statistics) -> Statistics:
         )
     inputs, tokens = a.inputs + b.inputs, a.tokens + b.tokens
     sites = SomeSites(a.sites, lambda name: _merged_site(a.sites[name], b.sites[name], b.inputs / inputs))
-    in_memory = isinstance(a.sites, dict) and isinstance(b.sites, dict)
+    # without sites, as in what a repair needs, there is nothing to lie on disk
+    in_memory = not a.sites or (isinstance(a.sites, dict) and isinstance(b.sites, dict))
     found = Statistics(
         dict(sites) if in_memory else sites,
         a.model_type,
