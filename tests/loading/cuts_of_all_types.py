@@ -28,4 +28,6 @@ def kept_of(site, *, per_layer, empty):
         return tuple(range(site.layer, site.units - 2 - 3 * site.layer))
     if empty and site.least == 0 and site.layer == 1 and site.stack == "layers":
         return ()
+    if site.neurons is not None:  # kernels of experts take multiples of 8 only
+        return tuple(range(site.units - 8 * (1 + site.layer % 2)))
     return tuple(range(site.layer % 2, site.units - 1))

@@ -211,7 +211,9 @@ def test_an_encoder_decoder_is_no_single_file(tmp_path):
 
 
 def test_sound_is_refused(tmp_path):
-    with pytest.raises(InputError, match="speech-recognition, expected texts or pictures; run it in PyTorch"):
+    with pytest.raises(
+        InputError, match="speech-recognition, expected one that reads texts or pictures; run it in PyTorch"
+    ):
         export(zoo.build("whisper"), tmp_path / "whisper.onnx", zoo.inputs("whisper"))
 
 

@@ -25,6 +25,7 @@ PIPELINES = {
     "seq2seq": "text2text-generation",
     "embedding": "feature-extraction",
     "image-embedding": "image-feature-extraction",
+    "audio-embedding": "feature-extraction",
 }
 SIMILARITY = "sentence-similarity"
 """What the hub names the task of sentence-transformers."""

@@ -16,7 +16,7 @@ ROWS = [
     prune("--colour blue", "--colour", "infoprune prune --help"),
     prune("--depth=3", "'--depth' does not take a value", "--help"),
     row("evaluate {bert}", "'--eval'", "infoprune evaluate --help"),
-    row("compare {bert} {out} --data {reviews} --keep 0.5", "'--criteria'", "infoprune compare --help"),
+    row("compare {bert} {out} --data {reviews} --keep 0.5", "scored on evaluation texts", "pass --eval FILE"),
     row("bench", "'MODEL...'", "infoprune bench --help"),
     row("families bert", "unexpected extra argument", "(bert)", "infoprune families --help"),
     # Places

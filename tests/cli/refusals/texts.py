@@ -56,12 +56,17 @@ ROWS = [
     row("evaluate {embedder} --eval {texts}", "no score of its own", "--against DIR"),
     row("evaluate {translator} --eval {texts}", "scored on target texts", "--text-pair", "--against"),
     row("evaluate {without_mask} --eval {texts}", "no mask token", "expected one", "mask_token"),
-    row("bench {base} --eval {texts}", "BertModel is for embedding", "ForSequenceClassification", "infoprune finetune"),
+    row(
+        "bench {base} --eval {texts}",
+        "is for embedding, expected a classifier",
+        "leave --eval out",
+        "infoprune evaluate",
+    ),
     # Tasks
     row(
         "prune {embedder} {out} --data {texts} --task poetry",
         "--task is 'poetry'",
-        "expected one of: classification",
+        "expected one of: ",
         "leave --task out",
         follow="-task",
     ),
