@@ -37,7 +37,7 @@ def main() -> None:
 
         task = bars.add_task("collect statistics", total=None)
         statistics = ip.collect(model, texts, progress=lambda done, of: bars.update(task, completed=done, total=of))
-        rankings = {name: ip.rank(statistics, criterion_named(name)) for name in ("information", "magnitude", "random")}
+        rankings = {name: ip.rank(statistics, criterion_named(name)) for name in ("information", "magnitude")}
         task = bars.add_task("prune, repair, evaluate", total=len(rankings) * len(KEEPS))
         cut, curves = {}, {}
         whole = count_flops(model, example_batch(model.config))
