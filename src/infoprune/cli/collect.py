@@ -1,6 +1,6 @@
 """`infoprune collect`."""
 
-from infoprune.cli import options, read
+from infoprune.cli import cut_options, options, read
 from infoprune.cli.console import bars, stdout
 from infoprune.cli.groups import ColumnOptions, RunOptions
 
@@ -13,7 +13,7 @@ def collect_command(
     columns: ColumnOptions,
     samples: options.Samples = 1024,
     task: options.TaskName = None,
-    structures: options.LayerStructures = None,
+    structures: cut_options.LayerStructures = None,
     memory: options.Memory = None,
     run: RunOptions,
     force: options.Force = False,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from infoprune.cli import options, read
+from infoprune.cli import cut_options, options, read
 from infoprune.cli.console import bars, stdout
 from infoprune.cli.groups import ColumnOptions, RunOptions
 from infoprune.errors import InputError
@@ -23,7 +23,7 @@ def compare_command(
     columns: ColumnOptions,
     samples: options.Samples = 1024,
     task: options.TaskName = None,
-    structures: options.ComparedStructures = None,
+    structures: cut_options.ComparedStructures = None,
     criteria: Annotated[
         str | None,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from infoprune.cli import options, read
+from infoprune.cli import cut_options, options, read
 from infoprune.cli.console import bars, stdout
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ def forecast_command(
         int,
         typer.Option("--max-length", metavar="N", help="Tokens of every text.", rich_help_panel=options.INPUT),
     ] = 128,
-    keep: options.Keep = "0.5",
-    structures: options.LayerStructures = None,
+    keep: cut_options.Keep = "0.5",
+    structures: cut_options.LayerStructures = None,
     batch_size: options.BatchSize = 32,
     memory: options.Memory = None,
     device: options.Device = "auto",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, get_type_hints
 
-from infoprune.cli import options, read
+from infoprune.cli import cut_options, options, read
 
 if TYPE_CHECKING:
     from infoprune.budgets.budget import Budget
@@ -34,12 +34,12 @@ class ColumnOptions:
 class SizeOptions:
     """Size of the result."""
 
-    keep: options.Keep = None
-    budget: options.BudgetOption = None
-    max_loss: options.MaxLossOption = None
-    max_kl: options.MaxKl = None
-    allocation: options.Allocation = None
-    depth: options.Depth = False
+    keep: cut_options.Keep = None
+    budget: cut_options.BudgetOption = None
+    max_loss: cut_options.MaxLossOption = None
+    max_kl: cut_options.MaxKl = None
+    allocation: cut_options.Allocation = None
+    depth: cut_options.Depth = False
 
     @property
     def share(self) -> float | None:
@@ -63,29 +63,29 @@ class SizeOptions:
 class StructureOptions:
     """Structures to cut, and the criterion that chooses their units."""
 
-    structures: options.Structures = None
-    shape: options.ShapeOption = "free"
-    criterion: options.CriterionName = "information"
-    statistics: options.StatisticsFolders = None
+    structures: cut_options.Structures = None
+    shape: cut_options.ShapeOption = "free"
+    criterion: cut_options.CriterionName = "information"
+    statistics: cut_options.StatisticsFolders = None
 
 
 @dataclass(frozen=True)
 class VocabularyOptions:
     """Tokens to keep where the vocabulary is cut."""
 
-    min_count: options.MinCount = None
-    extra_tokens: options.ExtraTokens = None
-    dropped_tokens: options.DroppedTokens = None
+    min_count: cut_options.MinCount = None
+    extra_tokens: cut_options.ExtraTokens = None
+    dropped_tokens: cut_options.DroppedTokens = None
 
 
 @dataclass(frozen=True)
 class AfterOptions:
     """Repair, distillation and rounds."""
 
-    repair: options.Repair = True
-    effort: options.Effort = "normal"
-    distill: options.Distill = None
-    rounds: options.Rounds = 1
+    repair: cut_options.Repair = True
+    effort: cut_options.Effort = "normal"
+    distill: cut_options.Distill = None
+    rounds: cut_options.Rounds = 1
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Experts:
 
 @dataclass(frozen=True)
 class ExpertEntries:
-    """ExpertEntries of a parameter of all experts that belong to their neurons; its first axis counts the experts.
+    """Entries of a parameter of all experts that belong to their neurons; its first axis counts the experts.
 
     Args:
         parameter: Path of the parameter, relative to the layer.
